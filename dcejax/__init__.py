@@ -1,0 +1,1 @@
+"""dcejax: pharmacokinetic maps with uncertainty from DCE-MRI, in JAX."""

@@ -1,0 +1,1 @@
+"""From curves to maps, and maps to files."""

@@ -1,0 +1,1 @@
+"""Physics of DCE-MRI as pure functions of arrays."""

@@ -1,0 +1,1 @@
+"""The digital reference object: simulated patients with known truth."""

@@ -1,0 +1,1 @@
+"""Losses, optimiser, state, loop and checkpoints."""

@@ -1,0 +1,1 @@
+"""Released weights: an .npz of parameters and a .json of everything else."""

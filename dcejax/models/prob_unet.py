@@ -26,7 +26,10 @@ class GaussianEncoder(nn.Module):
                 x = average_pool(x)
             x = ConvBlock(features, name=f"down_{i}")(x)
         head = nn.Dense(
-            2 * self.latent_size, kernel_init=kaiming_normal, bias_init=nn.initializers.normal(1.0), name="head"
+            2 * self.latent_size,
+            kernel_init=kaiming_normal,
+            bias_init=nn.initializers.normal(1.0),
+            name="head",
         )
         mean, log_std = jnp.split(head(x.mean(axis=(1, 2))), 2, axis=-1)
         return Gaussian(mean, log_std)

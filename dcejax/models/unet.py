@@ -41,7 +41,12 @@ class ConvBlock(nn.Module):
         """Map [B, X, Y, C] to [B, X, Y, features]."""
         for i in range(CONVOLUTIONS_PER_SCALE):
             conv = nn.Conv(
-                self.features, (3, 3), padding=1, kernel_init=kaiming_normal, bias_init=small_bias, name=f"conv_{i}"
+                self.features,
+                (3, 3),
+                padding=1,
+                kernel_init=kaiming_normal,
+                bias_init=small_bias,
+                name=f"conv_{i}",
             )
             x = nn.relu(conv(x))
         return x

@@ -8,9 +8,7 @@ from dcejax.physics.convolution import exponential_convolution, exponential_conv
 from dcejax.types import ExtendedTofts
 
 
-def extended_tofts(
-    params: ExtendedTofts, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0
-) -> jax.Array:
+def extended_tofts(params: ExtendedTofts, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
     """Concentration of the extended Tofts model (OSIPI M.IC1.005; Tofts 1997).
 
     C(t) = vp Cp(t) + Ktrans ∫ Cp(u) exp(-kep (t - u)) du with kep = Ktrans / ve, exact for an arterial input that is

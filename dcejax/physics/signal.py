@@ -10,8 +10,18 @@ from jax.typing import ArrayLike
 from dcejax.types import Acquisition
 
 
+def _one_minus_cos(angle: jax.Array) -> jax.Array:
+    """Compute 1 - cos α without cancellation: it is about 1e-2 at the flip angles in use."""
+    return 2.0 * jnp.sin(angle / 2.0) ** 2
+
+
 def spgr(
-    concentration: ArrayLike, t10: ArrayLike, acquisition: Acquisition, *, s0: ArrayLike = 1.0, b1: ArrayLike = 1.0
+    concentration: ArrayLike,
+    t10: ArrayLike,
+    acquisition: Acquisition,
+    *,
+    s0: ArrayLike = 1.0,
+    b1: ArrayLike = 1.0,
 ) -> jax.Array:
     """Steady-state signal of a spoiled gradient echo (Ernst equation) under a linear relaxivity.
 
@@ -30,7 +40,7 @@ def spgr(
     r1 = 1.0 / jnp.asarray(t10) + acquisition.relaxivity * jnp.asarray(concentration)
     angle = acquisition.flip_angle * jnp.asarray(b1)
     saturation = -jnp.expm1(-acquisition.tr * r1)  # 1 - E without cancellation: TR R1 is about 1e-3
-    return s0 * jnp.sin(angle) * saturation / (1.0 - jnp.cos(angle) * (1.0 - saturation))
+    return s0 * jnp.sin(angle) * saturation / (_one_minus_cos(angle) + jnp.cos(angle) * saturation)
 
 
 def spgr_to_concentration(
@@ -54,9 +64,10 @@ def spgr_to_concentration(
     t10, signal, baseline = (jnp.asarray(a) for a in (t10, signal, baseline))
     resting = -jnp.expm1(-acquisition.tr / t10)
     # Signal over s0 sin α; reaches 1 at full relaxation.
-    relative = signal / jnp.where(baseline > 0, baseline, jnp.nan) * resting / (1.0 - cosine * (1.0 - resting))
+    at_rest = resting / (_one_minus_cos(angle) + cosine * resting)
+    relative = signal / jnp.where(baseline > 0, baseline, jnp.nan) * at_rest
     solvable = relative < 1.0
     safe = jnp.where(solvable, relative, 0.0)
-    saturation = safe * (1.0 - cosine) / (1.0 - cosine * safe)  # 1 - E
+    saturation = safe * _one_minus_cos(angle) / (1.0 - cosine * safe)  # 1 - E
     concentration = (-jnp.log1p(-saturation) / acquisition.tr - 1.0 / t10) / acquisition.relaxivity
     return jnp.where(solvable, concentration, jnp.nan)

@@ -1,0 +1,24 @@
+"""Everything once, small: both stages with tiny networks, seconds on a CPU after compilation.
+
+    python train.py --config=configs/smoke.py --workdir=DIR
+
+Its weights predict nothing; it shows that training, resuming and export work.
+"""
+
+from dcejax.config import Config, ProbUNetConfig, StageConfig, TCNConfig
+
+
+def get_config() -> Config:
+    small = {
+        "patches_per_patient": 2,
+        "patch_size": 16,
+        "steps_per_epoch": 3,
+        "max_epochs": 3,
+        "validation_patients": 2,
+    }
+    return Config(
+        tcn=TCNConfig(channels=(8, 1), dilations=(1, 4)),
+        prob_unet=ProbUNetConfig(filters=(4, 8), combination_layers=2),
+        stage1=StageConfig(**small),
+        stage2=StageConfig(**small, loss_weights=(40.0, 40.0, 40.0), kl_weight=1.0),
+    )

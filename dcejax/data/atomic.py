@@ -1,0 +1,31 @@
+"""Writing files so that a reader sees the whole file or none."""
+
+import os
+from pathlib import Path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write under a temporary name in the same folder, then rename.
+
+    Raises:
+        ValueError: the folder cannot be written, with the system's reason.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a rename that outlives its content would leave an empty file after a crash
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected a file that can be written, found {error.strerror or error}; choose a folder you may "
+            "write to and that has space left"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write text as UTF-8, like `write_bytes`."""
+    write_bytes(path, content.encode())

@@ -1,0 +1,346 @@
+"""Which cases an input names, with the files and facts that belong to each, and how one is loaded.
+
+An input is the path of a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest. A missing or damaged image is found when
+its case is loaded, so that one bad case does not stop the others.
+"""
+
+import csv
+import dataclasses
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from dcejax.data import foreground, nifti, timing
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Quantity, Scan
+
+_BIDS_PATTERNS = tuple(
+    f"sub-*/{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
+)
+
+# A T1 map in ms instead of s would pass silently; no tissue has a T1 of 20 s.
+_LONGEST_PLAUSIBLE_T1_S = 20.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a user may state about a case beside its image: a flag each, and a column of a manifest each."""
+
+    mask: Path | None = None
+    t1_map: Path | None = None
+    b1_map: Path | None = None
+    segmentation: Path | None = None
+    times: Path | None = None  # text, one frame time in s per line
+    aif: Path | None = None  # CSV, plasma mM
+    dt_s: float | None = None
+    tr_ms: float | None = None
+    flip_angle_deg: float | None = None
+    relaxivity: float | None = None  # 1/(mM s)
+    input_quantity: Quantity | None = None  # signal unless stated
+
+
+FILE_FACTS = ("mask", "t1_map", "b1_map", "segmentation", "times", "aif")
+GRID_FACTS = FILE_FACTS[:4]
+"""Files on the image's own grid, which two cases cannot share."""
+NUMBER_FACTS = ("dt_s", "tr_ms", "flip_angle_deg", "relaxivity")
+_COLUMNS = ("input", "case_id", *(f.name for f in dataclasses.fields(Facts)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One series to process."""
+
+    case_id: str
+    path: Path
+    facts: Facts
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the series holds."""
+        return self.facts.input_quantity or "signal"
+
+    def files(self) -> dict[str, Path]:
+        """Every file the result depends on, by role; the sidecar only if there is one."""
+        named = {name: getattr(self.facts, name) for name in FILE_FACTS}
+        files = {"input": self.path, **{name: path for name, path in named.items() if path is not None}}
+        sidecar = nifti.sidecar_path(self.path)
+        return files | ({"sidecar": sidecar} if sidecar.is_file() else {})
+
+
+def _case_id(path: Path) -> str:
+    """BIDS entities without the suffix, so that a file has one id however it was named as input."""
+    return nifti.strip_suffix(path).removesuffix("_dce")
+
+
+def _case(case_id: str, path: Path, facts: Facts, source: str) -> Case:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", case_id):
+        raise ValueError(
+            f"{source}: expected a case id of letters, digits, '.', '_' and '-' (it names the output files), found "
+            f"{case_id!r}; give one in a manifest's case_id column"
+        )
+    return Case(case_id, path, facts)
+
+
+def _fill(stated: Facts, found: Facts) -> Facts:
+    """What was stated, with found values where nothing was."""
+    own = {name: value for name, value in vars(stated).items() if value is not None}
+    return dataclasses.replace(found, **own)
+
+
+def _bids_siblings(path: Path, quantity: Quantity | None) -> Facts:
+    prefix = path.parent / _case_id(path)
+    names = {"mask": "_desc-brain_mask.nii.gz", "segmentation": "_desc-tumour_dseg.nii.gz"}
+    if quantity == "concentration":  # signal goes to the networks as it is and needs none of these
+        names |= {"t1_map": "_T1map.nii.gz", "b1_map": "_B1map.nii.gz", "aif": "_aif.csv"}
+    paths = {name: Path(f"{prefix}{suffix}") for name, suffix in names.items()}
+    return Facts(**{name: sibling for name, sibling in paths.items() if sibling.is_file()})
+
+
+def _bids(folder: Path, stated: Facts) -> list[Case]:
+    paths = sorted(path for pattern in _BIDS_PATTERNS for path in folder.glob(pattern))
+    if not paths:
+        raise ValueError(
+            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, found none; give the files "
+            "themselves or a CSV manifest"
+        )
+    return [
+        _case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated.input_quantity)), str(path))
+        for path in paths
+    ]
+
+
+def _cell(column: str, text: str, folder: Path, where: str) -> Any:
+    if column in FILE_FACTS:
+        return folder / text  # an absolute path stays as it is
+    if column in NUMBER_FACTS:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: expected a number in column {column}, found {text!r}") from error
+    if text not in get_args(Quantity):
+        raise ValueError(f"{where}: expected signal or concentration in column {column}, found {text!r}")
+    return text
+
+
+def _manifest_row(row: Mapping[str, str], folder: Path, stated: Facts, where: str) -> Case:
+    cells = {column: (text or "").strip() for column, text in row.items()}
+    if not cells["input"]:
+        raise ValueError(f"{where}: expected a path in column input, found none")
+    facts = {
+        column: _cell(column, text, folder, where)
+        for column, text in cells.items()
+        if text and column not in ("input", "case_id")
+    }
+    for name, value in facts.items():
+        flag = getattr(stated, name)
+        if flag is not None and flag != value:
+            raise ValueError(f"{where}: expected one {name}, found {value} here and --{name}={flag}; remove one")
+    path = folder / cells["input"]
+    return _case(cells.get("case_id") or _case_id(path), path, _fill(stated, Facts(**facts)), where)
+
+
+def _manifest(path: Path, stated: Facts) -> list[Case]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a CSV manifest, found {error}") from error
+    unknown = [name for name in columns if name not in _COLUMNS]
+    if unknown or "input" not in columns or len(set(columns)) != len(columns):
+        found = f"the unknown column {unknown[0]!r}" if unknown else f"the columns {', '.join(columns) or 'none'}"
+        raise ValueError(
+            f"{path}: expected the column input and, each at most once, any of {', '.join(_COLUMNS[1:])}, found {found}"
+        )
+    if not rows:
+        raise ValueError(f"{path}: expected one row per case, found none")
+    cases = []
+    for line, row in enumerate(rows, start=2):
+        where = f"{path}, line {line}"
+        if None in row:
+            raise ValueError(f"{where}: expected {len(columns)} cells, found more; quote cells that hold a comma")
+        cases.append(_manifest_row(row, path.parent, stated, where))
+    return cases
+
+
+def _cases_of(text: str, stated: Facts) -> list[Case]:
+    path = Path(text)
+    if path.is_dir():
+        return _bids(path, stated)
+    if path.suffix == ".csv":
+        return _manifest(path, stated)
+    if glob.has_magic(text) and not path.exists():
+        # A wide pattern catches sidecars too; masks and maps that it catches are the user's to exclude.
+        paths = [p for p in map(Path, sorted(glob.glob(text, recursive=True))) if nifti.is_nifti_name(p)]
+        if not paths:
+            raise ValueError(f"{text}: expected NIfTI files that match the pattern, found none; check the path")
+    elif nifti.is_nifti_name(path):
+        paths = [path]
+    else:
+        found = "a file of another type" if path.exists() else "nothing of that name"
+        raise ValueError(
+            f"{text}: expected a 4-D NIfTI (.nii, .nii.gz), a glob, a BIDS folder or a CSV manifest, found {found}"
+        )
+    return [_case(_case_id(p), p, stated, str(p)) for p in paths]
+
+
+def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
+    """List the cases that inputs name, in order of their ids.
+
+    Args:
+        inputs: paths, globs, BIDS folders or manifests.
+        stated: facts that hold for every case. In a BIDS folder they come before files found beside the series; in a
+            manifest a cell that says otherwise is an error.
+
+    Raises:
+        ValueError: an input that names nothing, a bad manifest, two cases with one id, or a file on one image's grid
+            stated for several cases.
+    """
+    cases = [case for text in inputs for case in _cases_of(text, stated)]
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if case.case_id in seen:
+            raise ValueError(
+                f"case id {case.case_id!r}: expected one case per id (it names the output files), found "
+                f"{seen[case.case_id].path} and {case.path}; give each an id in a manifest's case_id column"
+            )
+        seen[case.case_id] = case
+    shared = [name for name in GRID_FACTS if getattr(stated, name) is not None]
+    if shared and len(cases) > 1:
+        raise ValueError(
+            f"--{shared[0]}: expected one case, because the file lies on one image's grid, found {len(cases)}; use a "
+            "CSV manifest with a column for it"
+        )
+    return [seen[case_id] for case_id in sorted(seen)]
+
+
+def _check_numbers(case: Case) -> None:
+    for name in NUMBER_FACTS:
+        value = getattr(case.facts, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{case.path}: expected a positive {name}, found {value:g}")
+
+
+def _check_finite(case: Case, values: np.ndarray, mask: np.ndarray, mask_name: str) -> None:
+    """Only inside the mask: skull-stripped and registered images often hold NaN outside it."""
+    bad = ~np.isfinite(values[mask]).all(axis=-1)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(mask)[int(np.argmax(bad))])
+        raise ValueError(
+            f"{case.path}: expected finite values in the {mask_name}, found NaN or infinity in "
+            f"{np.count_nonzero(bad)} of its {bad.size} voxels, the first at {first}; correct the image or take "
+            "these voxels out of the mask"
+        )
+
+
+def _read_t1_map(path: Path, image: nifti.Image, mask: np.ndarray) -> np.ndarray:
+    t1_s = nifti.read_volume(path, "T1 map", image).values
+    positive = t1_s[mask & (t1_s > 0)]
+    if not positive.size:
+        raise ValueError(f"{path}: expected T1 in s in the mask's voxels, found none above zero; check the map")
+    if np.median(positive) > _LONGEST_PLAUSIBLE_T1_S:
+        raise ValueError(
+            f"{path}: expected T1 in s, found a median of {np.median(positive):.6g} in the mask; divide a map in ms "
+            "by 1000"
+        )
+    return t1_s / np.float32(SECONDS_PER_MINUTE)
+
+
+def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
+    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s)."""
+    known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
+    for name, key, factor in (("tr_ms", "RepetitionTime", 1e3), ("flip_angle_deg", "FlipAngle", 1.0)):
+        if known[name] is None and key in sidecar:
+            value = sidecar[key]
+            if type(value) not in (int, float) or not value > 0:
+                raise ValueError(
+                    f"{nifti.sidecar_path(case.path)}: expected a positive number for {key}, found {value!r}; mend it"
+                )
+            known[name] = value * factor
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def load_scan(case: Case) -> Scan:
+    """Read a case's files.
+
+    Returns:
+        The scan; provenance holds `timing`, `mask` and `acquisition` (tr_ms and flip_angle_deg as far as known).
+
+    Raises:
+        ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say, and NaN in
+            the mask's voxels.
+    """
+    _check_numbers(case)
+    image = nifti.read_series(case.path)
+    sidecar = nifti.read_sidecar(case.path)
+    resolved = timing.resolve(
+        case.path,
+        image.values.shape[-1],
+        sidecar,
+        image.header,
+        times_file=case.facts.times,
+        dt_s=case.facts.dt_s,
+    )
+    warnings = list(resolved.warnings)
+    if case.facts.mask is not None:
+        mask, mask_source = nifti.read_mask(case.facts.mask, image), f"file {case.facts.mask.name}"
+    else:
+        mask, mask_source = (
+            foreground.find(image.values, case.quantity, str(case.path)),
+            "automatic foreground",
+        )
+        warnings.append(
+            f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
+            "scalp and bone: give a brain mask"
+        )
+    _check_finite(case, image.values, mask, "mask" if case.facts.mask else "automatic foreground")
+    t1_map = None if case.facts.t1_map is None else _read_t1_map(case.facts.t1_map, image, mask)
+    labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
+    if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
+        warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
+    return Scan(
+        case_id=case.case_id,
+        values=image.values,
+        quantity=case.quantity,
+        times=resolved.times,
+        mask=mask,
+        affine=image.affine,
+        header=image.header,
+        t1_map=t1_map,
+        segmentation=labels,
+        warnings=tuple(warnings),
+        provenance={
+            "timing": resolved.provenance,
+            "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
+            "acquisition": _stated_acquisition(case, sidecar),
+        },
+    )
+
+
+def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
+    """Read the transmit field, relative to nominal, if the case has one.
+
+    Returns:
+        [X, Y, Z] float32 or None.
+
+    Raises:
+        ValueError: as `nifti.read_volume`, or a median in the mask that is no ratio.
+    """
+    if case.facts.b1_map is None:
+        return None
+    grid = nifti.Image(case.path, scan.values, scan.affine, scan.header)
+    b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid).values
+    median = float(np.median(b1[scan.mask]))
+    if not 0.2 < median < 5.0:
+        raise ValueError(
+            f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle, found a median of {median:.6g} "
+            "in the mask; divide a map in percent by 100"
+        )
+    return b1

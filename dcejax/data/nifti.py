@@ -1,0 +1,220 @@
+"""NIfTI files and their JSON sidecars: read once as float32, checked; written by atomic rename.
+
+Every failure is a ValueError that names the file, what was expected, what was found and the remedy.
+"""
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from dcejax.data import atomic
+
+# Registration and format conversion round affines differently; a tenth of a voxel at any corner is still the same grid.
+_GRID_TOLERANCE_VOXELS = 0.1
+
+# All that nibabel and the decompressors under it raise for files that are damaged or something else.
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One NIfTI file in memory."""
+
+    path: Path
+    values: np.ndarray  # [X, Y, Z] or [X, Y, Z, T] float32, scaled as the header says
+    affine: np.ndarray  # [4, 4] float64, voxel to mm
+    header: Any  # nibabel header
+
+
+def strip_suffix(path: Path) -> str:
+    """File name without .nii or .nii.gz."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether the name ends like a NIfTI file."""
+    return path.name.endswith((".nii", ".nii.gz"))
+
+
+def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no file of that name"
+        raise ValueError(f"{path}: expected {what}, found {found}; check the path")
+    try:
+        image = nib.load(path)
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: expected {what}, found a file that is not NIfTI or is damaged ({error}); convert the original "
+            "again, for instance with dcm2niix"
+        ) from error
+    if not isinstance(image, nib.Nifti1Pair):  # Nifti1Image and Nifti2Image are both Nifti1Pair
+        raise ValueError(f"{path}: expected {what}, found a file in {type(image).__name__} format; convert it to NIfTI")
+    if len(image.shape) != dimensions or 0 in image.shape:
+        raise ValueError(f"{path}: expected {what}, found {len(image.shape)}-D with shape {image.shape}; {remedy}")
+    if image.get_data_dtype().kind not in "iufb":
+        raise ValueError(
+            f"{path}: expected {what} with real numbers, found voxels of type {image.get_data_dtype()}; convert it"
+        )
+    try:
+        values = image.get_fdata(dtype=np.float32, caching="unchanged")
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: expected {what} of shape {image.shape}, found a file that ends early or is damaged ({error}); "
+            "copy or convert the original again"
+        ) from error
+    return Image(path, values, np.asarray(image.affine, np.float64), image.header)
+
+
+def read_series(path: Path) -> Image:
+    """Read a 4-D series [X, Y, Z, T] as float32.
+
+    Raises:
+        ValueError: missing, not NIfTI, damaged, or not 4-D.
+    """
+    return _read(
+        path,
+        4,
+        "a 4-D NIfTI (x, y, z, time)",
+        "join the frames along a fourth axis and keep one value a voxel",
+    )
+
+
+def read_volume(path: Path, what: str, grid: Image) -> Image:
+    """Read a 3-D image that must lie on the grid of another.
+
+    Args:
+        path: the file.
+        what: its role, for messages ("mask").
+        grid: the image whose shape and affine it must share.
+
+    Raises:
+        ValueError: missing, damaged, not 3-D, of another shape or elsewhere in space.
+    """
+    volume = _read(path, 3, f"a 3-D NIfTI ({what})", "keep one volume")
+    shape = grid.values.shape[:3]
+    remedy = f"resample it to {grid.path.name}"
+    if volume.values.shape != shape:
+        raise ValueError(
+            f"{path}: expected a {what} of shape {shape} like {grid.path.name}, found {volume.values.shape}; {remedy}"
+        )
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
+    shift = corners @ (volume.affine - grid.affine)[:3, :3].T + (volume.affine - grid.affine)[:3, 3]
+    voxel = np.linalg.norm(grid.affine[:3, :3], axis=0).min()
+    worst = float(np.abs(shift).max())
+    if not worst <= _GRID_TOLERANCE_VOXELS * voxel:  # also true for NaN
+        raise ValueError(
+            f"{path}: expected a {what} with the affine of {grid.path.name}, found one that lies up to {worst:.3g} mm "
+            f"away; {remedy}"
+        )
+    return volume
+
+
+def read_mask(path: Path, grid: Image) -> np.ndarray:
+    """Read a mask; voxels above zero are inside.
+
+    Returns:
+        [X, Y, Z] bool with at least one voxel inside.
+
+    Raises:
+        ValueError: as `read_volume`, or no voxel is above zero.
+    """
+    inside = read_volume(path, "mask", grid).values > 0
+    if not inside.any():
+        raise ValueError(f"{path}: expected a mask with voxels above zero, found none; check how it was drawn or saved")
+    return inside
+
+
+def read_labels(path: Path, grid: Image) -> np.ndarray:
+    """Read a segmentation.
+
+    Returns:
+        [X, Y, Z] int32, 0 for background.
+
+    Raises:
+        ValueError: as `read_volume`, or values that are not whole numbers of 0 or more.
+    """
+    values = read_volume(path, "segmentation", grid).values
+    wrong = ~np.isfinite(values) | (np.abs(values - np.rint(values)) > 1e-3) | (values < -1e-3)
+    if wrong.any():
+        raise ValueError(
+            f"{path}: expected whole labels of 0 or more, found {np.count_nonzero(wrong)} other values, for instance "
+            f"{values[wrong][0]:.6g}; resample segmentations with nearest neighbour"
+        )
+    return np.rint(values).astype(np.int32)
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where a NIfTI file's JSON sidecar lies: the same name with .json."""
+    return path.with_name(f"{strip_suffix(path)}.json")
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read the JSON sidecar of a NIfTI file; empty when there is none.
+
+    Raises:
+        ValueError: the sidecar is not a JSON object.
+    """
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return {}
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:  # malformed JSON or malformed UTF-8
+        raise ValueError(f"{sidecar}: expected JSON, found {error}; mend or remove it") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{sidecar}: expected a JSON object, found {type(content).__name__}; mend or remove it")
+    return content
+
+
+def header_for_series(frame_interval_s: float | None) -> Any:
+    """Header for a new series in mm, with the frame interval when frames are evenly spaced."""
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm", "sec" if frame_interval_s else "unknown")
+    header["pixdim"][4] = frame_interval_s or 0.0
+    return header
+
+
+def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, description: str) -> None:
+    """Write an image by atomic rename; the same image gives the same bytes.
+
+    Args:
+        path: ends in .nii.gz.
+        values: [X, Y, Z] or [X, Y, Z, T]; written with its own type, unscaled.
+        affine: [4, 4], voxel to mm.
+        header: nibabel header to start from: its space (sform and qform codes too) is kept, what described the values
+            of another image (scaling, display window, frame interval of a series) is reset. None for a fresh one in mm.
+        description: at most 79 characters of ASCII.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    header = header_for_series(None) if header is None else header.copy()
+    header.set_data_dtype(values.dtype)
+    header["cal_min"] = header["cal_max"] = 0.0
+    header["descrip"] = description.encode("ascii")
+    if values.ndim == 3:
+        header["pixdim"][4] = 0.0
+        header["toffset"] = 0.0
+        header.set_xyzt_units(header.get_xyzt_units()[0], "unknown")
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(values, affine, header)
+    image.header.set_slope_inter(1.0, 0.0)
+    atomic.write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+
+
+def axis_codes(affine: np.ndarray) -> tuple[str, ...]:
+    """The anatomical direction in which each voxel axis increases, such as ("R", "A", "S")."""
+    return nib.aff2axcodes(affine)

@@ -1,0 +1,149 @@
+"""Weights on disk: an .npz of float16 parameters without the posterior, and a .json that says what they are."""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax import config
+from dcejax.data import atomic
+from dcejax.types import Weights
+
+DEFAULT = "paper-v0"
+"""The weights in the package that inference uses unless told otherwise."""
+
+_NETWORKS = ("tcn", "prob_unet")
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
+    flat: dict[str, np.ndarray] = {}
+    for name, value in tree.items():
+        key = f"{prefix}/{name}"
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, key)
+        else:
+            flat[key] = np.asarray(value)
+    return flat
+
+
+def _unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, name = key.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def _paths(stem: Path) -> tuple[Path, Path]:
+    """The two files of one set of weights; names may hold dots, so `with_suffix` will not do."""
+    return stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.json")
+
+
+def save(stem: Path, tcn: Mapping[str, Any], prob_unet: Mapping[str, Any], record: Mapping[str, Any]) -> Path:
+    """Write ``<stem>.npz`` and ``<stem>.json``; the same parameters give the same bytes.
+
+    Args:
+        stem: path without suffix; its name is the weights' name.
+        tcn: parameters of the TCN.
+        prob_unet: parameters of the probabilistic U-Net; a posterior among them is left out.
+        record: JSON-serialisable facts; `config` must hold the resolved configuration as a dict.
+
+    Returns:
+        The path of the .npz.
+
+    Raises:
+        ValueError: a parameter that float16 cannot hold, no configuration, or a folder that cannot be written.
+    """
+    if "config" not in record:
+        raise ValueError(f"{stem}: expected the configuration under record['config'], found {sorted(record)}")
+    released = {name: value for name, value in prob_unet.items() if name != "posterior"}
+    flat = _flatten(tcn, "tcn") | _flatten(released, "prob_unet")
+    halves = {}
+    for key in sorted(flat):
+        with np.errstate(over="ignore"):  # infinity is reported below, with the parameter's name
+            halves[key] = flat[key].astype(np.float16)
+        if not np.isfinite(halves[key]).all():
+            raise ValueError(
+                f"{stem}: expected parameters below 65504 in size, found others in {key}; training has diverged"
+            )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **halves)
+    npz, sidecar = _paths(stem)
+    atomic.write_bytes(npz, buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    atomic.write_text(sidecar, json.dumps({**record, "sha256": digest}, indent=2) + "\n")
+    return npz
+
+
+def _stem(path: str | None) -> Path:
+    if path is None:
+        return Path(str(resources.files("dcejax.weights"))) / DEFAULT
+    for suffix in (".npz", ".json"):
+        if path.endswith(suffix):
+            return Path(path.removesuffix(suffix))
+    raise ValueError(
+        f"{path}: expected weights as .npz (or its .json), found another name; give the file that train.py wrote"
+    )
+
+
+def load(path: str | None) -> Weights:
+    """Read weights.
+
+    Args:
+        path: the .npz or the .json beside it, or None for the default weights in the package.
+
+    Returns:
+        Parameters as float32 and the record.
+
+    Raises:
+        ValueError: a file that is missing, damaged, of other content than its record says, or without a network.
+    """
+    stem = _stem(path)
+    npz, sidecar = _paths(stem)
+    for file in (npz, sidecar):
+        if not file.is_file():
+            raise ValueError(
+                f"{file}: expected weights as an .npz and a .json of one name, found no such file; copy both"
+            )
+    try:
+        record = json.loads(sidecar.read_text(encoding="utf-8"))
+        digest = record["sha256"]
+        config.from_dict(record["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{sidecar}: expected the record that train.py writes beside weights, found {error!r}; export them again"
+        ) from error
+    content = npz.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(
+            f"{npz}: expected the content that {sidecar.name} describes (sha256 {digest}), found other content; copy "
+            "both files again"
+        )
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            tree = _unflatten({key: archive[key].astype(np.float32) for key in archive.files})
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{npz}: expected an .npz of parameters, found {error}; export the weights again") from error
+    missing = [name for name in _NETWORKS if name not in tree]
+    if missing:
+        raise ValueError(f"{npz}: expected parameters of {' and '.join(_NETWORKS)}, found none of {missing[0]}")
+    return Weights(stem.name, tree["tcn"], tree["prob_unet"], record)
+
+
+def config_of(weights: Weights) -> config.Config:
+    """The configuration that weights were trained with.
+
+    Raises:
+        ValueError: a field this version does not know, or a value out of range.
+    """
+    return config.validate(config.from_dict(weights.record["config"]))

@@ -1,0 +1,95 @@
+"""Training patches made on the device from a key."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dcejax.config import ProtocolConfig, StageConfig
+from dcejax.simulation.anatomy import tissue_shares
+from dcejax.simulation.patient import (
+    SHAPE,
+    VOXEL_MM,
+    Patient,
+    arterial_kernels,
+    observe,
+    sample_patient,
+    signal_scale,
+    tumour_share,
+)
+
+_TUMOUR_CANDIDATES = 512
+
+
+class Batch(NamedTuple):
+    """Patches of slices with their truth."""
+
+    curves: jax.Array  # [B, X, Y, T] scaled signal, zero outside the mask
+    maps: jax.Array  # [B, X, Y, C] Ktrans, vp, ve
+    mask: jax.Array  # [B, X, Y] bool
+
+
+def voxel_centres(index: jax.Array) -> jax.Array:
+    """Positions [..., 3] in mm of voxels of the published matrix, given their indices [..., 3]."""
+    return (index - (jnp.array(SHAPE) - 1) / 2) * jnp.array(VOXEL_MM)
+
+
+def _tumour_voxel(key: jax.Array, patient: Patient) -> tuple[jax.Array, jax.Array]:
+    """Index [3] of a random tumour voxel, and whether one was found."""
+    key_points, key_choice = jax.random.split(key)
+    radius = 1.4 * patient.anatomy.radius
+    points = patient.anatomy.centre + jax.random.uniform(
+        key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius
+    )
+    index = jnp.round(points / jnp.array(VOXEL_MM) + (jnp.array(SHAPE) - 1) / 2).astype(int)
+    shares, mask = tissue_shares(patient.anatomy, voxel_centres(index))
+    inside = ((index >= 0) & (index < jnp.array(SHAPE))).all(-1)
+    eligible = (tumour_share(shares) > 0.5) & mask & inside
+    return index[jax.random.categorical(key_choice, jnp.where(eligible, 0.0, -jnp.inf))], eligible.any()
+
+
+def patch_corners(key: jax.Array, patient: Patient, stage: StageConfig) -> jax.Array:
+    """First indices [P, 3] of patches that lie wholly in the volume.
+
+    The first `tumour_fraction` of them are centred on a random voxel of the tumour, the others (all, where there is
+    none) on a random voxel of the volume. A patch that would cross the border is moved inside, so that every voxel
+    including the last row, column and slice can be drawn.
+    """
+    key_tumour, key_anywhere = jax.random.split(key)
+    count = stage.patches_per_patient
+    on_tumour = jnp.arange(count) < round(stage.tumour_fraction * count)
+    voxel, found = jax.vmap(_tumour_voxel, (0, None))(jax.random.split(key_tumour, count), patient)
+    anywhere = jax.random.randint(key_anywhere, (count, 3), 0, jnp.array(SHAPE))
+    centre = jnp.where((on_tumour & found)[:, None], voxel, anywhere)
+    size = jnp.array([stage.patch_size, stage.patch_size, 1])
+    return jnp.clip(centre - size // 2, 0, jnp.array(SHAPE) - size)
+
+
+def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfig) -> Batch:
+    key_patient, key_corners, key_scale, key_noise = jax.random.split(key, 4)
+    patient = sample_patient(key_patient, protocol)
+    kernels = arterial_kernels(patient, protocol)
+    size = stage.patch_size
+    offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
+    index = patch_corners(key_corners, patient, stage)[:, None] + offsets.reshape(1, -1, 3)
+    points = voxel_centres(index).reshape(-1, 3)
+    voxels = observe(key_noise, patient, kernels, points, protocol)
+    scale = signal_scale(key_scale, patient, kernels, protocol)
+    shape = (stage.patches_per_patient, size, size)
+    return Batch(
+        (voxels.curves / scale).reshape(*shape, -1),
+        voxels.maps.reshape(*shape, -1),
+        voxels.mask.reshape(shape),
+    )
+
+
+def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) -> Callable[[jax.Array], Batch]:
+    """Compile a function from a key to a batch of patches of that many new patients."""
+
+    def sample(key: jax.Array) -> Batch:
+        keys = jax.random.split(key, patients)
+        batches = jax.vmap(lambda k: _patient_patches(k, stage, protocol))(keys)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
+
+    return jax.jit(sample)

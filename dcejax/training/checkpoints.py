@@ -1,0 +1,94 @@
+"""Checkpoints on disk; the only module that knows Orbax.
+
+Each stage keeps its latest checkpoints, to go on from, and its best ones, to use. Parameters, optimiser state and
+progress are separate items, so that parameters can be read without the rest.
+"""
+
+import os
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from dcejax.training.state import TrainState
+
+_METRIC = "validation_loss"
+
+
+class Progress(NamedTuple):
+    """Where a stage stands, between epochs."""
+
+    epoch: int = 0  # epochs done
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    finished: bool = False
+
+
+class Checkpoints:
+    """The checkpoints of one stage in one folder. Use as a context manager."""
+
+    def __init__(self, folder: str, *, keep_latest: int, keep_best: int):
+        def metric(metrics):
+            return metrics[_METRIC]
+
+        # best_fn makes Orbax write the metrics; the policy alone would not, and best_step() would then be the latest.
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep_latest),
+                checkpoint_managers.BestN(get_metric_fn=metric, reverse=True, n=keep_best),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(best_fn=metric, best_mode="min", preservation_policy=policy)
+        self._manager = ocp.CheckpointManager(os.path.abspath(folder), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._manager.close()  # waits for what is being written
+
+    def save(self, state: TrainState, progress: Progress, validation_loss: float) -> None:
+        """Write a checkpoint in the background."""
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(state.params),
+            opt_state=ocp.args.StandardSave(state.opt_state),
+            progress=ocp.args.JsonSave({"step": int(state.step), **progress._asdict()}),
+        )
+        self._manager.save(int(state.step), args=items, metrics={_METRIC: validation_loss})
+
+    def restore_latest(self, template: TrainState) -> tuple[TrainState, Progress] | None:
+        """Return the latest state and progress, or None when there is none.
+
+        Args:
+            template: a state of the same structure, shapes and placement.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        items = ocp.args.Composite(
+            params=ocp.args.StandardRestore(_abstract(template.params)),
+            opt_state=ocp.args.StandardRestore(_abstract(template.opt_state)),
+            progress=ocp.args.JsonRestore(),
+        )
+        restored = self._manager.restore(step, args=items)
+        progress = dict(restored.progress)
+        state = TrainState(
+            jax.numpy.asarray(progress.pop("step"), template.step.dtype), restored.params, restored.opt_state
+        )
+        return state, Progress(**progress)
+
+    def restore_best(self, template: Any) -> Any:
+        """Return the parameters with the lowest validation loss.
+
+        Args:
+            template: parameters of the same structure and shapes.
+        """
+        step = self._manager.best_step()
+        items = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(template)))
+        return self._manager.restore(step, args=items).params
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes with their placement, without which a checkpoint of another topology cannot be read."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)

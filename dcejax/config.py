@@ -141,8 +141,9 @@ def validate(config: Config) -> Config:
         _require(all(w >= 0 for w in stage.loss_weights), f"{name}.loss_weights", stage.loss_weights, "0 or more")
         _require(stage.kl_weight >= 0, f"{name}.kl_weight", stage.kl_weight, "0 or more")
     _require(config.seed >= 0, "seed", config.seed, "0 or more")
-    _require_positive("keep_latest", config, "keep_latest")
-    _require_positive("keep_best", config, "keep_best")
+    for name in ("keep_latest", "keep_best"):
+        value = getattr(config, name)
+        _require(value > 0, name, value, "a positive number")
     return config
 
 

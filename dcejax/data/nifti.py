@@ -18,6 +18,8 @@ from dcejax.data import atomic
 # Registration and format conversion round affines differently; a tenth of a voxel at any corner is still the same grid.
 _GRID_TOLERANCE_VOXELS = 0.1
 
+_BYTES_PER_READ = 1 << 20
+
 # All that nibabel and the decompressors under it raise for files that are damaged or something else.
 _READ_ERRORS = (
     OSError,
@@ -49,6 +51,19 @@ def is_nifti_name(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz"))
 
 
+def _values(image: Any, path: Path) -> np.ndarray:
+    """Read the voxels; a compressed file to its very end, because only there stands its checksum."""
+    if not path.name.endswith(".nii.gz"):
+        return image.get_fdata(dtype=np.float32, caching="unchanged")
+    stored = image.dataobj
+    with gzip.open(path) as file:
+        layout = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+        values = np.asarray(nib.arrayproxy.ArrayProxy(file, layout), dtype=np.float32)
+        while file.read(_BYTES_PER_READ):
+            pass
+    return values
+
+
 def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no file of that name"
@@ -69,7 +84,7 @@ def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
             f"{path}: expected {what} with real numbers, found voxels of type {image.get_data_dtype()}; convert it"
         )
     try:
-        values = image.get_fdata(dtype=np.float32, caching="unchanged")
+        values = _values(image, path)
     except _READ_ERRORS as error:
         raise ValueError(
             f"{path}: expected {what} of shape {image.shape}, found a file that ends early or is damaged ({error}); "
@@ -206,7 +221,6 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     header["cal_min"] = header["cal_max"] = 0.0
     header["descrip"] = description.encode("ascii")
     if values.ndim == 3:
-        header["pixdim"][4] = 0.0
         header["toffset"] = 0.0
         header.set_xyzt_units(header.get_xyzt_units()[0], "unknown")
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

@@ -80,7 +80,7 @@ def _masked_or(values: np.ndarray | None, mask: np.ndarray, default: float) -> t
 def _from_signal(scan: Scan, protocol: ProtocolConfig, conversion: Conversion) -> _Signal:
     warnings = []
     for name, trained in (("tr_ms", protocol.tr_ms), ("flip_angle_deg", protocol.flip_angle_deg)):
-        found = scan.provenance["acquisition"].get(name)
+        found = scan.provenance.get("acquisition", {}).get(name)
         if found is not None and abs(found - trained) > _ACQUISITION_TOLERANCE * trained:
             warnings.append(
                 f"{name} is {found:g}, but the weights were trained for {trained:g}: expect biased maps; use weights "

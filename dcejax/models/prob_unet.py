@@ -1,7 +1,7 @@
 """Probabilistic U-Net (Kohl et al., NeurIPS 2018) with the sizes of Lyoo et al. (Eur Radiol 2025).
 
 The parts are methods, so that inference computes the features of an image once and decodes many latents from them.
-Nothing here samples: callers draw z from the prior (inference) or the posterior (training) with their own key.
+The network itself draws nothing: callers choose the prior (inference) or the posterior (training) and give a key.
 """
 
 import flax.linen as nn
@@ -10,6 +10,11 @@ import jax.numpy as jnp
 
 from dcejax.models.unet import ConvBlock, UNet, average_pool, kaiming_normal, small_bias
 from dcejax.types import Gaussian
+
+
+def sample_latent(key: jax.Array, distribution: Gaussian) -> jax.Array:
+    """Draw one latent z [B, L] from a distribution over [B, L]."""
+    return distribution.mean + jnp.exp(distribution.log_std) * jax.random.normal(key, distribution.mean.shape)
 
 
 class GaussianEncoder(nn.Module):

@@ -45,11 +45,12 @@ def apply_in_chunks(tcn: TCN, params, curves: np.ndarray | jax.Array) -> jax.Arr
     """
     size = chunk_size()
     voxels = curves.shape[0]
-    pad = -voxels % size
+    if voxels == 0:
+        return jnp.zeros((0, tcn.outputs))
     if isinstance(curves, np.ndarray):
         chunks = (curves[i : i + size] for i in range(0, voxels, size))
         chunks = (np.pad(c, ((0, size - len(c)), (0, 0))) if len(c) < size else c for c in chunks)
     else:
-        chunks = _split(jnp.pad(curves, ((0, pad), (0, 0))), size)
+        chunks = _split(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
     maps = [_apply(tcn, params, chunk) for chunk in chunks]
-    return jnp.concatenate(maps)[:voxels] if maps else jnp.zeros((0, tcn.outputs))
+    return jnp.concatenate(maps)[:voxels]

@@ -28,6 +28,7 @@ class Batch(NamedTuple):
     curves: jax.Array  # [B, X, Y, T] scaled signal, zero outside the mask
     maps: jax.Array  # [B, X, Y, C] Ktrans, vp, ve
     mask: jax.Array  # [B, X, Y] bool
+    tissue: jax.Array  # [B, X, Y] index of the dominant tissue
 
 
 def voxel_centres(index: jax.Array) -> jax.Array:
@@ -78,9 +79,10 @@ def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfi
     scale = signal_scale(key_scale, patient, kernels, protocol)
     shape = (stage.patches_per_patient, size, size)
     return Batch(
-        (voxels.curves / scale).reshape(*shape, -1),
-        voxels.maps.reshape(*shape, -1),
-        voxels.mask.reshape(shape),
+        curves=(voxels.curves / scale).reshape(*shape, -1),
+        maps=voxels.maps.reshape(*shape, -1),
+        mask=voxels.mask.reshape(shape),
+        tissue=voxels.shares.argmax(-1).reshape(shape),
     )
 
 

@@ -1,21 +1,56 @@
 """From the best checkpoints to released weights."""
 
 import dataclasses
+import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from dcejax.config import Config
 from dcejax.data import weights
 from dcejax.simulation.priors import priors_sha256
+from dcejax.training.validation import validate
 from dcejax.types import UNITS
+
+_NORMALISATION = (
+    "signal divided by its 99.99th percentile over time and mask; zero outside the mask; "
+    "frames interpolated linearly to the protocol's grid"
+)
+_DESCRIPTION = (
+    "The published architecture (temporal convolutional network and probabilistic U-Net, Lyoo et al., Eur Radiol "
+    "2025) trained on simulated patients only. It has seen no patient data, does not reproduce the published weights, "
+    "does not see the arterial input, and its spread over latent samples is not a calibrated uncertainty. For research."
+)
 
 
 def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str) -> Path:
-    """Write the parts that inference needs, with the record of what they are, to ``workdir/weights.*``."""
+    """Write the parts that inference needs, with the record of what they are, to ``workdir/weights.*``.
+
+    The figures of the record come from the parameters as exported, in half precision.
+    """
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rounded = jax.tree.map(lambda p: p.astype("float16").astype("float32"), (tcn, prob_unet))
     record = {
-        "config": dataclasses.asdict(config),
-        "units": UNITS,
-        "priors_sha256": priors_sha256(),
+        "description": _DESCRIPTION,
         "command": command,
+        "seed": config.seed,
+        "training": {
+            stage: {
+                "updates": rows[-1]["step"],
+                "epochs": rows[-1]["epoch"],
+                "seconds": round(sum(r["seconds"] for r in rows), 1),
+                "best": min(rows, key=lambda r: r["validation"]["loss"]),
+            }
+            for stage in ("stage1", "stage2")
+            if (rows := [r for r in records if r["stage"] == stage])
+        },
+        "validation": validate(config, *rounded, config.stage2.validation_patients),
+        "units": UNITS,
+        "normalisation": _NORMALISATION,
+        "priors_sha256": priors_sha256(),
+        "versions": {package: version(package) for package in ("dcejax", "jax", "flax", "optax", "numpy")},
+        "config": dataclasses.asdict(config),
     }
     return weights.save(workdir / "weights", tcn, prob_unet, record)

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.config import Config, StageConfig
-from dcejax.models.prob_unet import ProbUNet
-from dcejax.models.tcn import TCN
+from dcejax.models.build import make_prob_unet, make_tcn
+from dcejax.models.prob_unet import sample_latent
 from dcejax.models.voxelwise import apply_in_chunks
-from dcejax.rng import fold
 from dcejax.simulation.batches import Batch
 from dcejax.training.losses import kl_divergence, weighted_l1
 from dcejax.training.state import LossFunction
@@ -26,17 +25,6 @@ class Stage(NamedTuple):
     prepare: Callable[[Batch], Any]  # batch -> inputs of the losses, outside the gradient
     loss: LossFunction
     validation_loss: LossFunction
-
-
-def make_tcn(config: Config) -> TCN:
-    """The voxel-wise network of a configuration."""
-    return TCN(config.tcn.channels, config.tcn.dilations, config.tcn.kernel_size)
-
-
-def make_prob_unet(config: Config) -> ProbUNet:
-    """The spatial network of a configuration."""
-    unet = config.prob_unet
-    return ProbUNet(unet.filters, unet.latent_size, unet.combination_layers)
 
 
 def _per_map(values: jax.Array) -> dict[str, jax.Array]:
@@ -89,15 +77,12 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
         curves = batch.curves.reshape(-1, batch.curves.shape[-1])
         return apply_in_chunks(tcn, tcn_params, curves).reshape(batch.maps.shape), batch.maps
 
-    def sample(distribution, key):
-        return distribution.mean + jnp.exp(distribution.log_std) * jax.random.normal(key, distribution.mean.shape)
-
     def parts(params, inputs, key, *, from_posterior: bool):
         images, maps = inputs
         variables = {"params": params}
         prior = net.apply(variables, images, method="encode_prior")
         posterior = net.apply(variables, images, maps, method="encode_posterior")
-        z = sample(posterior if from_posterior else prior, fold(key, "latent"))
+        z = sample_latent(key, posterior if from_posterior else prior)
         features = net.apply(variables, images, method="features")
         values = weighted_l1(net.apply(variables, features, z, method="decode"), maps, weights)
         return values, kl_divergence(posterior, prior).mean()

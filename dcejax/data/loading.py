@@ -1,0 +1,138 @@
+"""From a case's files to one record in the package's units, with all that can be wrong with them found here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.data import foreground, nifti, timing
+from dcejax.data.cases import NUMBER_FACTS, Case
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Scan
+
+# A T1 map in ms instead of s would pass silently; no tissue has a T1 of 20 s.
+_LONGEST_PLAUSIBLE_T1_S = 20.0
+
+
+def _check_numbers(case: Case) -> None:
+    for name in NUMBER_FACTS:
+        value = getattr(case.facts, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{case.path}: expected a positive {name}, found {value:g}")
+
+
+def _check_finite(case: Case, values: np.ndarray, mask: np.ndarray, mask_name: str) -> None:
+    """Only inside the mask: skull-stripped and registered images often hold NaN outside it."""
+    bad = ~np.isfinite(values[mask]).all(axis=-1)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(mask)[int(np.argmax(bad))])
+        raise ValueError(
+            f"{case.path}: expected finite values in the {mask_name}, found NaN or infinity in "
+            f"{np.count_nonzero(bad)} of its {bad.size} voxels, the first at {first}; correct the image or take "
+            "these voxels out of the mask"
+        )
+
+
+def _read_t1_map(path: Path, image: nifti.Image, mask: np.ndarray) -> np.ndarray:
+    t1_s = nifti.read_volume(path, "T1 map", image).values
+    positive = t1_s[mask & (t1_s > 0)]
+    if not positive.size:
+        raise ValueError(f"{path}: expected T1 in s in the mask's voxels, found none above zero; check the map")
+    if np.median(positive) > _LONGEST_PLAUSIBLE_T1_S:
+        raise ValueError(
+            f"{path}: expected T1 in s, found a median of {np.median(positive):.6g} in the mask; divide a map in ms "
+            "by 1000"
+        )
+    return t1_s / np.float32(SECONDS_PER_MINUTE)
+
+
+def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
+    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s)."""
+    known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
+    for name, key, factor in (("tr_ms", "RepetitionTime", 1e3), ("flip_angle_deg", "FlipAngle", 1.0)):
+        if known[name] is None and key in sidecar:
+            value = sidecar[key]
+            if type(value) not in (int, float) or not value > 0:
+                raise ValueError(
+                    f"{nifti.sidecar_path(case.path)}: expected a positive number for {key}, found {value!r}; mend it"
+                )
+            known[name] = value * factor
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def load_scan(case: Case) -> Scan:
+    """Read a case's files.
+
+    Returns:
+        The scan; provenance holds `timing`, `mask` and `acquisition` (tr_ms and flip_angle_deg as far as known).
+
+    Raises:
+        ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say, and NaN in
+            the mask's voxels.
+    """
+    _check_numbers(case)
+    image = nifti.read_series(case.path)
+    sidecar = nifti.read_sidecar(case.path)
+    resolved = timing.resolve(
+        case.path,
+        image.values.shape[-1],
+        sidecar,
+        image.header,
+        times_file=case.facts.times,
+        dt_s=case.facts.dt_s,
+    )
+    warnings = list(resolved.warnings)
+    if case.facts.mask is not None:
+        mask, mask_source = nifti.read_mask(case.facts.mask, image), f"file {case.facts.mask.name}"
+    else:
+        mask, mask_source = foreground.find(image.values, case.quantity, str(case.path)), "automatic foreground"
+        content = "scalp and bone" if case.quantity == "signal" else "every voxel that is not zero"
+        warnings.append(
+            f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
+            f"{content}: give a mask"
+        )
+    _check_finite(case, image.values, mask, "mask" if case.facts.mask else "automatic foreground")
+    t1_map = None if case.facts.t1_map is None else _read_t1_map(case.facts.t1_map, image, mask)
+    labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
+    if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
+        warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
+    return Scan(
+        case_id=case.case_id,
+        values=image.values,
+        quantity=case.quantity,
+        times=resolved.times,
+        mask=mask,
+        affine=image.affine,
+        header=image.header,
+        t1_map=t1_map,
+        segmentation=labels,
+        warnings=tuple(warnings),
+        provenance={
+            "timing": resolved.provenance,
+            "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
+            "acquisition": _stated_acquisition(case, sidecar),
+        },
+    )
+
+
+def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
+    """Read the transmit field, relative to nominal, if the case has one.
+
+    Returns:
+        [X, Y, Z] float32 or None.
+
+    Raises:
+        ValueError: as `nifti.read_volume`, or a median in the mask that is no ratio.
+    """
+    if case.facts.b1_map is None:
+        return None
+    grid = nifti.Image(case.path, scan.values, scan.affine, scan.header)
+    b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid).values
+    median = float(np.median(b1[scan.mask]))
+    if not 0.2 < median < 5.0:
+        raise ValueError(
+            f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle, found a median of {median:.6g} "
+            "in the mask; divide a map in percent by 100"
+        )
+    return b1

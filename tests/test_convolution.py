@@ -1,0 +1,120 @@
+"""The convolution against quadrature, and its derivatives against central differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quadrature import central_difference, convolve
+
+from dcejax.physics.convolution import exponential_convolution, exponential_convolution_at
+
+# Uneven frames, min: 0.5 s to 1 min, so that rate * step crosses the switch to the series at many rates.
+TIMES = np.cumsum([0.1, 0.01, 0.05, 0.083, 0.083, 0.02, 0.25, 0.1, 0.5, 1.0, 0.03])
+CURVE = np.array([0.4, 0.0, 0.3, 5.0, 6.0, 2.0, 1.2, 0.9, 1.0, 0.7, 0.65])
+SWITCH = 0.5 / 0.083  # the rate at which rate * step is 0.5 on the frames of 5 s
+RATES = [0.0, 1e-12, 1e-6, 1e-3, 0.1, 0.5, 1.0, SWITCH * (1 - 1e-7), SWITCH, SWITCH * (1 + 1e-7), 10.0, 20.0]
+
+
+@jax.jit
+def _loss(rate, times, curve):
+    return jnp.sum(np.linspace(1.0, -0.7, TIMES.size) * exponential_convolution(rate, times, curve))
+
+
+_gradients = jax.jit(jax.grad(_loss, argnums=(0, 1, 2)))
+_slope = jax.jit(jax.grad(lambda rate, times, curve: exponential_convolution(rate, times, curve).sum()))
+_bend = jax.jit(jax.grad(_slope))
+SINGLE = TIMES.astype(np.float32), CURVE.astype(np.float32)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_equals_quadrature_in_double_precision(x64, rate):
+    result = exponential_convolution(rate, TIMES, CURVE)
+    assert result.dtype == jnp.float64
+    np.testing.assert_allclose(result, convolve(rate, TIMES, CURVE, TIMES), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_equals_quadrature_in_single_precision(rate):
+    result = exponential_convolution(rate, *SINGLE)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, convolve(rate, TIMES, CURVE, TIMES), rtol=1e-5)
+
+
+def test_rate_zero_is_the_running_trapezoid(x64):
+    steps = np.diff(TIMES) * (CURVE[1:] + CURVE[:-1]) / 2
+    expected = np.concatenate([[0.0], np.cumsum(steps)])
+    np.testing.assert_allclose(exponential_convolution(0.0, TIMES, CURVE), expected, rtol=1e-14)
+
+
+def test_a_constant_curve_has_the_textbook_answer(x64):
+    result = exponential_convolution(3.0, TIMES, np.full_like(TIMES, 2.0))
+    np.testing.assert_allclose(result, 2.0 * (1 - np.exp(-3.0 * (TIMES - TIMES[0]))) / 3.0, rtol=1e-13)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_gradients_equal_central_differences(x64, rate):
+    by_rate, by_times, by_curve = _gradients(rate, TIMES, CURVE)
+    close = {"rtol": 1e-7, "atol": 1e-8}
+    np.testing.assert_allclose(by_rate, central_difference(lambda r: _loss(r, TIMES, CURVE), rate, 1e-5), **close)
+    np.testing.assert_allclose(by_times, central_difference(lambda t: _loss(rate, t, CURVE), TIMES, 1e-6), **close)
+    np.testing.assert_allclose(by_curve, central_difference(lambda c: _loss(rate, TIMES, c), CURVE, 1e-4), **close)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-12, 1.0, SWITCH, 20.0])
+def test_second_derivative_equals_the_difference_of_gradients(x64, rate):
+    expected = central_difference(lambda r: _slope(r, TIMES, CURVE), rate, 1e-5)
+    np.testing.assert_allclose(_bend(rate, TIMES, CURVE), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_derivatives_in_single_precision_are_finite_and_close(rate):
+    found = _slope(rate, *SINGLE), _bend(rate, *SINGLE)
+    with jax.enable_x64(True):
+        reference = _slope(rate, TIMES, CURVE), _bend(rate, TIMES, CURVE)
+    np.testing.assert_allclose(found, reference, rtol=1e-4)
+
+
+def test_jit_and_vmap_change_nothing():
+    rates = jnp.asarray(RATES, jnp.float32)
+    plain = jnp.stack([exponential_convolution(r, *SINGLE) for r in rates])
+    compiled = jnp.stack([jax.jit(exponential_convolution)(r, *SINGLE) for r in rates])
+    mapped = jax.vmap(exponential_convolution, (0, None, None))(rates, *SINGLE)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-6)
+    np.testing.assert_allclose(mapped, plain, rtol=1e-6)
+
+
+def test_linear_in_the_curve(x64):
+    other = CURVE[::-1]
+    total = exponential_convolution(2.0, TIMES, 3.0 * CURVE - other)
+    parts = 3.0 * exponential_convolution(2.0, TIMES, CURVE) - exponential_convolution(2.0, TIMES, other)
+    np.testing.assert_allclose(total, parts, atol=1e-14)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 20.0])
+def test_between_the_samples_equals_quadrature(x64, rate):
+    query = np.array([-1.0, 0.0999, 0.1, 0.105, 0.11, 0.3, 1.0, TIMES[-1], TIMES[-1] + 0.7])
+    value, integral = exponential_convolution_at(query, rate, TIMES, CURVE)
+    before = query < TIMES[0]
+    np.testing.assert_allclose(value, np.where(before, 0.0, np.interp(query, TIMES, CURVE)), rtol=1e-12)
+    np.testing.assert_allclose(integral, convolve(rate, TIMES, CURVE, query), rtol=1e-12)
+
+
+def test_at_the_samples_both_statements_agree(x64):
+    value, integral = exponential_convolution_at(TIMES, 1.5, TIMES, CURVE)
+    np.testing.assert_allclose(value, CURVE, rtol=1e-14)
+    np.testing.assert_allclose(integral, exponential_convolution(1.5, TIMES, CURVE), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("rate", "times", "curve"),
+    [(np.ones(2), TIMES, CURVE), (1.0, TIMES[:-1], CURVE), (1.0, TIMES[None], CURVE[None])],
+)
+def test_wrong_shapes_are_named(rate, times, curve):
+    with pytest.raises(ValueError, match=r"one shape \[T\].*jax\.vmap"):
+        exponential_convolution(rate, times, curve)

@@ -1,0 +1,123 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import scans
+
+from dcejax.data import cases, loading
+from dcejax.data.cases import Facts
+
+NOTHING = Facts()
+
+
+def case_of(tmp_path, **facts):
+    path = scans.save_scan(tmp_path / "scan.nii.gz")
+    mask = scans.save_mask(tmp_path / "mask.nii.gz")
+    return cases.Case("scan", path, Facts(**({"mask": mask} | facts)))
+
+
+def test_load(tmp_path):
+    case = case_of(tmp_path, segmentation=scans.save_mask(tmp_path / "labels.nii.gz"))
+    scans.save_sidecar(case.path, RepetitionTime=0.0031, FlipAngle=12)
+    scan = loading.load_scan(case)
+    np.testing.assert_array_equal(scan.values, scans.signal())
+    np.testing.assert_array_equal(scan.mask, scans.head())
+    np.testing.assert_allclose(scan.times, np.arange(60) * 5 / 60)
+    np.testing.assert_allclose(scan.affine, scans.AFFINE)
+    assert scan.provenance["acquisition"] == {"tr_ms": 3.1, "flip_angle_deg": 12}
+    assert scan.provenance["mask"] == {"source": "file mask.nii.gz", "voxels": int(scans.head().sum())}
+    assert scan.warnings == ()
+
+
+def test_flags_come_before_the_sidecar(tmp_path):
+    case = case_of(tmp_path, tr_ms=4.0)
+    scans.save_sidecar(case.path, RepetitionTime=0.0031)
+    assert loading.load_scan(case).provenance["acquisition"] == {"tr_ms": 4.0}
+
+
+def test_nan_in_the_mask_is_counted(tmp_path):
+    case = case_of(tmp_path)
+    values = scans.signal()
+    values[12, 10, 1, 3:7] = np.nan
+    values[13, 10, 2, 0] = np.inf
+    values[0, 0, 0, 0] = np.nan  # outside
+    scans.save(case.path, values, dt_s=5.0)
+    voxels = int(scans.head().sum())
+    with pytest.raises(ValueError, match=rf"NaN or infinity in 2 of its {voxels} voxels, the first at \(12, 10, 1\)"):
+        loading.load_scan(case)
+
+
+def test_nan_outside_the_mask_is_no_matter(tmp_path):
+    case = case_of(tmp_path)
+    values = scans.signal()
+    values[~scans.head()] = np.nan
+    scans.save(case.path, values, dt_s=5.0)
+    assert loading.load_scan(case).mask.any()
+
+
+def test_automatic_foreground_says_what_it_is(tmp_path):
+    scan = loading.load_scan(dataclasses.replace(case_of(tmp_path), facts=NOTHING))
+    np.testing.assert_array_equal(scan.mask, scans.head())
+    assert scan.provenance["mask"]["source"] == "automatic foreground"
+    assert "no mask was given" in scan.warnings[0]
+
+
+def test_nan_inside_the_automatic_foreground(tmp_path):
+    case = dataclasses.replace(case_of(tmp_path), facts=NOTHING)
+    values = scans.signal()
+    values[12, 10, 1, 3] = np.nan
+    scans.save(case.path, values, dt_s=5.0)
+    with pytest.raises(ValueError, match="automatic foreground, found NaN or infinity in 1 of"):
+        loading.load_scan(case)
+
+
+def test_image_without_foreground(tmp_path):
+    path = scans.save(tmp_path / "flat.nii.gz", np.full((6, 6, 2, 60), 7, np.float32), dt_s=5.0)
+    with pytest.raises(ValueError, match=r"flat\.nii\.gz: expected a foreground.*give --mask"):
+        loading.load_scan(cases.Case("flat", path, NOTHING))
+
+
+def test_foreground_of_concentration_is_what_is_not_zero(tmp_path):
+    values = scans.signal() * scans.head()[..., None]
+    path = scans.save(tmp_path / "c.nii.gz", values, dt_s=5.0)
+    scan = loading.load_scan(cases.Case("c", path, Facts(input_quantity="concentration")))
+    np.testing.assert_array_equal(scan.mask, scans.head())
+
+
+def test_segmentation_outside_the_mask_is_told(tmp_path):
+    everywhere = scans.save_mask(tmp_path / "labels.nii.gz", np.ones(scans.SHAPE))
+    scan = loading.load_scan(case_of(tmp_path, segmentation=everywhere))
+    assert f"{int((~scans.head()).sum())} voxels of the segmentation lie outside" in scan.warnings[0]
+
+
+def test_t1_map_in_seconds_becomes_minutes(tmp_path):
+    t1 = scans.save(tmp_path / "t1.nii.gz", np.full(scans.SHAPE, 1.2, np.float32))
+    np.testing.assert_allclose(loading.load_scan(case_of(tmp_path, t1_map=t1)).t1_map, 0.02)
+
+
+@pytest.mark.parametrize(("value", "found"), [(1200.0, "a median of 1200"), (0.0, "none above zero")])
+def test_implausible_t1_map(tmp_path, value, found):
+    t1 = scans.save(tmp_path / "t1.nii.gz", np.full(scans.SHAPE, value, np.float32))
+    with pytest.raises(ValueError, match=rf"t1\.nii\.gz: expected T1 in s.*{found}"):
+        loading.load_scan(case_of(tmp_path, t1_map=t1))
+
+
+def test_b1_map_is_a_ratio(tmp_path):
+    b1 = scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, 95.0, np.float32))
+    case = case_of(tmp_path, b1_map=b1)
+    with pytest.raises(ValueError, match=r"b1\.nii\.gz: expected the ratio.*median of 95.*in percent by 100"):
+        loading.load_b1_map(case, loading.load_scan(case))
+
+
+@pytest.mark.parametrize("name", cases.NUMBER_FACTS)
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
+def test_impossible_numbers(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"expected a positive {name}"):
+        loading.load_scan(case_of(tmp_path, **{name: value}))
+
+
+def test_impossible_sidecar(tmp_path):
+    case = case_of(tmp_path)
+    scans.save_sidecar(case.path, FlipAngle="ten")
+    with pytest.raises(ValueError, match=r"scan\.json: expected a positive number for FlipAngle, found 'ten'"):
+        loading.load_scan(case)

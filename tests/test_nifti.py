@@ -1,0 +1,180 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+import scans
+
+from dcejax.data import atomic, nifti
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_reads_scaled_integers_as_float32(tmp_path, name):
+    stored = np.arange(24, dtype=np.int16).reshape(2, 3, 2, 2)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(stored.shape)
+    header.set_slope_inter(0.5, 10.0)
+    header["vox_offset"] = 352
+    content = header.binaryblock + bytes(4) + stored.tobytes(order="F")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    read = nifti.read_series(tmp_path / name)
+    assert read.values.dtype == np.float32
+    np.testing.assert_array_equal(read.values, stored * 0.5 + 10)
+
+
+def test_maps_keep_the_space_of_the_input_and_reset_what_described_its_values(tmp_path):
+    affine = scans.AFFINE.copy()
+    image = nib.Nifti1Image(np.zeros((4, 5, 2, 3), np.int16), affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=3)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = 5.0
+    image.header["cal_max"] = 900
+    image.header.set_slope_inter(2.0, 1.0)
+    nib.save(image, tmp_path / "in.nii.gz")
+    source = nifti.read_series(tmp_path / "in.nii.gz")
+    values = np.random.default_rng(0).random((4, 5, 2), np.float32)
+    nifti.write(tmp_path / "out.nii.gz", values, source.affine, source.header, "a map")
+    out = nib.load(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(np.asarray(out.dataobj), values)
+    np.testing.assert_allclose(out.affine, affine)
+    assert out.get_data_dtype() == np.float32
+    assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (1, 3)
+    assert out.header.get_xyzt_units() == ("mm", "unknown")
+    assert out.header["cal_max"] == 0
+    assert len(out.header.get_zooms()) == 3
+
+
+def test_nifti2_stays_nifti2(tmp_path):
+    nib.save(nib.Nifti2Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)), tmp_path / "in.nii")
+    source = nifti.read_series(tmp_path / "in.nii")
+    nifti.write(tmp_path / "out.nii.gz", source.values[..., 0], source.affine, source.header, "map")
+    assert isinstance(nib.load(tmp_path / "out.nii.gz"), nib.Nifti2Image)
+
+
+def test_same_image_gives_same_bytes_under_any_name(tmp_path):
+    values = np.ones((3, 3, 3), np.float32)
+    for name in ("a.nii.gz", "b.nii.gz"):
+        nifti.write(tmp_path / name, values, np.eye(4), None, "map")
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.nii\.gz: expected a 4-D NIfTI.*found no file of that name"):
+        nifti.read_series(tmp_path / "nothing.nii.gz")
+
+
+@pytest.mark.parametrize("content", [b"not an image\n", b"", gzip.compress(b"not an image\n")])
+def test_other_content_under_a_nifti_name(tmp_path, content):
+    path = tmp_path / "text.nii.gz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"text\.nii\.gz: expected .* found a file that is not NIfTI or is damaged"):
+        nifti.read_series(path)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
+def test_truncated_file(tmp_path, share):
+    path = scans.save_scan(tmp_path / "cut.nii.gz")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=r"cut\.nii\.gz: expected a 4-D NIfTI.*damaged"):
+        nifti.read_series(path)
+
+
+def test_flipped_bytes(tmp_path):
+    path = scans.save_scan(tmp_path / "bad.nii.gz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.nii\.gz.*damaged"):
+        nifti.read_series(path)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 2, 1, 5)])
+def test_wrong_number_of_dimensions(tmp_path, shape):
+    path = scans.save(tmp_path / "a.nii.gz", np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match=rf"expected a 4-D NIfTI.*found {len(shape)}-D with shape"):
+        nifti.read_series(path)
+
+
+def test_colour_image(tmp_path):
+    colours = np.zeros((2, 2, 2, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "rgb.nii.gz")
+    with pytest.raises(ValueError, match="with real numbers"):
+        nifti.read_series(tmp_path / "rgb.nii.gz")
+
+
+@pytest.fixture
+def grid(tmp_path):
+    return nifti.read_series(scans.save_scan(tmp_path / "scan.nii.gz", frames=4))
+
+
+def test_mask_above_zero_is_inside(tmp_path, grid):
+    weights = scans.head() * 0.3
+    path = scans.save(tmp_path / "mask.nii.gz", weights.astype(np.float32))
+    np.testing.assert_array_equal(nifti.read_mask(path, grid), scans.head())
+
+
+def test_mask_of_another_shape(tmp_path, grid):
+    path = scans.save_mask(tmp_path / "mask.nii.gz", np.ones((24, 20, 4)))
+    with pytest.raises(ValueError, match=r"mask\.nii\.gz: expected a mask of shape \(24, 20, 3\).*found \(24, 20, 4\)"):
+        nifti.read_mask(path, grid)
+
+
+@pytest.mark.parametrize("change", ["shift", "flip"])
+def test_mask_elsewhere_in_space(tmp_path, grid, change):
+    affine = scans.AFFINE.copy()
+    if change == "shift":
+        affine[0, 3] += 1.0
+    else:
+        affine[0] *= -1
+    path = scans.save_mask(tmp_path / "mask.nii.gz", affine=affine)
+    with pytest.raises(ValueError, match=r"mask\.nii\.gz: expected a mask with the affine of scan\.nii\.gz"):
+        nifti.read_mask(path, grid)
+
+
+def test_rounded_affine_is_the_same_grid(tmp_path, grid):
+    path = scans.save_mask(tmp_path / "mask.nii.gz", affine=scans.AFFINE + 1e-3)
+    assert nifti.read_mask(path, grid).any()
+
+
+def test_empty_mask(tmp_path, grid):
+    path = scans.save_mask(tmp_path / "mask.nii.gz", np.zeros(scans.SHAPE))
+    with pytest.raises(ValueError, match="expected a mask with voxels above zero, found none"):
+        nifti.read_mask(path, grid)
+
+
+def test_labels_must_be_whole(tmp_path, grid):
+    labels = scans.head() * 2.0
+    whole = scans.save(tmp_path / "whole.nii.gz", labels.astype(np.float32))
+    assert set(np.unique(nifti.read_labels(whole, grid))) == {0, 2}
+    labels[0, 0, 0] = 0.4
+    split = scans.save(tmp_path / "split.nii.gz", labels.astype(np.float32))
+    with pytest.raises(ValueError, match=r"found 1 other values, for instance 0\.4.*nearest neighbour"):
+        nifti.read_labels(split, grid)
+
+
+def test_sidecar(tmp_path):
+    image = tmp_path / "scan.nii.gz"
+    assert nifti.read_sidecar(image) == {}
+    scans.save_sidecar(image, FlipAngle=10)
+    assert nifti.read_sidecar(image) == {"FlipAngle": 10}
+    for text, found in (("{", "expected JSON"), ("[1]", "expected a JSON object, found list")):
+        (tmp_path / "scan.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"scan\.json: {found}"):
+            nifti.read_sidecar(image)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    atomic.write_text(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(ValueError, match=r"a\.txt.*No space left on device"):
+        atomic.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

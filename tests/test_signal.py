@@ -1,0 +1,119 @@
+"""The spoiled gradient echo: closed form, limits, inverse, gradients and the OSIPI conversions."""
+
+import csv
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dcejax.physics import units
+from dcejax.physics.signal import spgr, spgr_to_concentration
+
+PROTOCOL = units.acquisition(tr_ms=2.8, flip_angle_deg=10.0, relaxivity_per_mM_s=4.5)
+CONCENTRATION = np.concatenate([[-0.05, 0.0, 1e-4], np.geomspace(1e-3, 10.0, 30)])  # mM
+T10 = 1.2 / 60.0  # min
+
+
+def _closed_form(concentration, t10_s, tr_s, flip_deg, r1_per_s):
+    """Compute the Ernst equation as textbooks write it, in seconds and float64."""
+    e = np.exp(-tr_s * (1.0 / t10_s + r1_per_s * concentration))
+    angle = np.deg2rad(flip_deg)
+    return np.sin(angle) * (1 - e) / (1 - np.cos(angle) * e)
+
+
+@pytest.mark.parametrize(("x64", "rtol"), [(True, 1e-12), (False, 1e-6)])
+@pytest.mark.parametrize("b1", [0.8, 1.0, 1.15])
+def test_equals_the_ernst_equation(x64, rtol, b1):
+    with jax.enable_x64(x64):
+        signal = spgr(CONCENTRATION, T10, PROTOCOL, s0=700.0, b1=b1)
+    expected = 700.0 * _closed_form(CONCENTRATION, 1.2, 2.8e-3, 10.0 * b1, 4.5)
+    np.testing.assert_allclose(signal, expected, rtol=rtol)
+
+
+def test_limits_of_the_flip_angle():
+    with jax.enable_x64(True):
+        small = spgr(0.5, T10, PROTOCOL._replace(flip_angle=1e-6))
+        right = spgr(0.5, T10, PROTOCOL._replace(flip_angle=np.pi / 2))
+    np.testing.assert_allclose(small, 1e-6, rtol=1e-6)  # so little excited that nothing saturates
+    np.testing.assert_allclose(right, 1 - np.exp(-2.8e-3 * (1 / 1.2 + 4.5 * 0.5)), rtol=1e-12)
+
+
+def test_rises_with_concentration_up_to_full_relaxation():
+    signal = np.asarray(spgr(np.append(CONCENTRATION, 1e6), T10, PROTOCOL))
+    assert (np.diff(signal) > 0).all()
+    np.testing.assert_allclose(signal[-1], np.sin(PROTOCOL.flip_angle), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("x64", "tolerance"), [(True, 1e-11), (False, 5e-5)])
+@pytest.mark.parametrize("b1", [0.8, 1.0])
+def test_inverse_returns_the_concentration_whatever_the_gain(x64, tolerance, b1):
+    with jax.enable_x64(x64):
+        signal = spgr(CONCENTRATION, T10, PROTOCOL, s0=321.0, b1=b1)
+        baseline = spgr(0.0, T10, PROTOCOL, s0=321.0, b1=b1)
+        result = spgr_to_concentration(signal, baseline, T10, PROTOCOL, b1=b1)
+    np.testing.assert_allclose(result, CONCENTRATION, rtol=tolerance, atol=tolerance)
+
+
+def test_signals_without_a_concentration_give_nan():
+    full = float(np.sin(PROTOCOL.flip_angle))
+    baseline = float(spgr(0.0, T10, PROTOCOL))
+    signal = np.array([full * 1.0001, full * 2, baseline, baseline])
+    found = spgr_to_concentration(signal, np.array([baseline, baseline, 0.0, -1.0]), T10, PROTOCOL)
+    assert np.isnan(found).all()
+    assert np.isfinite(spgr_to_concentration(full * 0.999, baseline, T10, PROTOCOL))
+
+
+@pytest.mark.parametrize("concentration", [0.0, 0.1, 5.0])
+def test_gradients_equal_central_differences(concentration):
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def forward(theta):
+            c, t10, s0, b1 = theta
+            return spgr(c, t10, PROTOCOL, s0=s0, b1=b1)
+
+        @jax.jit
+        def inverse(theta):
+            signal, baseline, t10, b1 = theta
+            return spgr_to_concentration(signal, baseline, t10, PROTOCOL, b1=b1)
+
+        theta = np.array([concentration, T10, 3.0, 0.9])
+        steps = np.diag([1e-5, 1e-7, 1e-5, 1e-6])
+        np.testing.assert_allclose(jax.grad(forward)(theta), _differences(forward, theta, steps), rtol=1e-6)
+        signal = float(forward(theta))
+        theta = np.array([signal, float(forward(np.array([0.0, T10, 3.0, 0.9]))), T10, 0.9])
+        steps = np.diag([1e-7, 1e-7, 1e-7, 1e-6])
+        np.testing.assert_allclose(jax.grad(inverse)(theta), _differences(inverse, theta, steps), rtol=1e-5, atol=1e-6)
+
+
+def _differences(function, theta, steps):
+    return [(function(theta + step) - function(theta - step)) / (2 * step.max()) for step in steps]
+
+
+def test_a_saturated_voxel_leaves_the_gradient_of_the_others_alone():
+    baseline = spgr(0.0, T10, PROTOCOL)
+    signal = jnp.array([1.2, 2.0, 100.0]) * baseline
+    gradient = jax.grad(lambda s: jnp.nansum(spgr_to_concentration(s, baseline, T10, PROTOCOL)))(signal)
+    assert np.isfinite(gradient).all()
+    assert (gradient[:2] > 0).all()
+
+
+def test_jit_and_vmap_change_nothing():
+    plain = spgr(CONCENTRATION, T10, PROTOCOL)
+    np.testing.assert_allclose(jax.jit(spgr)(CONCENTRATION, T10, PROTOCOL), plain, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(spgr, (0, None, None))(CONCENTRATION, T10, PROTOCOL), plain, rtol=1e-6)
+
+
+def test_osipi_conversions(reference_data):
+    path = reference_data / "osipi/SI_to_Conc/data/SI2Conc_data.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    with jax.enable_x64(True):
+        for row in rows:
+            signal, expected = (np.array(row[k].split(), np.float64) for k in ("s", "conc"))
+            protocol = units.acquisition(float(row["TR"]) * 1e3, float(row["FA"]), float(row["r1"]))
+            baseline = signal[1 : int(row["numbaselinepts"])].mean()
+            found = spgr_to_concentration(signal, baseline, float(row["T1base"]) / 60.0, protocol)
+            np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-5, atol=1e-5, err_msg=row["label"])

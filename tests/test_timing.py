@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dcejax.data import timing
+
+PATH = Path("scan.nii.gz")
+
+
+def header(interval=0.0, unit="unknown"):
+    value = nib.Nifti1Header()
+    value.set_xyzt_units("mm", unit)
+    value["pixdim"][4] = interval
+    return value
+
+
+def resolve(frames=4, sidecar=None, head=None, times_file=None, dt_s=None):
+    return timing.resolve(PATH, frames, sidecar or {}, head or header(), times_file=times_file, dt_s=dt_s)
+
+
+def times_file(tmp_path, *seconds):
+    path = tmp_path / "times.txt"
+    path.write_text("\n".join(map(str, seconds)) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("interval", "unit"), [(5.385, "sec"), (5385.0, "msec"), (5_385_000.0, "usec")])
+def test_header_with_a_unit(interval, unit):
+    found = resolve(head=header(interval, unit))
+    np.testing.assert_allclose(found.times * 60, np.arange(4) * 5.385, rtol=1e-12)
+    assert found.provenance["source"] == "header pixdim[4]"
+
+
+@pytest.mark.parametrize("head", [header(5.0, "unknown"), header(0.0, "sec"), header(np.nan, "sec"), header(5.0, "hz")])
+def test_no_timing(head):
+    with pytest.raises(ValueError, match=r"expected frame times, found none.*--dt_s=SECONDS or --times=FILE"):
+        resolve(head=head)
+
+
+def test_repetition_time_is_not_timing():
+    with pytest.raises(ValueError, match="RepetitionTime is not used"):
+        resolve(sidecar={"RepetitionTime": 5.0})
+
+
+def test_times_count_from_the_first_frame():
+    found = resolve(sidecar={"FrameTimesStart": [10, 15, 21, 26]})
+    np.testing.assert_allclose(found.times * 60, [0, 5, 11, 16])
+    assert found.provenance["longest_frame_interval_s"] == 6
+
+
+def test_sources_that_agree_within_one_percent():
+    found = resolve(sidecar={"FrameTimesStart": [0, 5, 10, 15]}, head=header(5.04, "sec"), dt_s=5.02)
+    np.testing.assert_allclose(found.times * 60, np.arange(4) * 5.02)
+    assert found.provenance["source"] == "dt_s"
+    assert found.warnings == ()
+
+
+def test_sources_that_disagree():
+    with pytest.raises(
+        ValueError, match=r"found two that differ by more than 1%: dt_s gives .* header pixdim\[4\] gives"
+    ):
+        resolve(head=header(5.2, "sec"), dt_s=5.0)
+
+
+def test_times_file_wins_over_all_and_says_so(tmp_path):
+    file = times_file(tmp_path, 1, 6.5, 12, 17.5)
+    found = resolve(times_file=file, head=header(1.0, "sec"), sidecar={"FrameTimesStart": [0, 1]}, dt_s=5.5)
+    np.testing.assert_allclose(found.times * 60, [0, 5.5, 11, 16.5])
+    assert found.provenance["source"] == "times file times.txt"
+    assert len(found.warnings) == 2  # the header disagrees, the sidecar is short; dt_s agrees
+
+
+@pytest.mark.parametrize("seconds", [(0, 5, 5, 10), (0, 5, 4, 10)])
+def test_times_that_do_not_increase(tmp_path, seconds):
+    with pytest.raises(ValueError, match="expected increasing times, found 5 s then"):
+        resolve(times_file=times_file(tmp_path, *seconds))
+    with pytest.raises(ValueError, match=r"FrameTimesStart.*expected increasing times"):
+        resolve(sidecar={"FrameTimesStart": list(seconds)})
+
+
+def test_wrong_count(tmp_path):
+    with pytest.raises(ValueError, match="expected 4 times, one per frame, found 3"):
+        resolve(times_file=times_file(tmp_path, 0, 5, 10))
+    with pytest.raises(ValueError, match="expected 4 times, one per frame, found 2"):
+        resolve(sidecar={"FrameTimesStart": [0, 5]})
+
+
+@pytest.mark.parametrize("content", ["0\nfive\n10\n15", "0,5,10,15", "0\nnan\n10\n15"])
+def test_times_file_with_other_content(tmp_path, content):
+    path = tmp_path / "times.txt"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"times\.txt: expected"):
+        resolve(times_file=path)
+
+
+def test_missing_times_file(tmp_path):
+    with pytest.raises(ValueError, match=r"times\.txt: expected a text file"):
+        resolve(times_file=tmp_path / "times.txt")
+
+
+@pytest.mark.parametrize("value", ["0", 5, [0, "5", 10, 15], [0, True, 10, 15]])
+def test_frame_times_start_of_another_kind(value):
+    with pytest.raises(ValueError, match="expected a list of seconds"):
+        resolve(sidecar={"FrameTimesStart": value})
+
+
+@pytest.mark.parametrize("dt_s", [0.0, -5.0, np.nan, np.inf])
+def test_impossible_interval(dt_s):
+    with pytest.raises(ValueError, match="expected a positive frame interval"):
+        resolve(dt_s=dt_s)
+
+
+def test_one_frame():
+    with pytest.raises(ValueError, match="2 frames or more, found 1"):
+        resolve(frames=1, dt_s=5.0)

@@ -1,0 +1,54 @@
+"""Chunks change neither the result nor the number of compilations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parameters import draw
+
+from dcejax.models import voxelwise
+from dcejax.models.tcn import TCN
+
+SIZES = (0, 1, 1023, 1024, 1025, 2500)
+
+
+def _network(kernel_size):
+    """Build a small network that no other test compiles, so that the count starts at zero."""
+    tcn = TCN(channels=(4, 1), dilations=(1, 2), kernel_size=kernel_size)
+    return tcn, draw(tcn, jnp.zeros((1, 24)))
+
+
+CURVES = np.random.default_rng(0).normal(size=(2500, 24)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    monkeypatch.setattr(voxelwise, "chunk_size", lambda: 1024)
+
+
+def test_any_number_of_voxels_on_the_host_with_one_compilation():
+    tcn, params = _network(kernel_size=5)
+    before = voxelwise._apply._cache_size()
+    found = {n: voxelwise.apply_in_chunks(tcn, params, CURVES[:n]) for n in SIZES}
+    assert voxelwise._apply._cache_size() == before + 1
+    direct = jax.jit(tcn.apply)({"params": params}, CURVES)
+    for n, maps in found.items():
+        assert maps.shape == (n, 3)
+        assert maps.dtype == jnp.float32
+        np.testing.assert_allclose(maps, direct[:n], atol=1e-6)
+
+
+@pytest.mark.parametrize("voxels", SIZES)
+def test_a_device_array_gives_the_same(voxels):
+    tcn, params = _network(kernel_size=3)
+    found = voxelwise.apply_in_chunks(tcn, params, jnp.asarray(CURVES[:voxels]))
+    assert found.shape == (voxels, 3)
+    np.testing.assert_allclose(found, voxelwise.apply_in_chunks(tcn, params, CURVES[:voxels]), atol=1e-6)
+
+
+def test_gradients_pass_through_the_chunks():
+    tcn, params = _network(kernel_size=2)
+    curves = jnp.asarray(CURVES[:1500])
+    chunked = jax.grad(lambda p: jnp.mean(voxelwise.apply_in_chunks(tcn, p, curves) ** 2))(params)
+    direct = jax.jit(jax.grad(lambda p: jnp.mean(tcn.apply({"params": p}, curves) ** 2)))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), chunked, direct)

@@ -16,7 +16,6 @@ import numpy as np
 from dcejax import rng
 from dcejax.data import weights as weights_io
 from dcejax.models.build import make_prob_unet, make_tcn
-from dcejax.models.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.tcn import TCN
 from dcejax.models.voxelwise import apply_in_chunks

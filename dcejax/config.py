@@ -136,6 +136,7 @@ def validate(config: Config) -> Config:
             "patience",
             "validation_patients",
         )
+        _require(stage.patch_size <= 256, f"{name}.patch_size", stage.patch_size, "at most 256, the simulated matrix")
         _require(0 <= stage.tumour_fraction <= 1, f"{name}.tumour_fraction", stage.tumour_fraction, "0 to 1")
         _require(len(stage.loss_weights) == 3, f"{name}.loss_weights", stage.loss_weights, "three, for Ktrans, vp, ve")
         _require(all(w >= 0 for w in stage.loss_weights), f"{name}.loss_weights", stage.loss_weights, "0 or more")

@@ -1,0 +1,246 @@
+"""Training through its real entry point: resuming, refusing, exporting, and what the pieces promise."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dcejax import config as configuration
+from dcejax.config import Config
+from dcejax.data import weights
+from dcejax.rng import stream
+from dcejax.training.checkpoints import Checkpoints, Progress
+from dcejax.training.loop import _advance, _Means
+from dcejax.training.metrics import MetricWriter
+from dcejax.training.state import init_state, make_optimizer, train_step
+
+ROOT = Path(__file__).resolve().parents[1]
+# Three epochs of three updates in either stage; the test below kills the second run inside stage 1.
+COMMAND = [sys.executable, "train.py", "--config=configs/smoke.py"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """The runs below compile the same programs; all but the first read them from a cache."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return {**os.environ, **cache}
+
+
+def run(workdir, environment, *flags):
+    return subprocess.run(
+        [*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, environment):
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    result = run(workdir, environment)
+    assert result.returncode == 0, result.stderr
+    return workdir, result
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_seconds(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_run_writes_what_it_promises(whole_run):
+    workdir, result = whole_run
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "weights.npz",
+        "weights.json",
+    }
+    rows = records(workdir)
+    assert [(r["stage"], r["epoch"]) for r in rows] == [(s, e) for s in ("stage1", "stage2") for e in (1, 2, 3)]
+    assert all(np.isfinite([r["training"]["loss"], r["validation"]["loss"]]).all() for r in rows)
+    assert "stage2: epoch 3" in result.stderr  # log lines where there is no terminal
+    loaded = weights.load(str(workdir / "weights.npz"))
+    assert set(loaded.prob_unet) == {"unet", "prior", "combination"}  # no posterior: it is not for inference
+    record = loaded.record
+    assert record["command"] == "python train.py --config=configs/smoke.py"
+    assert configuration.from_dict(record["config"]) == weights.config_of(loaded)
+    table = record["validation"]["mean_absolute_error"]["white and grey matter"]
+    assert 1 <= table["patients"] <= 2  # a patch may hold no brain
+    for name in ("Ktrans", "vp", "ve"):
+        assert set(table[name]) == {"both stages", "temporal stage alone", "class median", "all zero"}
+        for arm in table[name].values():
+            assert arm["interval_95"][0] <= arm["mean"] <= arm["interval_95"][1]
+
+
+def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, environment):
+    reference, _ = whole_run
+    workdir = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    checkpoints = workdir / "checkpoints" / "stage1"
+    deadline = time.monotonic() + 300
+    while not (checkpoints / "3").exists():  # a checkpoint gets its name once it is whole
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint within five minutes"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "weights.npz").exists()
+    result = run(workdir, environment)
+    assert result.returncode == 0, result.stderr
+    assert "going on after epoch" in result.stderr
+    assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
+    assert without_seconds(records(workdir)) == without_seconds(records(reference))
+    for stage in ("stage1", "stage2"):
+        assert [p.name for p in sorted((workdir / "checkpoints" / stage).iterdir())] == [
+            p.name for p in sorted((reference / "checkpoints" / stage).iterdir())
+        ]
+
+
+def test_exported_weights_predict(whole_run, tmp_path):
+    """The export is what infer.py reads."""
+    from dcejax.inference import engine
+    from dcejax.types import Series
+
+    loaded = weights.load(str(whole_run[0] / "weights.json"))
+    mask = np.ones((6, 5, 2), bool)
+    series = Series(np.random.default_rng(0).random((60, 60), np.float32), mask, 1.0)
+    prediction = engine.predict(engine.build(loaded), series, case_id="a", num_samples=3, seed=0)
+    assert prediction.mean.shape == (6, 5, 2, 3)
+    assert np.isfinite(prediction.mean).all()
+
+
+def test_folder_of_another_configuration_is_refused(whole_run, environment):
+    workdir, _ = whole_run
+    before = (workdir / "config.json").read_bytes()
+    result = run(workdir, environment, "--config.seed=3", "--config.stage2.kl_weight=0.5")
+    assert result.returncode == 2
+    assert "seed" in result.stderr
+    assert "stage2.kl_weight" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (workdir / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.stage1.patience=0", "config.stage1.patience"),
+        ("--config.stage1.patch_size=400", "config.stage1.patch_size"),
+        ("--config.protocol.flip_angle_deg=0", "config.protocol.flip_angle_deg"),
+    ],
+)
+def test_values_out_of_range_are_refused(tmp_path, environment, flag, message):
+    result = run(tmp_path / "x", environment, flag)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def _tiny_state():
+    return init_state({"w": jnp.arange(3.0)}, make_optimizer(0.1))
+
+
+def test_checkpoints_keep_the_latest_and_the_best(tmp_path):
+    losses = [0.5, 0.2, 0.4, 0.3, 0.6]
+    with Checkpoints(str(tmp_path / "c"), keep_latest=2, keep_best=1) as checkpoints:
+        assert checkpoints.restore_latest(_tiny_state()) is None
+        for i, loss in enumerate(losses, start=1):
+            state = _tiny_state()._replace(step=jnp.asarray(i, jnp.int32), params={"w": jnp.full(3, float(i))})
+            checkpoints.save(state, Progress(i, min(losses[:i]), 2), loss)
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"2", "4", "5"}
+    with Checkpoints(str(tmp_path / "c"), keep_latest=2, keep_best=1) as checkpoints:
+        state, progress = checkpoints.restore_latest(_tiny_state())
+        best = checkpoints.restore_best(_tiny_state().params)
+    assert int(state.step) == 5
+    assert progress == Progress(5, 0.2, 2, False)
+    np.testing.assert_array_equal(best["w"], 2.0)
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, _tiny_state().opt_state)
+
+
+def test_early_stopping_counts_epochs_without_improvement():
+    progress = Progress()
+    for loss in (0.5, 0.4, 0.45, 0.41):
+        progress = _advance(progress, loss, max_epochs=100, patience=3)
+        assert not progress.finished
+    progress = _advance(progress, 0.4, max_epochs=100, patience=3)  # equal is no improvement
+    assert progress == Progress(5, 0.4, 2, True)
+    assert _advance(Progress(epoch=99, best_loss=1.0, best_epoch=99), 0.5, max_epochs=100, patience=3).finished
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step():
+    means = _Means()
+    means.add(7, {"loss": jnp.array(1.0)})
+    means.add(8, {"loss": jnp.array(jnp.nan)})
+    with pytest.raises(FloatingPointError, match="step 8 is nan"):
+        means.add(9, {"loss": jnp.array(1.0)})
+
+
+def test_means_are_over_all_steps():
+    means = _Means()
+    for step, loss in enumerate((1.0, 2.0, 6.0)):
+        means.add(step, {"loss": jnp.array(loss)})
+    assert means.result() == {"loss": 3.0}
+
+
+def test_rewound_metrics_have_no_record_twice(tmp_path):
+    writer = MetricWriter(tmp_path / "m.jsonl")
+    writer.rewind("stage1", 0)  # nothing there yet
+    for stage, step in (("stage1", 1), ("stage1", 2), ("stage2", 1)):
+        writer.write({"stage": stage, "step": step})
+    writer.rewind("stage1", 1)
+    assert records_of(tmp_path / "m.jsonl") == [("stage1", 1), ("stage2", 1)]
+
+
+def records_of(path):
+    return [(r["stage"], r["step"]) for r in map(json.loads, path.read_text().splitlines())]
+
+
+def _quadratic(params, inputs, key):
+    loss = jnp.sum((params["w"] - inputs) ** 2) + 0.0 * jax.random.normal(key)
+    return loss, {"loss": loss}
+
+
+def test_a_step_is_adams_and_consumes_the_state():
+    optimizer = make_optimizer(0.1)
+    state, metrics = train_step(
+        _tiny_state(), jnp.array([1.0, 1.0, 1.0]), stream(0, "k"), loss=_quadratic, optimizer=optimizer
+    )
+    # Adam's first update has the size of the learning rate, against the sign of the gradient.
+    np.testing.assert_allclose(state.params["w"], [0.1, 1.0, 1.9], atol=1e-5)
+    assert float(metrics["loss"]) == 2.0
+    assert int(state.step) == 1
+
+
+def test_one_compilation_for_all_steps():
+    before = train_step._cache_size()
+    optimizer, state = make_optimizer(0.1), _tiny_state()
+    for i in range(3):
+        state, _ = train_step(state, jnp.ones(3), stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+    assert train_step._cache_size() == before + 1
+
+
+def test_smoke_configuration_is_valid_and_small():
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    for name in ("smoke", "paper"):
+        spec = spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert configuration.validate(module.get_config())
+        if name == "paper":
+            assert module.get_config() == Config()

@@ -5,7 +5,7 @@
 Its weights predict nothing; it shows that training, resuming and export work.
 """
 
-from dcejax.config import Config, ProbUNetConfig, StageConfig, TCNConfig
+from dcejax.config import Config, ProbUNetConfig, SpatialStageConfig, StageConfig, TCNConfig
 
 
 def get_config() -> Config:
@@ -20,5 +20,5 @@ def get_config() -> Config:
         tcn=TCNConfig(channels=(8, 1), dilations=(1, 4)),
         prob_unet=ProbUNetConfig(filters=(4, 8), combination_layers=2),
         stage1=StageConfig(**small),
-        stage2=StageConfig(**small, loss_weights=(40.0, 40.0, 40.0), kl_weight=1.0),
+        stage2=SpatialStageConfig(**small),
     )

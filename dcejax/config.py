@@ -21,6 +21,10 @@ class ProtocolConfig:
     flip_angle_deg: float = 10.0
     relaxivity_per_mM_s: float = 4.5  # gadobutrol in whole blood at 3 T (Shen 2015)
     t10_s: float = 1.5  # assumed for concentration input without a T1 map (tumour literature)
+    tissue_m0: float = 0.70  # proton density of tumour relative to blood, as in training
+    blood_t10_s: float = 1.65  # arterial blood at 3 T (Lu 2004; Zhang 2013: 1.55-1.85)
+    hematocrit: float = 0.42  # large vessels, adults
+    scale_percentile: float = 99.99  # signal is divided by it; the maximum would be the noise of one voxel
 
     @property
     def duration_s(self) -> float:
@@ -54,13 +58,22 @@ class StageConfig:
     patches_per_patient: int = 16
     patch_size: int = 64  # voxels along each side
     tumour_fraction: float = 0.5  # share of patches centred on a tumour voxel; the others lie anywhere
+    lesion_mask_fraction: float = 0.0  # share of patches whose mask holds the tumour alone, as some users' masks do
     loss_weights: tuple[float, ...] = (35.0, 35.0, 5.0)  # how much more a unit of Ktrans, vp, ve weighs
-    kl_weight: float = 0.0
     learning_rate: float = 3e-4
     steps_per_epoch: int = 165  # one step per training patient of the published cohort
     max_epochs: int = 100
     patience: int = 5  # epochs without a better validation loss before the stage ends
     validation_patients: int = 62
+
+
+@dataclass
+class SpatialStageConfig(StageConfig):
+    """The second stage, which also pays for what its latent says."""
+
+    loss_weights: tuple[float, ...] = (40.0, 40.0, 40.0)
+    patience: int = 13
+    kl_weight: float = 1.0  # of the posterior's divergence from the prior, in nats per image
 
 
 @dataclass
@@ -72,9 +85,7 @@ class Config:
     tcn: TCNConfig = field(default_factory=TCNConfig)
     prob_unet: ProbUNetConfig = field(default_factory=ProbUNetConfig)
     stage1: StageConfig = field(default_factory=StageConfig)
-    stage2: StageConfig = field(
-        default_factory=lambda: StageConfig(loss_weights=(40.0, 40.0, 40.0), kl_weight=1.0, patience=13)
-    )
+    stage2: SpatialStageConfig = field(default_factory=SpatialStageConfig)
     keep_latest: int = 2  # checkpoints kept for resuming
     keep_best: int = 1  # checkpoints kept for their validation loss
 
@@ -101,7 +112,15 @@ def validate(config: Config) -> Config:
     """
     protocol = config.protocol
     _require_positive(
-        "protocol", protocol, "frame_interval_s", "max_frame_interval_s", "tr_ms", "relaxivity_per_mM_s", "t10_s"
+        "protocol",
+        protocol,
+        "frame_interval_s",
+        "max_frame_interval_s",
+        "tr_ms",
+        "relaxivity_per_mM_s",
+        "t10_s",
+        "tissue_m0",
+        "blood_t10_s",
     )
     _require(protocol.frames >= 2, "protocol.frames", protocol.frames, "at least 2")
     _require(0 < protocol.flip_angle_deg < 180, "protocol.flip_angle_deg", protocol.flip_angle_deg, "0 to 180")
@@ -111,6 +130,9 @@ def validate(config: Config) -> Config:
         protocol.max_frame_interval_s,
         f"at least frame_interval_s = {protocol.frame_interval_s}",
     )
+    _require(0 <= protocol.hematocrit < 1, "protocol.hematocrit", protocol.hematocrit, "0 to below 1")
+    percentile = protocol.scale_percentile
+    _require(0 < percentile <= 100, "protocol.scale_percentile", percentile, "above 0 to 100")
     tcn = config.tcn
     _require(len(tcn.channels) == len(tcn.dilations) > 0, "tcn.dilations", tcn.dilations, "one per block of channels")
     _require(all(n > 0 for n in tcn.channels), "tcn.channels", tcn.channels, "positive integers")
@@ -138,9 +160,11 @@ def validate(config: Config) -> Config:
         )
         _require(stage.patch_size <= 256, f"{name}.patch_size", stage.patch_size, "at most 256, the simulated matrix")
         _require(0 <= stage.tumour_fraction <= 1, f"{name}.tumour_fraction", stage.tumour_fraction, "0 to 1")
+        share = stage.lesion_mask_fraction
+        _require(0 <= share <= 1, f"{name}.lesion_mask_fraction", share, "0 to 1")
         _require(len(stage.loss_weights) == 3, f"{name}.loss_weights", stage.loss_weights, "three, for Ktrans, vp, ve")
         _require(all(w >= 0 for w in stage.loss_weights), f"{name}.loss_weights", stage.loss_weights, "0 or more")
-        _require(stage.kl_weight >= 0, f"{name}.kl_weight", stage.kl_weight, "0 or more")
+    _require(config.stage2.kl_weight >= 0, "stage2.kl_weight", config.stage2.kl_weight, "0 or more")
     _require(config.seed >= 0, "seed", config.seed, "0 or more")
     for name in ("keep_latest", "keep_best"):
         value = getattr(config, name)
@@ -169,3 +193,11 @@ def from_dict(values: dict[str, Any], cls: type = Config, prefix: str = "config"
             value = from_dict(value, hints[name], f"{prefix}.{name}")
         fields[name] = tuple(value) if isinstance(value, list) else value
     return cls(**fields)
+
+
+def field_names(cls: type = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all fields, as flags override them."""
+    names = []
+    for name, kind in get_type_hints(cls).items():
+        names += field_names(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+    return names

@@ -13,7 +13,8 @@ that JAX treats them as pytrees.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -35,12 +36,79 @@ class ExtendedTofts(NamedTuple):
     ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
 
 
+class Tofts(NamedTuple):
+    """Parameters of the Tofts model; a scalar or array in each field."""
+
+    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
+    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
+
+
+class Patlak(NamedTuple):
+    """Parameters of the Patlak model; a scalar or array in each field."""
+
+    ktrans: ArrayLike  # influx constant, the permeability-surface product where flow is ample, 1/min
+    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
+
+
+class TwoCompartmentUptake(NamedTuple):
+    """Parameters of the two-compartment uptake model; 100 times fp and ps are in mL/(100 mL min)."""
+
+    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
+    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
+    vp: ArrayLike  # plasma volume fraction
+
+
+class TwoCompartmentExchange(NamedTuple):
+    """Parameters of the two-compartment exchange model; 100 times fp and ps are in mL/(100 mL min)."""
+
+    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
+    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
+    vp: ArrayLike  # plasma volume fraction
+    ve: ArrayLike  # extravascular extracellular volume fraction
+
+
 class Acquisition(NamedTuple):
     """A spoiled gradient-echo acquisition and the agent it sees, in the package's units."""
 
     tr: ArrayLike  # repetition time of the excitations, min
     flip_angle: ArrayLike  # nominal flip angle, rad
     relaxivity: ArrayLike  # longitudinal relaxivity r1 of the agent, 1/(mM min)
+    te: ArrayLike = 0.0  # echo time, min; 0 leaves out the decay by T2*
+    r2_star_relaxivity: ArrayLike = 0.0  # transverse relaxivity r2* of the agent, 1/(mM min)
+
+
+class InversionStatus(IntEnum):
+    """Why a signal did or did not give a concentration; of several reasons the highest is reported."""
+
+    OK = 0
+    SATURATED = 1  # no concentration gives so high a signal
+    NO_SIGNAL = 2  # zero or negative signal: no relaxation rate gives it
+    NO_BASELINE = 3  # the signal before contrast is not positive
+    BAD_INPUT = 4  # T10 or the flip angle is not positive, or a value is not finite
+
+
+class Inversion(NamedTuple):
+    """Concentrations from signals, voxel by voxel and frame by frame."""
+
+    concentration: ArrayLike  # mM
+    status: ArrayLike  # InversionStatus, integers
+
+
+class T1Status(IntEnum):
+    """Why a voxel did or did not get a T1."""
+
+    OK = 0
+    OUT_OF_RANGE = 1  # the best T1 is beyond 10 ms to 30 s
+    NOT_CONVERGED = 2  # the last step still moved T1 by more than 1e-4 of itself
+    BAD_INPUT = 3  # a signal, flip angle or B1 that is not positive and finite, or angles that are all the same
+
+
+class T1Fit(NamedTuple):
+    """T1 from variable flip angles; the maps are 0 where the status is not OK."""
+
+    t1: ArrayLike  # min
+    s0: ArrayLike  # signal of fully relaxed magnetisation after a 90° pulse, the signal's unit
+    status: ArrayLike  # T1Status, integers
 
 
 class Gaussian(NamedTuple):
@@ -94,3 +162,13 @@ class Weights:
     tcn: Mapping[str, Any]  # parameters of dcejax.models.tcn.TCN
     prob_unet: Mapping[str, Any]  # parameters of dcejax.models.prob_unet.ProbUNet, without the posterior
     record: Mapping[str, Any]  # the sidecar .json: config, units, hashes, training, validation
+
+
+class Report(Protocol):
+    """Where progress is told."""
+
+    def status(self, text: str) -> None:
+        """Tell what is going on now; may be dropped or overwritten."""
+
+    def line(self, text: str) -> None:
+        """Tell what stays."""

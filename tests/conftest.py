@@ -21,3 +21,33 @@ def reference_data() -> Path:
 def tiny_weights(tmp_path_factory) -> Path:
     """Random weights of small networks, exported as training does."""
     return scans.export_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture
+def run_infer(tiny_weights, capsys, monkeypatch):
+    """Run the command in this process; returns its exit code and what it wrote to stderr.
+
+    Without the picture, which takes longer than all else; the tests in another process and the demo draw it.
+    """
+    from dcejax.cli import infer
+    from dcejax.inference import qc
+
+    monkeypatch.setattr(qc, "overview", lambda scan, prediction, footer: b"picture")
+
+    def call(*arguments, **flags):
+        words = [f"--{name}={value}" for name, value in ({"weights": tiny_weights} | flags).items()]
+        with pytest.raises(SystemExit) as stop:
+            infer.main(["infer.py", *map(str, arguments), *words])
+        return stop.value.code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def scan(tmp_path):
+    return scans.save_scan(tmp_path / "in" / "p1.nii.gz")
+
+
+@pytest.fixture
+def mask(tmp_path):
+    return scans.save_mask(tmp_path / "in" / "mask.nii.gz")

@@ -14,7 +14,7 @@ from dcejax.data import weights
 from dcejax.models.build import make_prob_unet, make_tcn
 
 SHAPE = (24, 20, 3)
-AFFINE = np.array([[-1.8, 0, 0, 20.0], [0, 1.8, 0, -15.0], [0, 0, 3.0, 4.0], [0, 0, 0, 1]])
+AFFINE = np.array([[-1.0, 0, 0, 12.0], [0, 1.0, 0, -9.0], [0, 0, 3.0, 4.0], [0, 0, 0, 1]])
 
 
 def tiny_config() -> config.Config:

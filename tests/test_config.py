@@ -14,10 +14,10 @@ _POSITIVE = (0, -1)
 _BAD_STAGE = {
     "patients_per_step": _POSITIVE,
     "patches_per_patient": _POSITIVE,
-    "patch_size": _POSITIVE,
+    "patch_size": (*_POSITIVE, 257),
     "tumour_fraction": (-0.1, 1.1, math.nan),
+    "lesion_mask_fraction": (-0.1, 1.1, math.nan),
     "loss_weights": ((1.0, 2.0), (1.0, 1.0, -1.0)),
-    "kl_weight": (-1.0, math.nan),
     "learning_rate": (0.0, -1e-3, math.nan),
     "steps_per_epoch": _POSITIVE,
     "max_epochs": _POSITIVE,
@@ -35,12 +35,17 @@ _BAD = {
     "protocol.flip_angle_deg": (0.0, 180.0, math.nan),
     "protocol.relaxivity_per_mM_s": (0.0, math.nan),
     "protocol.t10_s": (0.0, math.nan),
+    "protocol.tissue_m0": (0.0, -0.7, math.nan),
+    "protocol.blood_t10_s": (0.0, math.nan),
+    "protocol.hematocrit": (-0.1, 1.0, math.nan),
+    "protocol.scale_percentile": (0.0, 100.1, math.nan),
     "tcn.channels": ((), (32, 0, 1), (32, 32, 2)),
     "tcn.dilations": ((1, 2), (1, 0, 4)),
     "tcn.kernel_size": _POSITIVE,
     "prob_unet.filters": ((32,), (32, 0)),
     "prob_unet.latent_size": _POSITIVE,
     "prob_unet.combination_layers": (1,),
+    "stage2.kl_weight": (-1.0, math.nan),
     **{f"{stage}.{name}": values for stage in ("stage1", "stage2") for name, values in _BAD_STAGE.items()},
 }
 
@@ -88,6 +93,7 @@ def test_absent_fields_keep_their_defaults():
     assert from_dict({"stage1": {"patience": 9}}).stage1.patience == 9
     assert from_dict({"stage2": {"kl_weight": 2.0}}).stage1 == Config().stage1
     assert from_dict({}) == Config()
+    assert from_dict({"protocol": {"tr_ms": 3.0}}).protocol.scale_percentile == 99.99
 
 
 @pytest.mark.parametrize(

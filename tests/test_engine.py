@@ -9,7 +9,9 @@ from dcejax import rng
 from dcejax.config import ProtocolConfig
 from dcejax.data import preprocess, weights
 from dcejax.inference import engine
-from dcejax.types import Scan
+from dcejax.models.build import make_prob_unet, make_tcn
+from dcejax.models.prob_unet import sample_latent
+from dcejax.types import Gaussian, Scan
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,38 @@ def test_the_seed_and_the_case_decide_the_latents(networks):
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first.std, predict(networks, series, seed=1).std)
     assert not np.array_equal(first.std, predict(networks, series, case_id="b").std)
+
+
+def test_the_mode_of_64_bits_changes_nothing(networks):
+    series = series_of()
+    noise = engine._latent_noise(3, "a", np.arange(2), 5, 2)
+    expected = predict(networks, series, seed=3)
+    with jax.enable_x64(True):
+        wide_noise = engine._latent_noise(3, "a", np.arange(2), 5, 2)
+        found = predict(networks, series, seed=3)
+    assert wide_noise.dtype == np.float32
+    np.testing.assert_array_equal(wide_noise, noise)
+    for wide, usual in zip(found, expected, strict=True):
+        assert wide.dtype == np.float32
+        np.testing.assert_allclose(wide, usual, rtol=0, atol=1e-5 * np.ptp(usual))
+
+
+def test_the_mode_of_64_bits_initialises_and_draws_the_same():
+    config = scans.tiny_config()
+    image = np.zeros((1, 8, 8, 3), np.float32)
+    gaussian = Gaussian(*np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32))
+
+    def draws():
+        key = jax.random.key(1)
+        tcn = make_tcn(config).init(key, np.zeros((1, 60), np.float32))
+        unet = make_prob_unet(config).init(key, image, image)
+        return jax.tree.map(np.asarray, (tcn, unet, sample_latent(key, gaussian)))
+
+    usual = draws()
+    with jax.enable_x64(True):
+        wide = draws()
+    assert {leaf.dtype for leaf in jax.tree.leaves(wide)} == {np.dtype(np.float32)}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), wide, usual)
 
 
 def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks, monkeypatch):

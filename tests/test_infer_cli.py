@@ -1,7 +1,10 @@
 """The inference command through its real entry points and real files."""
 
+import builtins
+import errno
 import gzip
-import json
+import io
+import os
 import re
 import subprocess
 import sys
@@ -10,183 +13,57 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import results
 import scans
 
 from dcejax.cli import infer
 from dcejax.data import weights
-from dcejax.inference import demo, engine, qc
 
 ROOT = Path(__file__).resolve().parents[1]
-MAPS = [f"desc-{s}_{p}.nii.gz" for s in ("mean", "std", "cv") for p in ("Ktrans", "vp", "ve")]
 
 
-@pytest.fixture
-def run(tiny_weights, capsys, monkeypatch):
-    """Run the command in this process; returns its exit code and what it wrote to stderr.
-
-    Without the picture, which takes longer than all else; the tests in another process and the demo draw it.
-    """
-    monkeypatch.setattr(qc, "overview", lambda scan, prediction, footer: b"picture")
-
-    def call(*arguments, **flags):
-        words = [f"--{name}={value}" for name, value in ({"weights": tiny_weights} | flags).items()]
-        with pytest.raises(SystemExit) as stop:
-            infer.main(["infer.py", *map(str, arguments), *words])
-        return stop.value.code, capsys.readouterr().err
-
-    return call
-
-
-@pytest.fixture
-def scan(tmp_path):
-    return scans.save_scan(tmp_path / "in" / "p1.nii.gz")
-
-
-@pytest.fixture
-def mask(tmp_path):
-    return scans.save_mask(tmp_path / "in" / "mask.nii.gz")
-
-
-def sidecar(folder, case_id="p1"):
-    return json.loads((folder / f"{case_id}_desc-dcejax.json").read_text())
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
-
-
-def maps(folder, case_id="p1"):
-    return {name: (folder / f"{case_id}_{name}").read_bytes() for name in MAPS}
-
-
-def test_one_case(run, scan, mask, tmp_path):
+def test_one_case(run_infer, scan, mask, tmp_path):
     out = tmp_path / "out" / "deep"
-    code, _ = run(input=scan, mask=mask, segmentation=mask, output_dir=out)
+    code, _ = run_infer(input=scan, mask=mask, segmentation=mask, output_dir=out)
     assert code == 0
-    expected = {f"p1_{name}" for name in MAPS} | {"p1_desc-dcejax.json", "p1_desc-qc.png", "p1_rois.csv", "cases.jsonl"}
+    expected = {f"p1_{name}" for name in results.MAPS} | {
+        "p1_desc-dcejax.json",
+        "p1_desc-qc.png",
+        "p1_rois.csv",
+        "cases.jsonl",
+    }
     assert {path.name for path in out.iterdir()} == expected
     ktrans = nib.load(out / "p1_desc-mean_Ktrans.nii.gz")
     assert ktrans.shape == scans.SHAPE
     np.testing.assert_allclose(ktrans.affine, scans.AFFINE)
     assert not ktrans.get_fdata()[~scans.head()].any()
     assert ktrans.get_fdata()[scans.head()].any()
-    record = sidecar(out)
+    record = results.sidecar(out)
     assert record["seed"] == 0
     assert record["num_samples"] == 4
     assert record["timing"]["source"] == "header pixdim[4]"
     assert record["mask"]["source"] == "file mask.nii.gz"
-    assert record["warnings"] == []
+    (warning,) = record["warnings"]
+    assert warning.startswith("the mask holds")
     assert set(record["seconds"]) == {"read", "tcn", "prob_unet", "write"}
-    (line,) = lines(out)
+    (line,) = results.lines(out)
     assert (line["case_id"], line["status"], line["reason"]) == ("p1", "done", "")
 
 
-def test_same_seed_same_bytes_and_another_seed_others(run, scan, mask, tmp_path):
+def test_same_seed_same_bytes_and_another_seed_others(run_infer, scan, mask, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        assert run(input=scan, mask=mask, output_dir=tmp_path / name, seed=seed)[0] == 0
-    assert maps(tmp_path / "a") == maps(tmp_path / "b")
-    assert maps(tmp_path / "a")["desc-std_Ktrans.nii.gz"] != maps(tmp_path / "c")["desc-std_Ktrans.nii.gz"]
+        assert run_infer(input=scan, mask=mask, output_dir=tmp_path / name, seed=seed)[0] == 0
+    assert results.maps(tmp_path / "a") == results.maps(tmp_path / "b")
+    assert (
+        results.maps(tmp_path / "a")["desc-std_Ktrans.nii.gz"] != results.maps(tmp_path / "c")["desc-std_Ktrans.nii.gz"]
+    )
 
 
-def test_glob_manifest_and_company_do_not_change_maps(run, tmp_path):
-    folder = tmp_path / "in"
-    shapes = {"a": (24, 20, 3), "b": (23, 17, 2), "c": (24, 20, 5)}
-    for seed, (name, shape) in enumerate(shapes.items()):
-        scans.save_scan(folder / f"{name}.nii.gz", shape=shape, seed=seed)
-    manifest = tmp_path / "cohort.csv"
-    manifest.write_text("input,case_id\nin/c.nii.gz,c\nin/b.nii.gz,b\n")
-    assert run(input=folder / "*.nii.gz", output_dir=tmp_path / "glob")[0] == 0
-    assert run(input=manifest, output_dir=tmp_path / "manifest")[0] == 0
-    assert run(input=f"{folder / 'c.nii.gz'},{folder / 'a.nii.gz'}", output_dir=tmp_path / "commas")[0] == 0
-    assert run(folder / "b.nii.gz", output_dir=tmp_path / "word")[0] == 0
-    for name, others in (("b", ["manifest", "word"]), ("c", ["manifest", "commas"]), ("a", ["commas"])):
-        for other in others:
-            assert maps(tmp_path / "glob", name) == maps(tmp_path / other, name)
-    assert "no mask was given" in sidecar(tmp_path / "glob", "a")["warnings"][0]
-
-
-def test_bids_folder(run, tmp_path):
-    for subject in ("1", "2"):
-        stem = tmp_path / f"data/sub-{subject}/ses-1/perf/sub-{subject}_ses-1"
-        image = scans.save_scan(Path(f"{stem}_dce.nii.gz"), dt_s=None, seed=int(subject))
-        scans.save_sidecar(image, FrameTimesStart=[5.0 * i for i in range(60)])
-        scans.save_mask(Path(f"{stem}_desc-brain_mask.nii.gz"))
-    scans.save_mask(Path(f"{stem}_desc-tumour_dseg.nii.gz"))
+def test_dry_run_checks_and_writes_nothing(run_infer, scan, tmp_path):
     out = tmp_path / "out"
-    assert run(input=tmp_path / "data", output_dir=out)[0] == 0
-    assert sidecar(out, "sub-1_ses-1")["mask"]["source"] == "file sub-1_ses-1_desc-brain_mask.nii.gz"
-    assert sidecar(out, "sub-1_ses-1")["timing"]["source"] == "sidecar FrameTimesStart"
-    assert [p.name for p in out.glob("*_rois.csv")] == ["sub-2_ses-1_rois.csv"]
-
-
-def test_done_cases_are_skipped_until_something_changes(run, scan, mask, tmp_path):
-    out = tmp_path / "out"
-
-    def status(**flags):
-        assert run(input=scan, mask=mask, output_dir=out, **flags)[0] == 0
-        return lines(out)[-1]["status"]
-
-    assert status() == "done"
-    first = maps(out)
-    assert status() == "skipped"
-    assert status(overwrite=True) == "done"
-    assert maps(out) == first
-    assert status(num_samples=5) == "done"
-    assert status(num_samples=5) == "skipped"
-    assert status(tr_ms=2.8, num_samples=5) == "done"
-    scans.save_mask(mask, scans.head() & (np.arange(24)[:, None, None] < 12))
-    assert status() == "done"
-    (out / "p1_desc-dcejax.json").unlink()  # as if stopped before the end
-    assert status() == "done"
-    moved = scan.rename(scan.with_name("elsewhere.nii.gz"))
-    manifest = tmp_path / "cohort.csv"
-    manifest.write_text(f"input,case_id,mask\n{moved},p1,{mask}\n")
-    assert run(input=manifest, output_dir=out)[0] == 0
-    assert lines(out)[-1]["status"] == "skipped"
-
-
-def test_shards_cover_every_case_once(run, tmp_path):
-    for name in "abcde":
-        scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", shape=(24, 20, 1))
-    for i in range(2):
-        assert run(input=tmp_path / "in" / "*.nii.gz", output_dir=tmp_path / "out", shard=f"{i}/2")[0] == 0
-    assert [line["case_id"] for line in lines(tmp_path / "out")] == ["a", "c", "e", "b", "d"]
-
-
-def test_several_inputs_do_all_that_can_be_done(run, scan, tmp_path):
-    (tmp_path / "in" / "p0.nii.gz").write_text("no image")
-    scans.save_scan(tmp_path / "in" / "p2.nii.gz", frames=30)
-    code, _ = run(input=tmp_path / "in" / "p*.nii.gz", output_dir=tmp_path / "out")
-    assert code == 1
-    found = {line["case_id"]: line for line in lines(tmp_path / "out")}
-    assert {name: line["status"] for name, line in found.items()} == {"p0": "bad", "p1": "done", "p2": "bad"}
-    assert "not NIfTI" in found["p0"]["reason"]
-    assert "30 frames over 145 s" in found["p2"]["reason"]
-    assert {path.name.split("_")[0] for path in (tmp_path / "out").glob("*.nii.gz")} == {"p1"}
-
-
-def test_a_crash_in_one_of_several_cases_is_recorded(run, tmp_path, monkeypatch):
-    for name in "ab":
-        scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", shape=(24, 20, 1))
-    sample_maps = engine.sample_maps
-
-    def broken(*arguments, case_id, **rest):
-        if case_id == "a":
-            raise RuntimeError("broken")
-        return sample_maps(*arguments, case_id=case_id, **rest)
-
-    monkeypatch.setattr(engine, "sample_maps", broken)
-    code, err = run(input=tmp_path / "in" / "*.nii.gz", output_dir=tmp_path / "out")
-    assert code == 1
-    assert [line["status"] for line in lines(tmp_path / "out")] == ["failed", "done"]
-    assert "Traceback" in err
-
-
-def test_dry_run_checks_and_writes_nothing(run, scan, tmp_path):
-    out = tmp_path / "out"
-    assert run(input=scan, output_dir=out, dry_run=True)[0] == 0
+    assert run_infer(input=scan, output_dir=out, dry_run=True)[0] == 0
     scan.write_text("no image")
-    assert run(input=scan, output_dir=out, dry_run=True)[0] == 2
+    assert run_infer(input=scan, output_dir=out, dry_run=True)[0] == 2
     assert not out.exists()
 
 
@@ -265,10 +142,10 @@ def _times(folder, dt_s):
         ("short", r"p1: expected frames at most 6 s apart .* found 60 frames over 236 s"),
     ],
 )
-def test_bad_input(run, scan, tmp_path, what, message):
+def test_bad_input(run_infer, scan, tmp_path, what, message):
     flags = damage(scan, what)
     out = tmp_path / "out"
-    code, err = run(input=scan, output_dir=out, **flags)
+    code, err = run_infer(input=scan, output_dir=out, **flags)
     assert code == 2
     assert not out.exists()
     (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -294,39 +171,100 @@ def test_bad_input(run, scan, tmp_path, what, message):
         ({"weights": "nothing.npz"}, "nothing.npz: expected weights"),
     ],
 )
-def test_bad_flags(run, scan, tmp_path, flags, message):
-    code, err = run(**({"input": scan, "output_dir": tmp_path / "out"} | flags))
+def test_bad_flags(run_infer, scan, tmp_path, flags, message):
+    code, err = run_infer(**({"input": scan, "output_dir": tmp_path / "out"} | flags))
     assert code == 2
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_flags(run, scan):
-    assert "--input: expected" in run()[1]
-    assert "--output_dir: expected" in run(input=scan)[1]
+def test_missing_flags(run_infer, scan):
+    assert "--input: expected" in run_infer()[1]
+    assert "--output_dir: expected" in run_infer(input=scan)[1]
 
 
-def test_unwritable_folder(run, scan, tmp_path):
+def test_unwritable_folder(run_infer, scan, tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        code, err = run(input=scan, output_dir=out)
+        code, err = run_infer(input=scan, output_dir=out)
         assert code == 2
         assert "expected a folder that can be made and written" in err
 
 
-def test_input_is_never_written_to(run, scan, mask, tmp_path):
+def deny(monkeypatch, name, number=errno.EACCES):
+    """Refuse all access to what lies below a folder or file of this name, as the system does with another's files."""
+
+    def refusing(function):
+        def call(path, *arguments, **rest):
+            if isinstance(path, (str, os.PathLike)) and name in Path(path).parts:
+                raise OSError(number, os.strerror(number), os.fspath(path))
+            return function(path, *arguments, **rest)
+
+        return call
+
+    for owner, function in ((os, "stat"), (os, "scandir"), (os, "listdir"), (io, "open"), (builtins, "open")):
+        monkeypatch.setattr(owner, function, refusing(getattr(owner, function)))
+
+
+@pytest.mark.parametrize("flag", ["input", "mask", "times", "t1_map", "weights", "output_dir"])
+def test_a_file_that_may_not_be_seen(run_infer, scan, tiny_weights, tmp_path, monkeypatch, flag):
+    names = {"input": "p1.nii.gz", "times": "times.txt", "weights": "tiny.npz", "output_dir": "out"}
+    hidden = tmp_path / "private" / names.get(flag, f"{flag}.nii.gz")
+    deny(monkeypatch, "private")
+    code, err = run_infer(**({"input": scan, "output_dir": tmp_path / "out"} | {flag: hidden}))
+    assert code == 2
+    assert not (tmp_path / "out").exists()
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in err
+    assert re.search(r"private.*: expected .* found Permission denied; check the path", error), error
+
+
+def test_hidden_cases_of_several_are_bad(run_infer, scan, tmp_path, monkeypatch):
+    for name in ("private", "p2"):
+        scans.save_scan(tmp_path / name / f"{name}.nii.gz", shape=(24, 20, 1))
+    manifest = tmp_path / "cohort.csv"
+    manifest.write_text(f"input\n{scan}\nprivate/private.nii.gz\np2/p2.nii.gz\n")
+    inputs = [scan, tmp_path / "private" / "private.nii.gz", tmp_path / "p2" / "p2.nii.gz"]
+    deny(monkeypatch, "private")
+    for number, words in enumerate(([manifest], inputs)):
+        out = tmp_path / f"out{number}"
+        assert run_infer(*words, output_dir=out)[0] == 1
+        found = {line["case_id"]: line for line in results.lines(out)}
+        assert {name: line["status"] for name, line in found.items()} == {"p1": "done", "p2": "done", "private": "bad"}
+        assert "Permission denied" in found["private"]["reason"]
+
+
+def test_many_inputs_joined_by_commas_are_no_name(run_infer, scan, tmp_path):
+    folder = tmp_path / "in"
+    names = [f"{letter * 100}.nii.gz" for letter in "abc"]
+    for name in names:
+        scans.save_scan(folder / name, shape=(24, 20, 1))
+    code, _ = run_infer(input=",".join(str(folder / name) for name in names), output_dir=tmp_path / "out")
+    assert code == 0
+    assert len(results.lines(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".csv", "*.nii.gz"])
+def test_a_name_too_long_for_the_system(run_infer, tmp_path, suffix):
+    code, err = run_infer(input=tmp_path / ("a" * 300 + suffix), output_dir=tmp_path / "out")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_input_is_never_written_to(run_infer, scan, mask, tmp_path):
     before = {path: path.read_bytes() for path in scan.parent.iterdir()}
-    assert run(input=scan, mask=mask, output_dir=tmp_path / "out")[0] == 0
+    assert run_infer(input=scan, mask=mask, output_dir=tmp_path / "out")[0] == 0
     assert {path: path.read_bytes() for path in scan.parent.iterdir()} == before
 
 
-def test_one_sample_is_told(run, scan, tmp_path):
-    assert run(input=scan, output_dir=tmp_path / "out", num_samples=1)[0] == 0
-    assert any("one latent sample" in warning for warning in sidecar(tmp_path / "out")["warnings"])
+def test_one_sample_is_told(run_infer, scan, tmp_path):
+    assert run_infer(input=scan, output_dir=tmp_path / "out", num_samples=1)[0] == 0
+    assert any("one latent sample" in warning for warning in results.sidecar(tmp_path / "out")["warnings"])
 
 
-def test_concentration_uses_every_flag(run, mask, tmp_path):
+def test_concentration_uses_every_flag(run_infer, mask, tmp_path):
     folder = tmp_path / "in"
     uptake = np.minimum(np.arange(70) / 70, 0.6)
     values = (scans.head()[..., None] * uptake).astype(np.float32)
@@ -337,17 +275,17 @@ def test_concentration_uses_every_flag(run, mask, tmp_path):
     }
     (folder / "aif.csv").write_text("time_s,cp_plasma_mM\n0,0\n10,7\n20,2\n")
     common = {"input": image, "mask": mask, "input_quantity": "concentration"}
-    results = []
+    found = []
     for number, extra in enumerate(
         ({}, {"relaxivity": 3.3}, {"aif": folder / "aif.csv"}, *({k: v} for k, v in flat.items()))
     ):
         out = tmp_path / f"out{number}"
-        assert run(output_dir=out, **common, **extra)[0] == 0
-        results.append(maps(out, "c")["desc-mean_Ktrans.nii.gz"])
-        assert sidecar(out, "c")["warnings"] == []
-    assert len(set(results)) == len(results)
-    assert sidecar(tmp_path / "out1", "c")["input"]["relaxivity_per_mM_s"] == 3.3
-    assert sidecar(tmp_path / "out0", "c")["resampling"]["method"] == "linear"
+        assert run_infer(output_dir=out, **common, **extra)[0] == 0
+        found.append(results.maps(out, "c")["desc-mean_Ktrans.nii.gz"])
+        assert results.sidecar(out, "c")["warnings"] == []
+    assert len(set(found)) == len(found)
+    assert results.sidecar(tmp_path / "out1", "c")["input"]["relaxivity_per_mM_s"] == 3.3
+    assert results.sidecar(tmp_path / "out0", "c")["resampling"]["method"] == "linear"
 
 
 def subprocess_run(*words, cwd=ROOT):
@@ -358,7 +296,7 @@ def test_checkout_script_from_another_folder(scan, mask, tiny_weights, tmp_path)
     flags = [f"--input={scan}", f"--mask={mask}", "--output_dir=out", f"--weights={tiny_weights}"]
     done = subprocess_run(ROOT / "infer.py", *flags, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert sidecar(tmp_path / "out")["weights"]["name"] == "tiny"
+    assert results.sidecar(tmp_path / "out")["weights"]["name"] == "tiny"
     assert (tmp_path / "out" / "p1_desc-qc.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -378,52 +316,16 @@ def test_help_lists_the_flags():
         assert name in done.stdout
 
 
-def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "SLICES", 1)
-    out = tmp_path / "demo"
-    with pytest.raises(SystemExit) as stop:
-        infer.main(["infer.py", "--demo", f"--output_dir={out}", f"--weights={tiny_weights}"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    assert "Simulated patient" in text
-    assert "not clinical evidence" in text
-    names = {path.name for path in out.iterdir()}
-    assert {"sub-demo_errors.csv", "sub-demo_desc-truth_qc.png", "sub-demo_desc-qc.png", "simulated"} <= names
-    perf = {path.name for path in (out / "simulated/sub-demo/perf").iterdir()}
-    assert {"sub-demo_dce.nii.gz", "sub-demo_dce.json", "sub-demo_desc-truth_Ktrans.nii.gz"} <= perf
-    assert sidecar(out, "sub-demo")["resampling"]["method"] == "none"
-
-
-def test_demo_errors_are_medians_within_each_tissue():
-    truth = np.zeros((2, 2, 1, 3))
-    truth[0, :, 0, 0] = [0.1, 0.3]
-    tissue = np.array([[[1], [1]], [[2], [2]]])
-    mask = np.ones((2, 2, 1), bool)
-    mask[1, 1] = False
-    rows = demo.error_rows(truth + np.array([0.5, 0, 0]), truth, mask, tissue, {0: "air", 1: "tumour", 2: "brain"})
-    assert [(row["tissue"], row["voxels"]) for row in rows[::3]] == [("tumour", 2), ("brain", 1), ("whole mask", 3)]
-    assert rows[0] == {
-        "tissue": "tumour",
-        "voxels": 2,
-        "map": "Ktrans",
-        "median_truth": pytest.approx(0.2),
-        "median_abs_error": pytest.approx(0.5),
-        "bias": pytest.approx(0.5),
-        "median_abs_error_all_zero": pytest.approx(0.2),
-        "median_abs_error_class_median": pytest.approx(0.1),
-    }
-
-
 @pytest.mark.parametrize("visit", [1, 2, 3])
-def test_real_glioblastoma(run, reference_data, tmp_path, visit):
+def test_real_glioblastoma(run_infer, reference_data, tmp_path, visit):
     stem = reference_data / "glioblastoma_rrift" / f"TCGA-06-0185-{visit}"
     image, mask = (Path(f"{stem}_{name}.nii.gz") for name in ("concentration", "tumour_mask"))
     case_id = image.name.removesuffix(".nii.gz")
-    code, _ = run(
+    code, _ = run_infer(
         input=image, mask=mask, segmentation=mask, input_quantity="concentration", output_dir=tmp_path / "out"
     )
     assert code == 0
-    record = sidecar(tmp_path / "out", case_id)
+    record = results.sidecar(tmp_path / "out", case_id)
     assert record["timing"]["source"] == "header pixdim[4]"
     assert record["resampling"]["frames_found"] == 70
     inside = nib.load(mask).get_fdata() > 0
@@ -433,19 +335,15 @@ def test_real_glioblastoma(run, reference_data, tmp_path, visit):
     assert not ktrans.get_fdata()[~inside].any()
 
 
-def test_real_breast_scan_is_too_slow_for_the_weights(run, reference_data, tmp_path):
-    code, err = run(input=reference_data / "breast_dcemri" / "dce_signal.nii.gz", output_dir=tmp_path / "out")
+def test_real_breast_scan_is_too_slow_for_the_weights(run_infer, reference_data, tmp_path):
+    code, err = run_infer(input=reference_data / "breast_dcemri" / "dce_signal.nii.gz", output_dir=tmp_path / "out")
     assert code == 2
     assert "found frames up to 16.43 s apart; use weights trained for this acquisition" in err
     assert not (tmp_path / "out").exists()
 
 
 def test_packaged_weights_are_the_default(scan, mask, tmp_path, capsys):
-    try:
-        weights.load(None)
-    except ValueError:
-        pytest.skip(f"{weights.DEFAULT} is not in this checkout yet")
     with pytest.raises(SystemExit) as stop:
         infer.main(["infer.py", f"--input={scan}", f"--mask={mask}", f"--output_dir={tmp_path / 'out'}"])
     assert stop.value.code == 0
-    assert sidecar(tmp_path / "out")["weights"]["name"] == weights.DEFAULT
+    assert results.sidecar(tmp_path / "out")["weights"]["name"] == weights.DEFAULT

@@ -84,6 +84,25 @@ def test_foreground_of_concentration_is_what_is_not_zero(tmp_path):
     np.testing.assert_array_equal(scan.mask, scans.head())
 
 
+def test_foreground_of_concentration_leaves_out_what_is_not_finite(tmp_path):
+    values = scans.signal() * scans.head()[..., None]
+    values[12, 10, 1, 3] = np.nan
+    values[0, 0, 0, 5] = np.inf
+    path = scans.save(tmp_path / "c.nii.gz", values, dt_s=5.0)
+    scan = loading.load_scan(cases.Case("c", path, Facts(input_quantity="concentration")))
+    expected = scans.head()
+    expected[12, 10, 1] = False
+    np.testing.assert_array_equal(scan.mask, expected)
+
+
+def test_an_acquisition_stated_for_concentration_is_told(tmp_path):
+    case = case_of(tmp_path, tr_ms=4.0, flip_angle_deg=20.0, input_quantity="concentration")
+    assert loading.load_scan(case).warnings[0].startswith("tr_ms and flip_angle_deg without effect on concentration")
+    described = case_of(tmp_path, input_quantity="concentration")
+    scans.save_sidecar(described.path, RepetitionTime=0.004, FlipAngle=20)
+    assert loading.load_scan(described).warnings == ()
+
+
 def test_segmentation_outside_the_mask_is_told(tmp_path):
     everywhere = scans.save_mask(tmp_path / "labels.nii.gz", np.ones(scans.SHAPE))
     scan = loading.load_scan(case_of(tmp_path, segmentation=everywhere))
@@ -106,6 +125,20 @@ def test_b1_map_is_a_ratio(tmp_path):
     b1 = scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, 95.0, np.float32))
     case = case_of(tmp_path, b1_map=b1)
     with pytest.raises(ValueError, match=r"b1\.nii\.gz: expected the ratio.*median of 95.*in percent by 100"):
+        loading.load_b1_map(case, loading.load_scan(case))
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, 0.0])
+def test_b1_map_may_have_no_value_in_some_voxels(tmp_path, missing):
+    values = np.full(scans.SHAPE, 0.9, np.float32)
+    values[:13] = missing  # more than half of the mask
+    case = case_of(tmp_path, b1_map=scans.save(tmp_path / "b1.nii.gz", values))
+    np.testing.assert_array_equal(loading.load_b1_map(case, loading.load_scan(case)), values)
+
+
+def test_b1_map_without_values(tmp_path):
+    case = case_of(tmp_path, b1_map=scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, np.nan, np.float32)))
+    with pytest.raises(ValueError, match=r"b1\.nii\.gz: expected the ratio.*found none above zero"):
         loading.load_b1_map(case, loading.load_scan(case))
 
 

@@ -6,19 +6,20 @@ import scans
 
 from dcejax.config import ProtocolConfig
 from dcejax.data import aif
-from dcejax.data.preprocess import BLOOD_T10_S, HEMATOCRIT, Conversion, prepare
+from dcejax.data.preprocess import Conversion, prepare
 from dcejax.physics import units
 from dcejax.physics.signal import spgr
 from dcejax.types import Scan
 
 PROTOCOL = ProtocolConfig()
 NOTHING = Conversion()
+AFFINE = np.diag([1.0, 1.0, 1e5, 1.0])  # so thick that two voxels are no small mask
 
 
 def scan_of(values, dt_s=5.0, quantity="signal", **fields):
     times = np.arange(values.shape[-1]) * dt_s / 60
     mask = np.ones(values.shape[:3], bool)
-    return Scan("case", values, quantity, times, mask, np.eye(4), **fields)
+    return Scan("case", values, quantity, times, mask, **({"affine": AFFINE} | fields))
 
 
 def test_curves_on_the_grid_are_only_scaled():
@@ -29,6 +30,13 @@ def test_curves_on_the_grid_are_only_scaled():
     assert series.scale == pytest.approx(np.percentile(values[mask], 99.99))
     np.testing.assert_array_equal(series.curves, values[mask] / np.float32(series.scale))
     assert series.provenance["resampling"]["method"] == "none"
+
+
+def test_the_weights_say_which_percentile_scales():
+    values = scans.signal((4, 5, 2))
+    series = prepare(scan_of(values), ProtocolConfig(scale_percentile=90.0), NOTHING)
+    assert series.scale == pytest.approx(np.percentile(values, 90))
+    assert series.provenance["scaling"]["rule"] == "90th percentile"
 
 
 def test_scale_does_not_change_what_the_networks_see():
@@ -95,6 +103,43 @@ def test_what_has_no_effect_on_signal_is_told():
     assert series.warnings == ("relaxivity_per_mM_s has no effect on signal input; it serves concentration input",)
 
 
+@pytest.mark.parametrize(("slice_mm", "told"), [(50.0, True), (199.9, True), (200.1, False)])
+def test_a_mask_too_small_for_large_vessels_is_told(slice_mm, told):
+    scan = scan_of(scans.signal((40, 50, 1)), affine=np.diag([1.0, 1.0, slice_mm, 1.0]))
+    scan.mask[20:] = False
+    series = prepare(scan, PROTOCOL, NOTHING)
+    assert [w.startswith("the mask holds") and "give a brain mask" in w for w in series.warnings] == [True] * told
+
+
+def affine_of(axes, size):
+    """Affine whose voxel axes point along the given rows of world axes."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(axes, float).T * size
+    return affine
+
+
+@pytest.mark.parametrize("quantity", ["signal", "concentration"])
+@pytest.mark.parametrize(
+    ("size", "told"), [((0.94, 0.94), False), ((1.29, 0.71), False), ((1.4, 1.0), True), ((1.0, 0.6), True)]
+)
+def test_voxels_unlike_the_weights_are_told(quantity, size, told):
+    scan = scan_of(concentration(), quantity=quantity, affine=affine_of(np.eye(3), (*size, 1e6)))
+    warnings = prepare(scan, PROTOCOL, NOTHING).warnings
+    assert [f"are {size[0]:.3g} x {size[1]:.3g} mm" in warning for warning in warnings] == [True] * told
+
+
+@pytest.mark.parametrize("quantity", ["signal", "concentration"])
+@pytest.mark.parametrize(
+    ("tilt_deg", "told"), [(0, False), (44, False), (46, True), (90, True), (136, False), (180, False)]
+)
+def test_slices_that_are_not_axial_are_told(quantity, tilt_deg, told):
+    sine, cosine = np.sin(np.deg2rad(tilt_deg)), np.cos(np.deg2rad(tilt_deg))
+    axes = [[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]]
+    scan = scan_of(concentration(), quantity=quantity, affine=affine_of(axes, (1.0, 1.0, 1e6)))
+    warnings = prepare(scan, PROTOCOL, NOTHING).warnings
+    assert ["are not axial" in warning for warning in warnings] == [True] * told
+
+
 def concentration(shape=(3, 2, 1)):
     rng = np.random.default_rng(1)
     return (rng.uniform(0, 2, shape)[..., None] * np.linspace(0, 1, 60)).astype(np.float32)
@@ -106,11 +151,24 @@ def test_concentration_becomes_the_signal_of_the_weights_acquisition():
     conversion = Conversion(relaxivity_per_mM_s=3.3, aif=arterial)
     series = prepare(scan_of(values, quantity="concentration"), PROTOCOL, conversion)
     acquisition = units.acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, 3.3)
-    blood = spgr(6.0 * (1 - HEMATOCRIT), BLOOD_T10_S / 60, acquisition)
+    blood = spgr(6.0 * (1 - 0.42), 1.65 / 60, acquisition)
     assert series.scale == pytest.approx(float(blood), rel=1e-6)
-    expected = spgr(values.reshape(6, 60), PROTOCOL.t10_s / 60, acquisition) / blood
+    expected = 0.7 * spgr(values.reshape(6, 60), PROTOCOL.t10_s / 60, acquisition) / blood
     np.testing.assert_allclose(series.curves, expected, rtol=1e-5)
     np.testing.assert_array_equal(values, concentration())  # the scan is left as it was
+
+
+def test_the_weights_say_what_blood_and_tissue_are():
+    protocol = ProtocolConfig(tissue_m0=0.9, blood_t10_s=1.5, hematocrit=0.4)
+    arterial = aif.ArterialInput(np.array([0.0, 1.0]), np.array([0.0, 5.0]))
+    scan = scan_of(concentration(), quantity="concentration")
+    series = prepare(scan, protocol, Conversion(aif=arterial))
+    acquisition = units.acquisition(protocol.tr_ms, protocol.flip_angle_deg, protocol.relaxivity_per_mM_s)
+    assert series.scale == pytest.approx(float(spgr(5.0 * 0.6, 1.5 / 60, acquisition)), rel=1e-6)
+    usual = prepare(scan, PROTOCOL, Conversion(aif=arterial))
+    np.testing.assert_allclose(series.curves * series.scale, usual.curves * usual.scale * (0.9 / 0.7), rtol=1e-5)
+    said = {"tissue_m0": 0.9, "scale_blood_t10_s": 1.5, "scale_hematocrit": 0.4}
+    assert said.items() <= series.provenance["input"].items()
 
 
 def test_parker_scales_without_an_arterial_input():
@@ -130,7 +188,7 @@ def test_t1_and_b1_maps_count_voxel_by_voxel():
     acquisition = units.acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, PROTOCOL.relaxivity_per_mM_s)
     t10 = np.array([PROTOCOL.t10_s, 0.9, 0.9, 0.9, 0.9, 0.9])[:, None] / 60
     ratio = np.array([0.8, 1.0, 0.8, 0.8, 0.8, 0.8])[:, None]
-    expected = spgr(values.reshape(6, 60), t10, acquisition, b1=ratio) / series.scale
+    expected = spgr(values.reshape(6, 60), t10, acquisition, s0=PROTOCOL.tissue_m0, b1=ratio) / series.scale
     np.testing.assert_allclose(series.curves, expected, rtol=1e-5)
     assert ["T1 map has no value in 1 " in w or "B1 map has no value in 1 " in w for w in series.warnings] == [True] * 2
 

@@ -7,7 +7,6 @@ import pytest
 
 from dcejax.config import ProtocolConfig, StageConfig
 from dcejax.physics.aif import parker
-from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.kinetics import extended_tofts
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.rng import stream
@@ -198,6 +197,16 @@ def test_patches_are_a_function_of_the_key_and_lie_inside():
     assert sample._cache_size() == 1
 
 
+def test_lesion_masks_keep_tumour_only():
+    stage = StageConfig(patches_per_patient=8, patch_size=24, tumour_fraction=1.0, lesion_mask_fraction=1.0)
+    batch = batches.make_sampler(stage, PROTOCOL, patients=1)(stream(0, "lesion", 0))
+    mask, tissue = np.asarray(batch.mask), np.asarray(batch.tissue)
+    assert mask.any(axis=(1, 2)).all()
+    assert np.isin(tissue[mask], (anatomy.TUMOUR, anatomy.CORE)).all()
+    assert (np.asarray(batch.curves)[~mask] == 0).all()
+    assert (np.asarray(batch.maps)[~mask] == 0).all()
+
+
 def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(one_patient):
     stage = StageConfig(patches_per_patient=2000, patch_size=64, tumour_fraction=0.0)
     corners = np.asarray(batches.patch_corners(jax.random.key(0), one_patient, stage))
@@ -248,9 +257,3 @@ def test_priors_hash_changes_with_any_number(monkeypatch):
     before = priors.priors_sha256()
     monkeypatch.setattr(priors, "TISSUES", (*priors.TISSUES[:-1],))
     assert priors.priors_sha256() != before
-
-
-def test_convolution_of_the_table_is_the_exact_one():
-    times = jnp.linspace(0, 5, 301)
-    curve = parker(times, arrival=0.4)
-    np.testing.assert_allclose(exponential_convolution(0.0, times, curve)[-1], jnp.trapezoid(curve, times), rtol=1e-5)

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 
 from dcejax import config as configuration
-from dcejax.config import Config
+from dcejax.cli.train import _command
+from dcejax.config import Config, ProtocolConfig, StageConfig
 from dcejax.data import weights
 from dcejax.rng import stream
+from dcejax.simulation.batches import make_sampler
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.loop import _advance, _Means
 from dcejax.training.metrics import MetricWriter
+from dcejax.training.stages import spatial_stage, temporal_stage
 from dcejax.training.state import init_state, make_optimizer, train_step
+from dcejax.training.validation import _table
 
 ROOT = Path(__file__).resolve().parents[1]
 # Three epochs of three updates in either stage; the test below kills the second run inside stage 1.
@@ -55,6 +59,19 @@ def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def final_state(workdir, stage):
+    """All float32 numbers of a stage's latest checkpoint: parameters and optimiser state."""
+    config = configuration.from_dict(json.loads((workdir / "config.json").read_text()))
+    made = temporal_stage(config)
+    if stage == "stage2":
+        made = spatial_stage(config, jax.jit(made.init)(jax.random.key(0)))
+    template = init_state(jax.jit(made.init)(jax.random.key(0)), make_optimizer(made.config.learning_rate))
+    with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
+        state, progress = checkpoints.restore_latest(template)
+    assert progress.finished
+    return state
+
+
 def without_seconds(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
@@ -85,13 +102,12 @@ def test_run_writes_what_it_promises(whole_run):
             assert arm["interval_95"][0] <= arm["mean"] <= arm["interval_95"][1]
 
 
-def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, environment):
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, environment, stage):
     reference, _ = whole_run
     workdir = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    )
-    checkpoints = workdir / "checkpoints" / "stage1"
+    process = subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    checkpoints = workdir / "checkpoints" / stage
     deadline = time.monotonic() + 300
     while not (checkpoints / "3").exists():  # a checkpoint gets its name once it is whole
         assert process.poll() is None, "the run ended before it could be killed"
@@ -105,10 +121,11 @@ def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_pat
     assert "going on after epoch" in result.stderr
     assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
     assert without_seconds(records(workdir)) == without_seconds(records(reference))
-    for stage in ("stage1", "stage2"):
-        assert [p.name for p in sorted((workdir / "checkpoints" / stage).iterdir())] == [
-            p.name for p in sorted((reference / "checkpoints" / stage).iterdir())
-        ]
+    for name in ("stage1", "stage2"):
+        assert {p.name for p in (workdir / "checkpoints" / name).iterdir()} == {
+            p.name for p in (reference / "checkpoints" / name).iterdir()
+        }
+        jax.tree.map(np.testing.assert_array_equal, final_state(workdir, name), final_state(reference, name))
 
 
 def test_exported_weights_predict(whole_run, tmp_path):
@@ -141,14 +158,54 @@ def test_folder_of_another_configuration_is_refused(whole_run, environment):
         ("--config.stage1.patience=0", "config.stage1.patience"),
         ("--config.stage1.patch_size=400", "config.stage1.patch_size"),
         ("--config.protocol.flip_angle_deg=0", "config.protocol.flip_angle_deg"),
+        ("--config.sede=3", "the fields are seed, protocol.frames"),
+        ("--config.stage1.kl_weight=1", "kl_weight"),  # the first stage has none
+        ("--config.seed=one", "seed"),
+        ("--config=absent.py", "absent.py"),
+        ("--sede=3", "sede"),
+        ("stray", "stray"),
     ],
 )
-def test_values_out_of_range_are_refused(tmp_path, environment, flag, message):
+def test_bad_flags_are_refused(tmp_path, environment, flag, message):
     result = run(tmp_path / "x", environment, flag)
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_is_asked_for(environment):
+    result = subprocess.run(COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "--workdir" in result.stderr
+
+
+def test_command_of_the_record_leaves_out_the_folder_only():
+    assert _command(["--config=a.py", "--workdir", "x y", "--config.seed=1"]) == (
+        "python train.py --config=a.py --config.seed=1"
+    )
+    assert _command(["--workdir=x", "--config=a.py"]) == "python train.py --config=a.py"
+
+
+def test_frames_that_are_not_simulated_are_refused():
+    protocol = ProtocolConfig(frame_interval_s=10.0, max_frame_interval_s=12.0)
+    with pytest.raises(ValueError, match="expected 4 to 6"):
+        make_sampler(StageConfig(), protocol, patients=1)
+
+
+def test_a_region_that_no_patient_has_is_reported_as_such():
+    truth = [np.zeros((2, 2, 3))] * 2
+    assert _table({"all zero": truth}, truth, [np.zeros((2, 2), bool)] * 2, seed=0) == {"patients": 0}
+
+
+def test_a_folder_without_checkpoints_but_not_empty_is_refused(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "stray.txt").write_text("x")
+    with (
+        Checkpoints(str(tmp_path / "c"), {}, keep_latest=1, keep_best=1) as checkpoints,
+        pytest.raises(ValueError, match=r"stray\.txt"),
+    ):
+        checkpoints.restore_latest(_tiny_state())
 
 
 def _tiny_state():
@@ -157,13 +214,13 @@ def _tiny_state():
 
 def test_checkpoints_keep_the_latest_and_the_best(tmp_path):
     losses = [0.5, 0.2, 0.4, 0.3, 0.6]
-    with Checkpoints(str(tmp_path / "c"), keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(str(tmp_path / "c"), {"seed": 5}, keep_latest=2, keep_best=1) as checkpoints:
         assert checkpoints.restore_latest(_tiny_state()) is None
         for i, loss in enumerate(losses, start=1):
             state = _tiny_state()._replace(step=jnp.asarray(i, jnp.int32), params={"w": jnp.full(3, float(i))})
             checkpoints.save(state, Progress(i, min(losses[:i]), 2), loss)
     assert {p.name for p in (tmp_path / "c").iterdir()} == {"2", "4", "5"}
-    with Checkpoints(str(tmp_path / "c"), keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(str(tmp_path / "c"), {"seed": 5}, keep_latest=2, keep_best=1) as checkpoints:
         state, progress = checkpoints.restore_latest(_tiny_state())
         best = checkpoints.restore_best(_tiny_state().params)
     assert int(state.step) == 5
@@ -183,7 +240,7 @@ def test_early_stopping_counts_epochs_without_improvement():
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step():
-    means = _Means()
+    means = _Means("step")
     means.add(7, {"loss": jnp.array(1.0)})
     means.add(8, {"loss": jnp.array(jnp.nan)})
     with pytest.raises(FloatingPointError, match="step 8 is nan"):
@@ -191,7 +248,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step():
 
 
 def test_means_are_over_all_steps():
-    means = _Means()
+    means = _Means("step")
     for step, loss in enumerate((1.0, 2.0, 6.0)):
         means.add(step, {"loss": jnp.array(loss)})
     assert means.result() == {"loss": 3.0}
@@ -204,6 +261,10 @@ def test_rewound_metrics_have_no_record_twice(tmp_path):
         writer.write({"stage": stage, "step": step})
     writer.rewind("stage1", 1)
     assert records_of(tmp_path / "m.jsonl") == [("stage1", 1), ("stage2", 1)]
+    with (tmp_path / "m.jsonl").open("a") as file:
+        file.write('{"stage": "stage2", "st')  # a crash in the middle of a line
+    writer.rewind("stage2", 1)
+    assert records_of(tmp_path / "m.jsonl") == [("stage1", 1), ("stage2", 1)]
 
 
 def records_of(path):
@@ -215,7 +276,7 @@ def _quadratic(params, inputs, key):
     return loss, {"loss": loss}
 
 
-def test_a_step_is_adams_and_consumes_the_state():
+def test_a_step_is_adams():
     optimizer = make_optimizer(0.1)
     state, metrics = train_step(
         _tiny_state(), jnp.array([1.0, 1.0, 1.0]), stream(0, "k"), loss=_quadratic, optimizer=optimizer
@@ -234,7 +295,7 @@ def test_one_compilation_for_all_steps():
     assert train_step._cache_size() == before + 1
 
 
-def test_smoke_configuration_is_valid_and_small():
+def test_configurations_are_valid_and_paper_is_the_default():
     from importlib.util import module_from_spec, spec_from_file_location
 
     for name in ("smoke", "paper"):

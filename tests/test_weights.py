@@ -8,6 +8,7 @@ import pytest
 import scans
 
 from dcejax.data import weights
+from dcejax.inference import engine
 
 
 @pytest.fixture
@@ -50,6 +51,12 @@ def test_keys_are_flat_paths_without_the_posterior(tiny_weights):
 
 def test_configuration_comes_back(tiny_weights):
     assert weights.config_of(weights.load(str(tiny_weights))) == scans.tiny_config()
+
+
+def test_the_package_holds_its_default_weights():
+    loaded = weights.load(None)
+    assert loaded.name == weights.DEFAULT
+    engine.build(loaded)
 
 
 def test_diverged_parameters_are_not_saved(tmp_path):

@@ -12,11 +12,14 @@ Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2
 
 import copy
 import dataclasses
+import os
 import re
 import sys
 from pathlib import Path
 
 from absl import flags
+
+from dcejax.data import access
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
@@ -58,7 +61,7 @@ def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
         _, *words = values(argv)
     except flags.Error as error:
         raise ValueError(f"{error}; see --help") from error
-    named = [part for text in values.input for part in ([text] if Path(text).exists() else text.split(","))]
+    named = [part for text in values.input for part in ([text] if os.path.exists(text) else text.split(","))]
     return values, [text for text in (*named, *words) if text]
 
 
@@ -134,8 +137,9 @@ def main(argv: list[str] | None = None) -> None:
     """
     try:
         code = _run(sys.argv if argv is None else argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        reason = access.refusal(error) if isinstance(error, OSError) else error
+        print(f"error: {reason}", file=sys.stderr)
         code = 2
     sys.exit(code)
 

@@ -1,44 +1,93 @@
-"""Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``."""
+"""Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-import logging
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
+"""
+
 import shlex
 import sys
 from pathlib import Path
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from dcejax import config as configuration
+from dcejax.cli.console import Console
 
+_FLAGS = flags.FlagValues()  # of this command only
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file with a get_config(); override fields as --config.section.field=value."
+    "config",
+    None,
+    "Configuration file with a get_config(); override fields as --config.section.field=value.",
+    flag_values=_FLAGS,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; a run found there is continued.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS
+)
+flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
 
 
-def _run(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+def _parse(argv: list[str]) -> configuration.Config | None:
+    """Parse the flags; None when only help was asked for.
+
+    Raises:
+        ValueError: flags or a configuration that cannot be used.
+    """
     try:
-        config = configuration.validate(_CONFIG.value)
-        from dcejax.training.run import (
-            train,  # after parsing: importing JAX takes seconds that --help need not wait
-        )
+        _, *words = _FLAGS(argv)
+    except (flags.Error, OSError, KeyError, AttributeError, TypeError, SyntaxError) as error:
+        raise ValueError(f"{_explain(error)}; see --help") from error
+    if _FLAGS.help:
+        return None
+    if words:
+        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    for name in ("config", "workdir"):
+        if _FLAGS[name].value is None:
+            raise ValueError(f"--{name}: expected a value, found none; see --help")
+    return configuration.validate(_CONFIG.value)
 
-        command = shlex.join(["python", "train.py", *(a for a in sys.argv[1:] if not a.startswith("--workdir"))])
-        train(config, Path(_WORKDIR.value), command)
-    except ValueError as error:
-        print(f"train: {error}", file=sys.stderr)
-        sys.exit(2)
+
+def _explain(error: Exception) -> str:
+    """Say which flag is meant; of an unknown field also which there are."""
+    text = str(error).strip("'\"")
+    if isinstance(error, (KeyError, AttributeError)):
+        names = ", ".join(configuration.field_names())
+        return f"--config: {text}; the fields are {names}"
+    return text
+
+
+def _command(argv: list[str]) -> str:
+    """The flags that decide the result, so without the folder."""
+    kept, skip = [], False
+    for word in argv:
+        if not skip and not word.lstrip("-").startswith("workdir"):
+            kept.append(word)
+        skip = word.lstrip("-") == "workdir"
+    return shlex.join(["python", "train.py", *kept])
+
+
+def _run(argv: list[str]) -> int:
+    config = _parse(argv)
+    if config is None:
+        print(f"{__doc__}\nFlags:\n{_FLAGS.get_help()}")
+        return 0
+    from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
+
+    train(config, Path(_WORKDIR.value), _command(argv[1:]), Console())
+    return 0
 
 
 def main() -> None:
     """Entry point of the console script and of train.py."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax logs a page per checkpoint
-    logging.getLogger("dcejax").setLevel(logging.INFO)
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(_run)
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
+    try:
+        code = _run(sys.argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 3
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ its case is loaded, so that one bad case does not stop the others.
 import csv
 import dataclasses
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _bids_siblings(path: Path, quantity: Quantity | None) -> Facts:
     if quantity == "concentration":  # signal goes to the networks as it is and needs none of these
         names |= {"t1_map": "_T1map.nii.gz", "b1_map": "_B1map.nii.gz", "aif": "_aif.csv"}
     paths = {name: Path(f"{prefix}{suffix}") for name, suffix in names.items()}
-    return Facts(**{name: sibling for name, sibling in paths.items() if sibling.is_file()})
+    return Facts(**{name: sibling for name, sibling in paths.items() if os.path.isfile(sibling)})
 
 
 def _bids(folder: Path, stated: Facts) -> list[Case]:
@@ -166,11 +167,12 @@ def _manifest(path: Path, stated: Facts) -> list[Case]:
 
 def _cases_of(text: str, stated: Facts) -> list[Case]:
     path = Path(text)
-    if path.is_dir():
+    # os.path calls what it may not see absent: such a case, too, is found bad when it is loaded, without the others.
+    if os.path.isdir(path):
         return _bids(path, stated)
     if path.suffix == ".csv":
         return _manifest(path, stated)
-    if glob.has_magic(text) and not path.exists():
+    if glob.has_magic(text) and not os.path.exists(path):
         # A wide pattern catches sidecars too; masks and maps that it catches are the user's to exclude.
         paths = [p for p in map(Path, sorted(glob.glob(text, recursive=True))) if nifti.is_nifti_name(p)]
         if not paths:
@@ -178,7 +180,7 @@ def _cases_of(text: str, stated: Facts) -> list[Case]:
     elif nifti.is_nifti_name(path):
         paths = [path]
     else:
-        found = "a file of another type" if path.exists() else "nothing of that name"
+        found = "a file of another type" if os.path.exists(path) else "nothing of that name"
         raise ValueError(
             f"{text}: expected a 4-D NIfTI (.nii, .nii.gz), a glob, a BIDS folder or a CSV manifest, found {found}"
         )

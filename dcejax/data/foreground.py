@@ -27,8 +27,8 @@ def find(values: np.ndarray, quantity: Quantity, name: str) -> np.ndarray:
     """Find the voxels worth processing.
 
     Signal: the mean over time, clipped at its 99th percentile, is thresholded after Otsu; the largest connected part
-    (26 neighbours) is kept and its holes are filled slice by slice. Concentration: every voxel that is not zero
-    throughout, because concentration is only written where it was computed.
+    (26 neighbours) is kept and its holes are filled slice by slice. Concentration: every voxel that is finite
+    throughout and not zero throughout, because concentration is only written where it was computed.
 
     Args:
         values: [X, Y, Z, T].
@@ -42,7 +42,7 @@ def find(values: np.ndarray, quantity: Quantity, name: str) -> np.ndarray:
         ValueError: nothing stands out from the background.
     """
     if quantity == "concentration":
-        inside = (values != 0).any(axis=-1)
+        inside = (values != 0).any(axis=-1) & np.isfinite(values).all(axis=-1)
     else:
         mean = np.nan_to_num(values.mean(axis=-1, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         mean = np.minimum(mean, np.percentile(mean, _CLIP_PERCENTILE))

@@ -34,15 +34,20 @@ def _check_finite(case: Case, values: np.ndarray, mask: np.ndarray, mask_name: s
         )
 
 
+def _median_usable(values: np.ndarray, mask: np.ndarray) -> float | None:
+    """Median of a map in the mask; maps hold zero or NaN where their own fit failed. None if they do everywhere."""
+    usable = values[mask & np.isfinite(values) & (values > 0)]
+    return float(np.median(usable)) if usable.size else None
+
+
 def _read_t1_map(path: Path, image: nifti.Image, mask: np.ndarray) -> np.ndarray:
     t1_s = nifti.read_volume(path, "T1 map", image).values
-    positive = t1_s[mask & (t1_s > 0)]
-    if not positive.size:
+    median = _median_usable(t1_s, mask)
+    if median is None:
         raise ValueError(f"{path}: expected T1 in s in the mask's voxels, found none above zero; check the map")
-    if np.median(positive) > _LONGEST_PLAUSIBLE_T1_S:
+    if median > _LONGEST_PLAUSIBLE_T1_S:
         raise ValueError(
-            f"{path}: expected T1 in s, found a median of {np.median(positive):.6g} in the mask; divide a map in ms "
-            "by 1000"
+            f"{path}: expected T1 in s, found a median of {median:.6g} in the mask; divide a map in ms by 1000"
         )
     return t1_s / np.float32(SECONDS_PER_MINUTE)
 
@@ -94,6 +99,12 @@ def load_scan(case: Case) -> Scan:
         )
     _check_finite(case, image.values, mask, "mask" if case.facts.mask else "automatic foreground")
     t1_map = None if case.facts.t1_map is None else _read_t1_map(case.facts.t1_map, image, mask)
+    stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
+    if stated and case.quantity == "concentration":
+        warnings.append(
+            f"{' and '.join(stated)} without effect on concentration input, which becomes the signal of the weights' "
+            "own acquisition"
+        )
     labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
     if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
         warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
@@ -123,13 +134,18 @@ def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
         [X, Y, Z] float32 or None.
 
     Raises:
-        ValueError: as `nifti.read_volume`, or a median in the mask that is no ratio.
+        ValueError: as `nifti.read_volume`, or a median in the mask, over values above zero, that is no ratio.
     """
     if case.facts.b1_map is None:
         return None
     grid = nifti.Image(case.path, scan.values, scan.affine, scan.header)
     b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid).values
-    median = float(np.median(b1[scan.mask]))
+    median = _median_usable(b1, scan.mask)
+    if median is None:
+        raise ValueError(
+            f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle in the mask's voxels, found none "
+            "above zero; check the map"
+        )
     if not 0.2 < median < 5.0:
         raise ValueError(
             f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle, found a median of {median:.6g} "

@@ -15,13 +15,13 @@ from dcejax.physics.aif import parker
 from dcejax.physics.signal import spgr
 from dcejax.types import Scan, Series
 
-SCALE_PERCENTILE = 99.99  # of the signal over time and mask; the maximum would be the noise of one voxel
-BLOOD_T10_S = 1.65  # arterial blood at 3 T (Lu 2004; Zhang 2013: 1.55-1.85)
-HEMATOCRIT = 0.42  # large vessels, adults
-
 _ACQUISITION_TOLERANCE = 0.10  # the networks were trained for one protocol; beyond this a warning is recorded
 _GRID_TOLERANCE = 1e-3  # share of a grid step by which rounded frame times may miss a limit
 _VOXELS_PER_CONVERSION = 65_536  # bounds the memory of the conversion to signal
+_SMALLEST_MASK_ML = 200.0  # the large vessels decide the scale, and a part of the head may hold none
+_TRAINED_VOXEL_MM = 0.94  # along both axes of a slice
+_VOXEL_RANGE_MM = (0.7, 1.3)
+_LARGEST_TILT_DEG = 45.0  # between the normals of the slices and of the axial plane
 
 
 class Conversion(NamedTuple):
@@ -77,8 +77,33 @@ def _masked_or(values: np.ndarray | None, mask: np.ndarray, default: float) -> t
     return np.where(usable, inside, default).astype(np.float32), int(np.count_nonzero(~usable))
 
 
+def _geometry_warnings(affine: np.ndarray) -> list[str]:
+    """Tell where slices differ from those that the second network was trained on."""
+    warnings = []
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    lowest, highest = _VOXEL_RANGE_MM
+    if size[:2].min() < lowest or size[:2].max() > highest:
+        warnings.append(
+            f"voxels of a slice (first two axes) are {size[0]:.3g} x {size[1]:.3g} mm, but the weights were trained on "
+            f"{_TRAINED_VOXEL_MM:g} mm: details may be smoothed or invented; resample the image to {lowest:g}-"
+            f"{highest:g} mm"
+        )
+    if not abs(affine[2, 2]) >= np.cos(np.deg2rad(_LARGEST_TILT_DEG)) * size[2]:
+        warnings.append(
+            "slices (along the third axis) are not axial, but the weights were trained on axial slices; reorder the "
+            "axes so that the third runs along the body"
+        )
+    return warnings
+
+
 def _from_signal(scan: Scan, protocol: ProtocolConfig, conversion: Conversion) -> _Signal:
     warnings = []
+    mask_ml = np.count_nonzero(scan.mask) * abs(np.linalg.det(scan.affine[:3, :3])) / 1e3
+    if mask_ml < _SMALLEST_MASK_ML:
+        warnings.append(
+            f"the mask holds {mask_ml:.3g} mL: below {_SMALLEST_MASK_ML:g} mL it may miss the large vessels, whose "
+            f"signal (the {protocol.scale_percentile:g}th percentile) sets the scale of all maps; give a brain mask"
+        )
     for name, trained in (("tr_ms", protocol.tr_ms), ("flip_angle_deg", protocol.flip_angle_deg)):
         found = scan.provenance.get("acquisition", {}).get(name)
         if found is not None and abs(found - trained) > _ACQUISITION_TOLERANCE * trained:
@@ -111,14 +136,14 @@ def _from_concentration(scan: Scan, protocol: ProtocolConfig, conversion: Conver
     for start in range(0, len(curves), _VOXELS_PER_CONVERSION):
         part = slice(start, start + _VOXELS_PER_CONVERSION)
         concentration = np.maximum(curves[part], lowest[part, None])
-        curves[part] = spgr(concentration, t10[part, None], acquisition, b1=b1[part, None])
+        curves[part] = spgr(concentration, t10[part, None], acquisition, s0=protocol.tissue_m0, b1=b1[part, None])
 
     if conversion.aif is None:
-        plasma, aif_name = np.asarray(parker(np.linspace(0, 2, 1201), hematocrit=HEMATOCRIT)), "Parker"
+        plasma, aif_name = np.asarray(parker(np.linspace(0, 2, 1201), hematocrit=protocol.hematocrit)), "Parker"
     else:
         plasma, aif_name = conversion.aif.plasma, "file"
-    peak = float(plasma.max()) * (1 - HEMATOCRIT)
-    scale = float(spgr(peak, BLOOD_T10_S / units.SECONDS_PER_MINUTE, acquisition))
+    peak = float(plasma.max()) * (1 - protocol.hematocrit)
+    scale = float(spgr(peak, protocol.blood_t10_s / units.SECONDS_PER_MINUTE, acquisition))
     provenance = {
         "quantity": "concentration",
         "tr_ms": protocol.tr_ms,
@@ -126,10 +151,11 @@ def _from_concentration(scan: Scan, protocol: ProtocolConfig, conversion: Conver
         "relaxivity_per_mM_s": relaxivity,
         "t10": f"{protocol.t10_s} s" if scan.t1_map is None else "T1 map",
         "b1": "nominal" if conversion.b1_map is None else "B1 map",
+        "tissue_m0": protocol.tissue_m0,
         "scale_aif": aif_name,
         "scale_peak_blood_mM": round(peak, 6),
-        "scale_blood_t10_s": BLOOD_T10_S,
-        "scale_hematocrit": HEMATOCRIT,
+        "scale_blood_t10_s": protocol.blood_t10_s,
+        "scale_hematocrit": protocol.hematocrit,
     }
     return _Signal(curves, scale, provenance, tuple(warnings))
 
@@ -158,7 +184,8 @@ def prepare(scan: Scan, protocol: ProtocolConfig, conversion: Conversion) -> Ser
     if resampled:
         curves = _resample(curves, scan.times, grid)
     if signal.scale is None:
-        scale, scaled_by = float(np.percentile(curves, SCALE_PERCENTILE)), f"{SCALE_PERCENTILE}th percentile"
+        percentile = protocol.scale_percentile
+        scale, scaled_by = float(np.percentile(curves, percentile)), f"{percentile:g}th percentile"
     else:
         scale, scaled_by = signal.scale, "blood signal at the arterial peak"
     if not scale > 0:
@@ -177,4 +204,5 @@ def prepare(scan: Scan, protocol: ProtocolConfig, conversion: Conversion) -> Ser
         },
         "scaling": {"divided_by": scale, "rule": scaled_by},
     }
-    return Series((curves / np.float32(scale)).astype(np.float32), scan.mask, scale, signal.warnings, provenance)
+    warnings = (*signal.warnings, *_geometry_warnings(scan.affine))
+    return Series((curves / np.float32(scale)).astype(np.float32), scan.mask, scale, warnings, provenance)

@@ -106,24 +106,25 @@ def load(path: str | None) -> Weights:
         Parameters as float32 and the record.
 
     Raises:
-        ValueError: a file that is missing, damaged, of other content than its record says, or without a network.
+        ValueError: a file that cannot be read, is damaged, of other content than its record says, or without a network.
     """
     stem = _stem(path)
     npz, sidecar = _paths(stem)
-    for file in (npz, sidecar):
-        if not file.is_file():
-            raise ValueError(
-                f"{file}: expected weights as an .npz and a .json of one name, found no such file; copy both"
-            )
     try:
-        record = json.loads(sidecar.read_text(encoding="utf-8"))
+        content, text = npz.read_bytes(), sidecar.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename}: expected weights as an .npz and a .json of one name, found {error.strerror}; check the "
+            "path and that both files are there"
+        ) from error
+    try:
+        record = json.loads(text)
         digest = record["sha256"]
         config.from_dict(record["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{sidecar}: expected the record that train.py writes beside weights, found {error!r}; export them again"
         ) from error
-    content = npz.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         raise ValueError(
             f"{npz}: expected the content that {sidecar.name} describes (sha256 {digest}), found other content; copy "

@@ -11,31 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import jax
 
-from dcejax.config import ProtocolConfig
-from dcejax.data import aif, cases, loading, preprocess
+from dcejax.config import Config, ProtocolConfig
+from dcejax.data import access, aif, cases, loading, preprocess
 from dcejax.data import weights as weights_io
 from dcejax.data.cases import Case
 from dcejax.inference import engine, outputs, qc
-from dcejax.types import Scan, Series, Weights
+from dcejax.types import Report, Scan, Series, Weights
 
 Status = Literal["done", "skipped", "checked", "bad", "failed"]
 """`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
 
 _VERSIONED = ("dcejax", "jax", "flax", "numpy", "nibabel")
-
-
-class Report(Protocol):
-    """Where progress is told."""
-
-    def status(self, text: str) -> None:
-        """Tell what is going on now; may be dropped or overwritten."""
-
-    def line(self, text: str) -> None:
-        """Tell what stays."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,9 @@ def _inputs(case: Case) -> dict[str, dict[str, str]]:
     return {role: {"file": str(path), "sha256": _digest(path)} for role, path in case.files().items()}
 
 
-def _case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], weights: Weights, settings: Settings) -> str:
+def _case_hash(
+    case: Case, inputs: Mapping[str, Mapping[str, str]], weights: Weights, config: Config, settings: Settings
+) -> str:
     """Hash of all that shapes a case's results; files count by content, so that moving data changes nothing."""
     numbers = {name: getattr(case.facts, name) for name in cases.NUMBER_FACTS}
     facts = {
@@ -93,20 +85,23 @@ def _case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], weights: Wei
         "numbers": numbers,
         "quantity": case.quantity,
         "weights": weights.record["sha256"],
+        "config": dataclasses.asdict(config),
+        "dcejax": _version("dcejax"),
         "num_samples": settings.num_samples,
         "seed": settings.seed,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # dcejax itself, run from a checkout that was not installed
+        return "not installed"
+
+
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _VERSIONED:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # dcejax itself, run from a checkout that was not installed
-            versions[name] = "not installed"
-    return versions
+    return {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONED}
 
 
 def _prepare(case: Case, protocol: ProtocolConfig) -> tuple[Scan, Series]:
@@ -134,12 +129,13 @@ class _Runner:
 
         Raises:
             ValueError: the input is bad; nothing was written.
+            OSError: a file may not be read.
         """
         settings = self._settings
         watch = _Stopwatch()
         self._report.status(f"{position}: reading")
         inputs = _inputs(case)
-        case_hash = _case_hash(case, inputs, self._weights, settings)
+        case_hash = _case_hash(case, inputs, self._weights, self._config, settings)
         if not settings.overwrite and outputs.stored_hash(settings.output_dir, case.case_id) == case_hash:
             return "skipped"
         scan, series = _prepare(case, self._config.protocol)
@@ -228,6 +224,7 @@ def run(all_cases: Sequence[Case], weights: Weights, settings: Settings, report:
 
     Raises:
         ValueError: the only case is bad, the folder cannot be written, or weights that are not whole.
+        OSError: a file of the only case may not be read, or the record of cases may not be written.
     """
     if not settings.dry_run:
         check_writable(settings.output_dir)
@@ -240,10 +237,10 @@ def run(all_cases: Sequence[Case], weights: Weights, settings: Settings, report:
         reason = ""
         try:
             status = runner.run(case, f"case {number} of {len(share)}, {case.case_id}")
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if len(all_cases) == 1:
                 raise
-            status, reason = "bad", str(error)
+            status, reason = "bad", access.refusal(error) if isinstance(error, OSError) else str(error)
         except Exception as error:  # one case's crash must not lose a night's cohort
             if len(all_cases) == 1:
                 raise

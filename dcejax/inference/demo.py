@@ -12,10 +12,10 @@ from dcejax.config import ProtocolConfig
 from dcejax.data import atomic, cases, loading, nifti
 from dcejax.data import weights as weights_io
 from dcejax.inference import cohort, outputs, qc
-from dcejax.inference.cohort import Report, Settings
+from dcejax.inference.cohort import Settings
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.case import SimulatedCase, simulate_case
-from dcejax.types import PARAMETERS, UNITS, Weights
+from dcejax.types import PARAMETERS, UNITS, Report, Weights
 
 CASE_ID = "sub-demo"
 SLICES = 8  # of 256 x 256 voxels: half a minute of work on two cores
@@ -137,7 +137,7 @@ def run(weights: Weights, settings: Settings, report: Report) -> str:
     cohort.check_writable(settings.output_dir)
     protocol = weights_io.config_of(weights).protocol
     report.status("simulating a patient")
-    simulated = simulate_case(rng.stream(settings.seed, "demo"), protocol, slices=SLICES, case_id=CASE_ID)
+    simulated = simulate_case(rng.stream(settings.seed, "held-out demo"), protocol, slices=SLICES, case_id=CASE_ID)
     data = settings.output_dir / "simulated"
     write_dataset(data, simulated, protocol)
     (case,) = cases.enumerate_cases([str(data)], cases.Facts())

@@ -157,14 +157,15 @@ def temporal_maps(networks: Networks, series: Series) -> np.ndarray:
 def _latent_noise(seed: int, case_id: str, z_indices: np.ndarray, num_samples: int, latent_size: int) -> np.ndarray:
     """Standard normal [S, B, L], each slice from its own stream."""
     keys = [rng.stream(seed, "latent", case_id, int(z)) for z in z_indices]
-    return np.stack([np.asarray(jax.random.normal(key, (num_samples, latent_size))) for key in keys], axis=1)
+    shape = (num_samples, latent_size)
+    return np.stack([np.asarray(jax.random.normal(key, shape, jnp.float32)) for key in keys], axis=1)
 
 
 def _moments_of(networks: Networks, images: np.ndarray, noise: np.ndarray) -> Moments:
     """Moments of the maps [B, X, Y, C] of a batch of slices over all samples of noise [S, B, L]."""
     features, prior = encode(networks.unet, networks.unet_params, images)
     zeros = jnp.zeros(images.shape, jnp.float32)
-    moments = Moments(jnp.zeros(()), zeros, zeros)
+    moments = Moments(jnp.zeros((), jnp.float32), zeros, zeros)
     for start in range(0, len(noise), SAMPLES_PER_CALL):
         part = noise[start : start + SAMPLES_PER_CALL]
         counted = (np.arange(SAMPLES_PER_CALL) < len(part)).astype(np.float32)

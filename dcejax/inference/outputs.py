@@ -12,8 +12,6 @@ import numpy as np
 from dcejax.data import atomic, nifti
 from dcejax.types import PARAMETERS, UNITS, Prediction, Scan
 
-STATISTICS = Prediction._fields
-
 _DESCRIPTIONS = {
     "Ktrans": "volume transfer constant (OSIPI Q.PH1.008)",
     "vp": "plasma volume fraction, 0-1 (OSIPI Q.PH1.001.[p])",

@@ -14,7 +14,8 @@ from dcejax.types import Gaussian
 
 def sample_latent(key: jax.Array, distribution: Gaussian) -> jax.Array:
     """Draw one latent z [B, L] from a distribution over [B, L]."""
-    return distribution.mean + jnp.exp(distribution.log_std) * jax.random.normal(key, distribution.mean.shape)
+    noise = jax.random.normal(key, distribution.mean.shape, jnp.float32)  # the same draw in x64 mode
+    return distribution.mean + jnp.exp(distribution.log_std) * noise
 
 
 class GaussianEncoder(nn.Module):
@@ -33,7 +34,7 @@ class GaussianEncoder(nn.Module):
         head = nn.Dense(
             2 * self.latent_size,
             kernel_init=kaiming_normal,
-            bias_init=nn.initializers.normal(1.0),
+            bias_init=nn.initializers.normal(1.0, dtype=jnp.float32),
             name="head",
         )
         mean, log_std = jnp.split(head(x.mean(axis=(1, 2))), 2, axis=-1)
@@ -54,7 +55,7 @@ class Combination(nn.Module):
         under `jax.vmap` over z the product with the features is computed once.
         """
         width = features.shape[-1]
-        orthogonal = nn.initializers.orthogonal()
+        orthogonal = nn.initializers.orthogonal(dtype=jnp.float32)
         kernel = self.param("kernel_0", orthogonal, (width + z.shape[-1], width))
         bias = self.param("bias_0", small_bias, (width,))
         x = nn.relu(features @ kernel[:width] + (z @ kernel[width:] + bias)[:, None, None])

@@ -85,7 +85,7 @@ class ResidualBlock(nn.Module):
         if x.shape[-1] != self.features:
             x = nn.Dense(
                 self.features,
-                kernel_init=nn.initializers.normal(0.01),
+                kernel_init=nn.initializers.normal(0.01, dtype=jnp.float32),
                 bias_init=_uniform(x.shape[-1] ** -0.5),
                 name="residual",
             )(x)

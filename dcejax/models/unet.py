@@ -7,8 +7,8 @@ import numpy as np
 
 CONVOLUTIONS_PER_SCALE = 3
 
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-small_bias = nn.initializers.truncated_normal(0.001)
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal", dtype=jnp.float32)
+small_bias = nn.initializers.truncated_normal(0.001, dtype=jnp.float32)
 
 
 def average_pool(x: jax.Array) -> jax.Array:

@@ -46,7 +46,7 @@ def apply_in_chunks(tcn: TCN, params, curves: np.ndarray | jax.Array) -> jax.Arr
     size = chunk_size()
     voxels = curves.shape[0]
     if voxels == 0:
-        return jnp.zeros((0, tcn.outputs))
+        return jnp.zeros((0, tcn.outputs), jnp.float32)
     if isinstance(curves, np.ndarray):
         chunks = (curves[i : i + size] for i in range(0, voxels, size))
         chunks = (np.pad(c, ((0, size - len(c)), (0, 0))) if len(c) < size else c for c in chunks)

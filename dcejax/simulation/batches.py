@@ -7,17 +7,20 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.config import ProtocolConfig, StageConfig
+from dcejax.rng import fold
 from dcejax.simulation.anatomy import tissue_shares
 from dcejax.simulation.patient import (
     SHAPE,
     VOXEL_MM,
     Patient,
+    Voxels,
     arterial_kernels,
     observe,
     sample_patient,
     signal_scale,
     tumour_share,
 )
+from dcejax.simulation.priors import PRIORS
 
 _TUMOUR_CANDIDATES = 512
 
@@ -67,6 +70,14 @@ def patch_corners(key: jax.Array, patient: Patient, stage: StageConfig) -> jax.A
     return jnp.clip(centre - size // 2, 0, jnp.array(SHAPE) - size)
 
 
+def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], fraction: float) -> jax.Array:
+    """Mask [V] in which some of the patches that hold tumour keep nothing but the tumour."""
+    lesion = (tumour_share(voxels.shares) > 0.5) & voxels.mask
+    chosen = jax.random.uniform(key, shape[:1]) < fraction
+    chosen &= lesion.reshape(shape).any(axis=(1, 2))
+    return jnp.where(jnp.repeat(chosen, shape[1] * shape[2]), lesion, voxels.mask)
+
+
 def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfig) -> Batch:
     key_patient, key_corners, key_scale, key_noise = jax.random.split(key, 4)
     patient = sample_patient(key_patient, protocol)
@@ -78,20 +89,34 @@ def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfi
     voxels = observe(key_noise, patient, kernels, points, protocol)
     scale = signal_scale(key_scale, patient, kernels, protocol)
     shape = (stage.patches_per_patient, size, size)
+    mask = _lesion_masks(fold(key, "lesion mask"), voxels, shape, stage.lesion_mask_fraction)
+    curves, maps = (jnp.where(mask[:, None], a, 0.0) for a in (voxels.curves / scale, voxels.maps))
     return Batch(
-        curves=(voxels.curves / scale).reshape(*shape, -1),
-        maps=voxels.maps.reshape(*shape, -1),
-        mask=voxels.mask.reshape(shape),
+        curves=curves.reshape(*shape, -1),
+        maps=maps.reshape(*shape, -1),
+        mask=mask.reshape(shape),
         tissue=voxels.shares.argmax(-1).reshape(shape),
     )
 
 
 def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) -> Callable[[jax.Array], Batch]:
-    """Compile a function from a key to a batch of patches of that many new patients."""
+    """Compile a function from a key to a batch of patches of that many new patients.
+
+    Raises:
+        ValueError: the protocol's frame interval is not one that the priors simulate.
+    """
+    low, high = PRIORS.frame_interval_s
+    if not low <= protocol.frame_interval_s <= high:
+        raise ValueError(
+            f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
+            f"{protocol.frame_interval_s:g}"
+        )
 
     def sample(key: jax.Array) -> Batch:
-        keys = jax.random.split(key, patients)
-        batches = jax.vmap(lambda k: _patient_patches(k, stage, protocol))(keys)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
+        # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
+        with jax.default_matmul_precision("highest"):
+            keys = jax.random.split(key, patients)
+            batches = jax.vmap(lambda k: _patient_patches(k, stage, protocol))(keys)
+            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
 
     return jax.jit(sample)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from dcejax.config import ProtocolConfig
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.anatomy import CORE, TISSUE_NAMES, TUMOUR
 from dcejax.simulation.batches import voxel_centres
@@ -17,7 +18,7 @@ from dcejax.types import Scan
 _POINTS_PER_CALL = 65_536  # bounds memory; also the one shape that is compiled
 _SIGNAL_UNITS = 4096.0  # scanner units of fully relaxed CSF
 
-SEGMENTATION = {1: "enhancing tumour", 2: "necrotic core", 3: "non-enhancing tumour"}
+_ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ def simulate_case(key: jax.Array, protocol: ProtocolConfig, *, slices: int, case
     """
     if not 1 <= slices <= SHAPE[2]:
         raise ValueError(f"slices: expected 1 to {SHAPE[2]}, found {slices}")
+    with jax.default_matmul_precision("highest"):  # as in training
+        return _simulate(key, protocol, slices, case_id)
+
+
+def _simulate(key: jax.Array, protocol: ProtocolConfig, slices: int, case_id: str) -> SimulatedCase:
     patient = jax.jit(partial(sample_patient, protocol=protocol))(fold(key, "patient"))
     kernels = jax.jit(partial(arterial_kernels, protocol=protocol))(patient)
     first = _first_slice(patient, slices)
@@ -68,12 +74,12 @@ def simulate_case(key: jax.Array, protocol: ProtocolConfig, *, slices: int, case
         case_id=case_id,
         values=curves * np.float32(_SIGNAL_UNITS),
         quantity="signal",
-        times=np.arange(protocol.frames) * protocol.frame_interval_s / 60.0,
+        times=np.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE,
         mask=mask,
         affine=affine,
-        segmentation=np.where(mask, (tissue == TUMOUR) * (1 if enhancing else 3) + (tissue == CORE) * 2, 0).astype(
-            np.uint8
-        ),
+        segmentation=np.where(
+            mask, (tissue == TUMOUR) * (_ENHANCING if enhancing else _NON_ENHANCING) + (tissue == CORE) * _CORE, 0
+        ).astype(np.uint8),
         provenance={"source": "simulated"},
     )
     return SimulatedCase(scan, maps, tissue, dict(enumerate(TISSUE_NAMES)), tumour_class.name)

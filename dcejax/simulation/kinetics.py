@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.anatomy import ARTERY, TUMOUR, VEIN
 from dcejax.simulation.fields import Field, evaluate, gaussian_field
 from dcejax.simulation.priors import PRIORS, TISSUES, TUMOUR_CLASSES
@@ -92,7 +93,7 @@ def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematoc
     m0 = jnp.array([t.m0 for t in TISSUES])
     # Signal-weighted relaxation rate: a voxel's protons relax each at their own rate.
     protons = (shares * m0).sum(-1)
-    rate = (shares * m0 * 60.0 / values[..., 3]).sum(-1) / protons
+    rate = (shares * m0 * SECONDS_PER_MINUTE / values[..., 3]).sum(-1) / protons
     plasma = 1.0 - hematocrit
     return Properties(params, shares[:, ARTERY] * plasma, shares[:, VEIN] * plasma, 1.0 / rate, protons)
 

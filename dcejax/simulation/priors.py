@@ -186,7 +186,11 @@ class Priors:
 PRIORS = Priors()
 
 
+def priors_record() -> list[dict]:
+    """Every number above, ready for JSON."""
+    return [dataclasses.asdict(item) for item in (*TISSUES, *TUMOUR_CLASSES, PRIORS)]
+
+
 def priors_sha256() -> str:
     """Hash of every number above, as written into the sidecar of weights."""
-    content = [dataclasses.asdict(item) for item in (*TISSUES, *TUMOUR_CLASSES, PRIORS)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(priors_record(), sort_keys=True).encode()).hexdigest()

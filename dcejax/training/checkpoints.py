@@ -1,7 +1,7 @@
 """Checkpoints on disk; the only module that knows Orbax.
 
-Each stage keeps its latest checkpoints, to go on from, and its best ones, to use. Parameters, optimiser state and
-progress are separate items, so that parameters can be read without the rest.
+Each stage keeps its latest checkpoints, to go on from, and its best ones, to use. Parameters, optimiser state,
+progress and configuration are separate items, so that parameters can be read without the rest and are enough to use.
 """
 
 import os
@@ -28,7 +28,9 @@ class Progress(NamedTuple):
 class Checkpoints:
     """The checkpoints of one stage in one folder. Use as a context manager."""
 
-    def __init__(self, folder: str, *, keep_latest: int, keep_best: int):
+    def __init__(self, folder: str, config: dict[str, Any], *, keep_latest: int, keep_best: int):
+        self._config = config
+
         def metric(metrics):
             return metrics[_METRIC]
 
@@ -40,7 +42,8 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(best_fn=metric, best_mode="min", preservation_policy=policy)
-        self._manager = ocp.CheckpointManager(os.path.abspath(folder), options=options)
+        self._folder = os.path.abspath(folder)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -54,6 +57,7 @@ class Checkpoints:
             params=ocp.args.StandardSave(state.params),
             opt_state=ocp.args.StandardSave(state.opt_state),
             progress=ocp.args.JsonSave({"step": int(state.step), **progress._asdict()}),
+            config=ocp.args.JsonSave(self._config),
         )
         self._manager.save(int(state.step), args=items, metrics={_METRIC: validation_loss})
 
@@ -62,9 +66,17 @@ class Checkpoints:
 
         Args:
             template: a state of the same structure, shapes and placement.
+
+        Raises:
+            ValueError: the folder holds something, but no checkpoint; going on would start from zero unasked.
         """
         step = self._manager.latest_step()
         if step is None:
+            if found := sorted(os.listdir(self._folder)):
+                raise ValueError(
+                    f"{self._folder}: expected checkpoints or an empty folder, found {found[0]!r} and no checkpoint; "
+                    "restore the checkpoints, or empty the folder to start again"
+                )
             return None
         items = ocp.args.Composite(
             params=ocp.args.StandardRestore(_abstract(template.params)),

@@ -1,7 +1,7 @@
 """From the best checkpoints to released weights."""
 
 import dataclasses
-import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import jax
 
 from dcejax.config import Config
 from dcejax.data import weights
-from dcejax.simulation.priors import priors_sha256
+from dcejax.simulation.priors import priors_record, priors_sha256
+from dcejax.training import metrics
 from dcejax.training.validation import validate
 from dcejax.types import UNITS
 
@@ -30,26 +31,31 @@ def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str
 
     The figures of the record come from the parameters as exported, in half precision.
     """
-    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    records = metrics.read(workdir / "metrics.jsonl")
+    stages = {name: [r for r in records if r["stage"] == name] for name in ("stage1", "stage2")}
     rounded = jax.tree.map(lambda p: p.astype("float16").astype("float32"), (tcn, prob_unet))
     record = {
         "description": _DESCRIPTION,
         "command": command,
         "seed": config.seed,
         "training": {
-            stage: {
-                "updates": rows[-1]["step"],
-                "epochs": rows[-1]["epoch"],
-                "seconds": round(sum(r["seconds"] for r in rows), 1),
-                "best": min(rows, key=lambda r: r["validation"]["loss"]),
-            }
-            for stage in ("stage1", "stage2")
-            if (rows := [r for r in records if r["stage"] == stage])
+            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
+            "seconds": round(sum(r["seconds"] for r in records), 1),
+            **{
+                name: {
+                    "updates": rows[-1]["step"],
+                    "epochs": rows[-1]["epoch"],
+                    "seconds": round(sum(r["seconds"] for r in rows), 1),
+                    "best": min(rows, key=lambda r: r["validation"]["loss"]),
+                }
+                for name, rows in stages.items()
+            },
         },
         "validation": validate(config, *rounded, config.stage2.validation_patients),
         "units": UNITS,
         "normalisation": _NORMALISATION,
         "priors_sha256": priors_sha256(),
+        "priors": priors_record(),
         "versions": {package: version(package) for package in ("dcejax", "jax", "flax", "optax", "numpy")},
         "config": dataclasses.asdict(config),
     }

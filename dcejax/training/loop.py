@@ -1,6 +1,5 @@
 """One stage from its first step, or its latest checkpoint, to its end."""
 
-import logging
 import math
 import time
 from typing import Any
@@ -12,53 +11,55 @@ from dcejax.rng import stream
 from dcejax.simulation.batches import make_sampler
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.metrics import MetricWriter
-from dcejax.training.progress import ProgressReport
 from dcejax.training.stages import Stage
 from dcejax.training.state import TrainState, init_state, make_optimizer, train_step
-
-_LOG = logging.getLogger(__name__)
+from dcejax.types import Report
 
 
 class _Means:
     """Running means of metrics, read one step late so that the device is never waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._sums: dict[str, float] = {}
         self._count = 0
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
 
-    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Take the metrics of a step just dispatched, and read those of the step before.
+    def add(self, index: int, metrics: dict[str, jax.Array]) -> None:
+        """Take the metrics of what was just dispatched, and read those of what came before.
 
         Raises:
-            FloatingPointError: the loss of that step is not finite.
+            FloatingPointError: a loss that is not finite, with its index.
         """
         self._read()
-        self._pending = step, metrics
+        self._pending = index, metrics
 
     def _read(self) -> None:
         if self._pending is None:
             return
-        step, metrics = self._pending
+        index, metrics = self._pending
         values = {name: float(value) for name, value in metrics.items()}
         if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss of step {step} is {values['loss']}; the last checkpoint is kept")
+            raise FloatingPointError(
+                f"the loss of {self._what} {index} is {values['loss']}; the last checkpoint is kept; try a lower "
+                "learning rate in a new --workdir"
+            )
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
         self._pending = None
 
     def result(self) -> dict[str, float]:
-        """Means over all steps added."""
+        """Means over all that was added."""
         self._read()
         return {name: total / self._count for name, total in self._sums.items()}
 
 
-def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: MetricWriter) -> Any:
+def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: MetricWriter, report: Report) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
 
-    Every batch is a function of (seed, stage, step), so a run that was stopped and started again is bit-equal to one
-    that was not.
+    Every batch is a function of (seed, stage, step), so on CPU a run that was stopped and started again is bit-equal
+    to one that was not.
 
     Raises:
         FloatingPointError: a loss that is not finite, with its step.
@@ -70,41 +71,44 @@ def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: Me
     restored = checkpoints.restore_latest(state)
     if restored is not None:
         state, progress = restored
-        _LOG.info("%s: going on after epoch %d", stage.name, progress.epoch)
+        report.line(f"{stage.name}: going on after epoch {progress.epoch}")
     writer.rewind(stage.name, int(state.step))
     if not progress.finished:
         sampler = make_sampler(settings, config.protocol, settings.patients_per_step)
         validation = _Validation(stage, config, sampler)
-        total = settings.max_epochs * settings.steps_per_epoch
-        with ProgressReport(stage.name, total, int(state.step)) as report:
-            while not progress.finished:
-                started = time.monotonic()
-                state, training = _run_epoch(stage, config, sampler, optimizer, state, progress.epoch, report)
-                scores = validation(state.params)
-                progress = _advance(progress, scores["loss"], settings.max_epochs, settings.patience)
-                record = {
-                    "stage": stage.name,
-                    "epoch": progress.epoch,
-                    "step": int(state.step),
-                    "training": training,
-                    "validation": scores,
-                    "seconds": round(time.monotonic() - started, 3),
-                }
-                writer.write(record)
-                checkpoints.save(state, progress, scores["loss"])
-                report.epoch_done(record, progress.best_epoch)
+        while not progress.finished:
+            started = time.monotonic()
+            state, training = _run_epoch(stage, config, sampler, optimizer, state, progress.epoch, report)
+            report.status(f"{stage.name}: validating")
+            scores = validation(state.params)
+            progress = _advance(progress, scores["loss"], settings.max_epochs, settings.patience)
+            record = {
+                "stage": stage.name,
+                "epoch": progress.epoch,
+                "step": int(state.step),
+                "training": training,
+                "validation": scores,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            writer.write(record)
+            checkpoints.save(state, progress, scores["loss"])
+            report.line(
+                f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
+                f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
+            )
     return checkpoints.restore_best(state.params)
 
 
-def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainState, epoch: int, report):
+def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainState, epoch: int, report: Report):
     settings = stage.config
-    means = _Means()
+    means = _Means("step")
+    total = settings.max_epochs * settings.steps_per_epoch
     for step in range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch):
         inputs = stage.prepare(sampler(stream(config.seed, stage.name, "train", step)))
         key = stream(config.seed, stage.name, "step", step)
         state, metrics = train_step(state, inputs, key, loss=stage.loss, optimizer=optimizer)
         means.add(step, metrics)
-        report.step_done(step + 1)
+        report.status(f"{stage.name}: step {step + 1} of at most {total}")
     return state, means.result()
 
 
@@ -117,7 +121,7 @@ class _Validation:
         self._loss = jax.jit(lambda params, inputs, key: stage.validation_loss(params, inputs, key)[1])
 
     def __call__(self, params: Any) -> dict[str, float]:
-        means = _Means()
+        means = _Means("validation batch")
         for i in range(self._batches):
             inputs = self._stage.prepare(self._sampler(stream(self._seed, self._stage.name, "validation", i)))
             means.add(i, self._loss(params, inputs, stream(self._seed, self._stage.name, "validation latent", i)))

@@ -1,9 +1,16 @@
 """Metrics as JSON lines, one object per epoch."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from dcejax.data import atomic
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read all records; a last line that a crash cut short is left out."""
+    *whole, _ = path.read_text().split("\n")  # every whole record ends its line
+    return [json.loads(line) for line in whole]
 
 
 class MetricWriter:
@@ -16,11 +23,8 @@ class MetricWriter:
         """Drop records of a stage after a step."""
         if not self._path.exists():
             return
-        records = [json.loads(line) for line in self._path.read_text().splitlines()]
-        kept = [r for r in records if r["stage"] != stage or r["step"] <= step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        os.replace(temporary, self._path)
+        kept = [r for r in read(self._path) if r["stage"] != stage or r["step"] <= step]
+        atomic.write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""

@@ -1,21 +1,21 @@
 """A whole training run in a working folder: both stages, then export."""
 
+import dataclasses
 import json
-import logging
 from pathlib import Path
 
 from dcejax import config as configuration
 from dcejax.config import Config
+from dcejax.data import atomic
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
 from dcejax.training.loop import run_stage
 from dcejax.training.metrics import MetricWriter
 from dcejax.training.stages import spatial_stage, temporal_stage
+from dcejax.types import Report
 
-_LOG = logging.getLogger(__name__)
 
-
-def train(config: Config, workdir: Path, command: str) -> Path:
+def train(config: Config, workdir: Path, command: str, report: Report) -> Path:
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights.
@@ -24,6 +24,7 @@ def train(config: Config, workdir: Path, command: str) -> Path:
         config: validated.
         workdir: made when it does not exist; continued when it holds a run of the same configuration.
         command: how to repeat the run, for the record.
+        report: where progress is told.
 
     Returns:
         The path of the exported .npz.
@@ -35,23 +36,31 @@ def train(config: Config, workdir: Path, command: str) -> Path:
     writer = MetricWriter(workdir / "metrics.jsonl")
 
     def run(stage):
+        folder = str(workdir / "checkpoints" / stage.name)
         keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
-        with Checkpoints(str(workdir / "checkpoints" / stage.name), **keep) as checkpoints:
-            return run_stage(stage, config, checkpoints, writer)
+        with Checkpoints(folder, dataclasses.asdict(config), **keep) as checkpoints:
+            return run_stage(stage, config, checkpoints, writer, report)
 
     tcn = run(temporal_stage(config))
     prob_unet = run(spatial_stage(config, tcn))
+    report.status("scoring the weights on simulated patients")
     path = export(config, tcn, prob_unet, workdir, command)
-    _LOG.info("weights exported to %s", path)
+    report.line(f"weights exported to {path}")
     return path
 
 
 def _claim(workdir: Path, config: Config) -> None:
     """Write the configuration, or check that the run to continue has the same."""
-    text = configuration.to_json(config)
     path = workdir / "config.json"
     if path.exists():
-        found, expected = json.loads(path.read_text()), json.loads(text)
+        try:
+            stored = configuration.from_dict(json.loads(path.read_text()))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: expected the configuration of a run, found {error}; mend or remove it"
+            ) from error
+        # Through the class, so that a field added since has its default.
+        found, expected = dataclasses.asdict(stored), dataclasses.asdict(config)
         if found != expected:
             fields = ", ".join(_differences(expected, found))
             raise ValueError(
@@ -61,7 +70,7 @@ def _claim(workdir: Path, config: Config) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        atomic.write_text(path, configuration.to_json(config))
     except OSError as error:
         raise ValueError(f"--workdir={workdir}: expected a folder that can be written, found: {error}") from error
 

@@ -43,15 +43,19 @@ def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
     table: dict[str, Any] = {}
     for region, indices in _REGIONS.items():
         inside = [np.isin(tissue, indices) for tissue in tissues]
-        medians = np.median(np.concatenate([t[i] for t, i in zip(truths, inside, strict=True)]), axis=0)
+        true = np.concatenate([t[i] for t, i in zip(truths, inside, strict=True)])
+        medians = np.median(true, axis=0) if len(true) else np.zeros(len(PARAMETERS))
         arms = {
-            **{arm: maps for arm, maps in predictions.items()},
+            **predictions,
             "class median": [np.broadcast_to(medians, t.shape) for t in truths],
             "all zero": [np.zeros_like(t) for t in truths],
         }
         table[region] = _table(arms, truths, inside, config.seed)
     return {
-        "what": "mean absolute error on simulated patients, voxels averaged within a patient; not clinical evidence",
+        "what": (
+            f"mean absolute error on {config.stage2.patch_size} x {config.stage2.patch_size} patches of simulated "
+            "patients, voxels averaged within a patient; not clinical evidence"
+        ),
         "stream": f"seed {config.seed}, release validation",
         "mean_absolute_error": table,
     }
@@ -85,8 +89,10 @@ def _predict(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
 
 
 def _table(arms, truths, inside, seed: int) -> dict[str, Any]:
-    """Errors of each arm over the patients who have the region."""
+    """Errors of each arm over the patients who have the region; without any, only their number."""
     present = [i for i, region in enumerate(inside) if region.any()]
+    if not present:
+        return {"patients": 0}
     draws = np.random.default_rng(seed).integers(len(present), size=(_RESAMPLES, len(present)))
     errors = {
         arm: np.array([np.abs(maps[i] - truths[i])[inside[i]].mean(axis=0) for i in present])

@@ -7,7 +7,12 @@ from scipy.integrate import quad
 
 
 def convolve(rate, times, curve, query):
-    """∫ curve(u) exp(-rate (t - u)) du from times[0] to each t, one linear segment at a time.
+    """∫ curve(u) exp(-rate (t - u)) du from times[0] to each t; see `convolve_with`."""
+    return convolve_with(lambda age: np.exp(-rate * age), times, curve, query)
+
+
+def convolve_with(kernel, times, curve, query):
+    """∫ curve(u) kernel(t - u) du from times[0] to each t, one linear segment at a time.
 
     The curve is zero before its first sample and keeps its last value.
     """
@@ -16,13 +21,7 @@ def convolve(rate, times, curve, query):
     for t in query:
         knots = [*times[times < t], t]
         parts = [
-            quad(
-                lambda u, t=t: np.interp(u, times, curve) * np.exp(-rate * (t - u)),
-                a,
-                b,
-                epsabs=0,
-                epsrel=1e-12,
-            )
+            quad(lambda u, t=t: np.interp(u, times, curve) * kernel(t - u), a, b, epsabs=0, epsrel=1e-12)
             for a, b in pairwise(knots)
         ]
         result.append(sum(value for value, _ in parts))

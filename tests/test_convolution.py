@@ -4,9 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quadrature import central_difference, convolve
+from quadrature import central_difference, convolve, convolve_with
 
-from dcejax.physics.convolution import exponential_convolution, exponential_convolution_at
+from dcejax.physics.convolution import (
+    biexponential_convolution,
+    biexponential_convolution_at,
+    exponential_convolution,
+    exponential_convolution_at,
+)
 
 # Uneven frames, min: 0.5 s to 1 min, so that rate * step crosses the switch to the series at many rates.
 TIMES = np.cumsum([0.1, 0.01, 0.05, 0.083, 0.083, 0.02, 0.25, 0.1, 0.5, 1.0, 0.03])
@@ -118,3 +123,69 @@ def test_at_the_samples_both_statements_agree(x64):
 def test_wrong_shapes_are_named(rate, times, curve):
     with pytest.raises(ValueError, match=r"one shape \[T\].*jax\.vmap"):
         exponential_convolution(rate, times, curve)
+
+
+# Slow and fast rate: apart, together, nearly so, at zero, and on both sides of the switch to the series.
+PAIRS = [(0.3, 4.0), (2.0, 2.0), (2.0, 2.0 + 1e-9), (0.0, 0.0), (0.0, 1e-12), (0.0, 7.0), (1e-3, 0.02), (5.9, 6.1)]
+PAIRS += [(SWITCH, SWITCH), (0.5, SWITCH * (1 + 1e-7)), (0.1, 5000.0), (20.0, 20.001)]
+
+
+def _ramp_kernel(slow, fast):
+    """(exp(-slow t) - exp(-fast t)) / (fast - slow) without cancellation."""
+    gap = fast - slow
+    return lambda age: np.exp(-slow * age) * (-np.expm1(-gap * age) / gap if gap else age)
+
+
+@pytest.mark.parametrize(("slow", "fast"), PAIRS)
+def test_two_rates_equal_quadrature(x64, slow, fast):
+    found = jax.jit(biexponential_convolution)(slow, fast, TIMES, CURVE)
+    np.testing.assert_allclose(found.slow, exponential_convolution(slow, TIMES, CURVE), rtol=1e-14)
+    np.testing.assert_allclose(found.fast, exponential_convolution(fast, TIMES, CURVE), rtol=1e-14)
+    expected = convolve_with(_ramp_kernel(slow, fast), TIMES, CURVE, TIMES)
+    np.testing.assert_allclose(found.difference, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("slow", "fast"), PAIRS)
+def test_two_rates_in_single_precision(slow, fast):
+    found = jax.jit(biexponential_convolution)(slow, fast, *SINGLE)
+    assert found.difference.dtype == jnp.float32
+    expected = convolve_with(_ramp_kernel(slow, fast), TIMES, CURVE, TIMES)
+    np.testing.assert_allclose(found.difference, expected, rtol=2e-5)
+
+
+@jax.jit
+def _pair_loss(rates, times, curve):
+    found = biexponential_convolution(rates[0], rates[1], times, curve)
+    return jnp.sum(np.linspace(1.0, -0.7, TIMES.size) * found.difference)
+
+
+@pytest.mark.parametrize(("slow", "fast"), PAIRS)
+def test_gradients_of_two_rates_equal_central_differences(x64, slow, fast):
+    rates = np.array([slow, fast])
+    by_rates, by_times, by_curve = jax.jit(jax.grad(_pair_loss, argnums=(0, 1, 2)))(rates, TIMES, CURVE)
+    close = {"rtol": 1e-6, "atol": 1e-8}
+    step = 1e-5 if slow > 0 else 1e-6
+    np.testing.assert_allclose(
+        by_rates, central_difference(lambda r: _pair_loss(r, TIMES, CURVE), rates, step), **close
+    )
+    np.testing.assert_allclose(
+        by_times, central_difference(lambda t: _pair_loss(rates, t, CURVE), TIMES, 1e-6), **close
+    )
+    np.testing.assert_allclose(
+        by_curve, central_difference(lambda c: _pair_loss(rates, TIMES, c), CURVE, 1e-4), **close
+    )
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(0.3, 4.0), (2.0, 2.0), (0.0, 0.0)])
+def test_two_rates_between_the_samples(x64, slow, fast):
+    query = np.array([-1.0, 0.0999, 0.1, 0.105, 0.3, 1.0, TIMES[-1], TIMES[-1] + 0.7])
+    found = biexponential_convolution_at(query, slow, fast, TIMES, CURVE)
+    np.testing.assert_allclose(found.slow, convolve(slow, TIMES, CURVE, query), rtol=1e-12)
+    np.testing.assert_allclose(found.fast, convolve(fast, TIMES, CURVE, query), rtol=1e-12)
+    expected = convolve_with(_ramp_kernel(slow, fast), TIMES, CURVE, query)
+    np.testing.assert_allclose(found.difference, expected, rtol=1e-11)
+
+
+def test_wrong_shapes_of_two_rates_are_named():
+    with pytest.raises(ValueError, match=r"one shape \[T\].*jax\.vmap"):
+        biexponential_convolution(1.0, np.ones(2), TIMES, CURVE)

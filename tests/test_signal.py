@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dcejax.physics import units
-from dcejax.physics.signal import spgr, spgr_to_concentration
+from dcejax.physics.kinetics import patlak
+from dcejax.physics.signal import invert_spgr, spgr, spgr_to_concentration
+from dcejax.types import InversionStatus, Patlak
 
 PROTOCOL = units.acquisition(tr_ms=2.8, flip_angle_deg=10.0, relaxivity_per_mM_s=4.5)
 CONCENTRATION = np.concatenate([[-0.05, 0.0, 1e-4], np.geomspace(1e-3, 10.0, 30)])  # mM
@@ -64,6 +66,90 @@ def test_signals_without_a_concentration_give_nan():
     assert np.isfinite(spgr_to_concentration(full * 0.999, baseline, T10, PROTOCOL))
 
 
+DECAYING = PROTOCOL._replace(te=1.7 / 60e3, r2_star_relaxivity=7.1 * 60.0)
+
+
+def test_the_agent_shortens_t2_star():
+    with jax.enable_x64(True):
+        ratio = spgr(CONCENTRATION, T10, DECAYING, s0=3.0) / spgr(CONCENTRATION, T10, PROTOCOL, s0=3.0)
+    np.testing.assert_allclose(ratio, np.exp(-1.7e-3 * 7.1 * CONCENTRATION), rtol=1e-12)
+
+
+@pytest.mark.parametrize("absent", [{"te": 0.0}, {"r2_star_relaxivity": 0.0}])
+def test_without_echo_time_or_relaxivity_nothing_changes(absent):
+    still = DECAYING._replace(**absent)
+    np.testing.assert_array_equal(spgr(CONCENTRATION, T10, still), spgr(CONCENTRATION, T10, PROTOCOL))
+    signal, baseline = spgr(CONCENTRATION, T10, PROTOCOL), spgr(0.0, T10, PROTOCOL)
+    expected = spgr_to_concentration(signal, baseline, T10, PROTOCOL)
+    np.testing.assert_array_equal(spgr_to_concentration(signal, baseline, T10, still), expected)
+    traced = jax.jit(spgr_to_concentration)(signal, baseline, T10, still)  # takes the way by iteration
+    np.testing.assert_allclose(traced, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("x64", "tolerance"), [(True, 1e-10), (False, 1e-4)])
+@pytest.mark.parametrize("b1", [0.8, 1.0])
+def test_inverse_with_decay_returns_the_concentration(x64, tolerance, b1):
+    with jax.enable_x64(x64):
+        signal = spgr(CONCENTRATION, T10, DECAYING, s0=321.0, b1=b1)
+        baseline = spgr(0.0, T10, DECAYING, s0=321.0, b1=b1)
+        found = jax.jit(invert_spgr)(signal, baseline, T10, DECAYING, b1=b1)
+    rising = np.append(np.diff(np.asarray(signal)) > 0, False)
+    assert rising.sum() >= 30
+    np.testing.assert_array_equal(found.status[rising], InversionStatus.OK)
+    np.testing.assert_allclose(found.concentration[rising], CONCENTRATION[rising], rtol=tolerance, atol=tolerance)
+
+
+def test_above_the_highest_signal_under_decay_there_is_no_concentration():
+    dense = np.linspace(0.0, 40.0, 4001)
+    with jax.enable_x64(True):
+        strong = DECAYING._replace(te=5.0 / 60e3)
+        signal, baseline = spgr(dense, T10, strong), spgr(0.0, T10, strong)
+        found = invert_spgr(signal.max() * np.array([0.999, 1.001, 1.2]), baseline, T10, strong)
+    np.testing.assert_array_equal(found.status, [InversionStatus.OK, *[InversionStatus.SATURATED] * 2])
+    assert 0 < np.asarray(found.concentration)[0] < dense[np.argmax(signal)]
+    assert np.isnan(found.concentration[1:]).all()
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, DECAYING])
+def test_the_status_says_why(protocol):
+    baseline = float(spgr(0.0, T10, protocol))
+    cases = [  # signal, baseline, T10, B1
+        (1.5 * baseline, baseline, T10, 1.0, InversionStatus.OK),
+        (1e3 * baseline, baseline, T10, 1.0, InversionStatus.SATURATED),
+        (-0.1 * baseline, baseline, T10, 1.0, InversionStatus.NO_SIGNAL),
+        (0.0, baseline, T10, 1.0, InversionStatus.NO_SIGNAL),
+        (baseline, 0.0, T10, 1.0, InversionStatus.NO_BASELINE),
+        (baseline, -baseline, T10, 1.0, InversionStatus.NO_BASELINE),
+        (baseline, baseline, 0.0, 1.0, InversionStatus.BAD_INPUT),
+        (baseline, baseline, np.nan, 1.0, InversionStatus.BAD_INPUT),
+        (baseline, baseline, T10, 0.0, InversionStatus.BAD_INPUT),
+        (np.nan, baseline, T10, 1.0, InversionStatus.BAD_INPUT),
+        (baseline, np.inf, T10, 1.0, InversionStatus.BAD_INPUT),
+    ]
+    *values, expected = (np.array(column) for column in zip(*cases, strict=True))
+    signal, before, t10, b1 = (jnp.asarray(v, jnp.float32) for v in values)
+    found = jax.jit(lambda *a: invert_spgr(*a[:3], protocol, b1=a[3]))(signal, before, t10, b1)
+    np.testing.assert_array_equal(found.status, expected)
+    finite = (expected == InversionStatus.OK) | (expected == InversionStatus.NO_SIGNAL)
+    np.testing.assert_array_equal(np.isfinite(found.concentration), finite)
+    by_signal = jax.grad(lambda s: jnp.nansum(invert_spgr(s, before, t10, protocol, b1=b1).concentration))(signal)
+    assert np.isfinite(by_signal).all()
+
+
+def test_gradients_with_decay_equal_central_differences():
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def inverse(theta):
+            signal, baseline, t10, b1 = theta
+            return spgr_to_concentration(signal, baseline, t10, DECAYING, b1=b1)
+
+        baseline = float(spgr(0.0, T10, DECAYING, b1=0.9))
+        theta = np.array([2.5 * baseline, baseline, T10, 0.9])
+        expected = _differences(inverse, theta, np.diag([1e-7, 1e-7, 1e-7, 1e-6]))
+        np.testing.assert_allclose(jax.grad(inverse)(theta), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("concentration", [0.0, 0.1, 5.0])
 def test_gradients_equal_central_differences(concentration):
     with jax.enable_x64(True):
@@ -117,3 +203,24 @@ def test_osipi_conversions(reference_data):
             baseline = signal[1 : int(row["numbaselinepts"])].mean()
             found = spgr_to_concentration(signal, baseline, float(row["T1base"]) / 60.0, protocol)
             np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-5, atol=1e-5, err_msg=row["label"])
+
+
+def test_published_blood_brain_barrier_leakage_of_a_real_brain(reference_data):
+    """Mild stroke, tissue and vessel ROI of 32 frames; vp 0.0139 and PS 1.87e-4 /min were published."""
+    tissue, vessel = (
+        [np.loadtxt(reference_data / "sepal_roi" / f"{name}_{roi}.csv") for name in ("signal", "t1", "k")]
+        for roi in ("tissue", "vif")
+    )
+    protocol = units.acquisition(tr_ms=3.4, flip_angle_deg=15.0, relaxivity_per_mM_s=5.0)
+    protocol = protocol._replace(te=1.7 / units.MILLISECONDS_PER_MINUTE, r2_star_relaxivity=7.1 * 60.0)
+    times = (np.arange(32) + 0.5) * 39.6 / 60.0
+    with jax.enable_x64(True):
+        tissue, blood = (
+            spgr_to_concentration(signal, signal[:3].mean(), t1 / 60.0, protocol, b1=k)
+            for signal, t1, k in (tissue, vessel)
+        )
+        plasma = blood / (1.0 - 0.395)
+        columns = [patlak(Patlak(*row), times, plasma)[7:] for row in np.eye(2)]
+    (ps, vp), *_ = np.linalg.lstsq(np.stack(columns, axis=1), np.asarray(tissue)[7:], rcond=None)
+    assert abs(vp - 0.0139) <= 0.0002
+    assert abs(ps - 1.87e-4) <= 0.03e-4

@@ -1,0 +1,141 @@
+"""T1 from variable flip angles: exact data, noise, bad voxels, and the OSIPI reference voxels."""
+
+import csv
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dcejax.physics import units
+from dcejax.physics.relaxometry import t1_linear, t1_nonlinear
+from dcejax.physics.signal import spgr
+from dcejax.types import T1Status
+
+ANGLES = np.deg2rad([2.0, 5.0, 10.0, 15.0])
+TR = 5.4e-3 / 60  # min
+T1 = np.array([0.2, 0.8, 1.6, 4.0]) / 60  # min
+METHODS = [t1_linear, t1_nonlinear]
+
+
+def _signal(t1, b1=1.0, angles=ANGLES, s0=900.0):
+    """Compute the Ernst equation in float64, flip angles on the last axis."""
+    e = np.exp(-TR / np.asarray(t1))[..., None]
+    a = np.asarray(b1)[..., None] * angles
+    return s0 * np.sin(a) * (1 - e) / (1 - np.cos(a) * e)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("x64", "tolerance"), [(True, 1e-9), (False, 3e-4)])
+@pytest.mark.parametrize("b1", [1.0, np.array([0.8, 0.9, 1.1, 1.2])])
+def test_exact_data_give_their_parameters(method, x64, tolerance, b1):
+    with jax.enable_x64(x64):
+        fit = method(_signal(T1, b1), ANGLES, TR, b1=b1)
+    np.testing.assert_array_equal(fit.status, T1Status.OK)
+    np.testing.assert_allclose(fit.t1, T1, rtol=tolerance)
+    np.testing.assert_allclose(fit.s0, 900.0, rtol=tolerance)
+
+
+def test_the_signal_is_the_one_the_forward_model_gives():
+    with jax.enable_x64(True):
+        signal = [spgr(0.0, T1, units.acquisition(5.4, d, 4.5), s0=900.0) for d in np.rad2deg(ANGLES)]
+        np.testing.assert_allclose(np.stack(signal, -1), _signal(T1), rtol=1e-12)
+
+
+def test_a_wrong_b1_biases_t1_by_its_square():
+    fit = t1_nonlinear(_signal(T1, 1.1), ANGLES, TR)
+    np.testing.assert_allclose(fit.t1, T1 * 1.1**2, rtol=0.03)
+
+
+def test_the_nonlinear_fit_is_at_the_minimum():
+    rng = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        signal = _signal(np.full(500, T1[2])) + rng.normal(0.0, 0.5, (500, ANGLES.size))
+        fit = t1_nonlinear(signal, ANGLES, TR)
+        assert (fit.status == T1Status.OK).all()
+
+        def cost(t1):
+            shape = _signal(t1, s0=1.0)
+            s0 = (shape * signal).sum(-1) / (shape**2).sum(-1)
+            return ((s0[:, None] * shape - signal) ** 2).sum(-1)
+
+        best = cost(np.asarray(fit.t1))
+        grid = np.min([cost(np.full(500, t)) for t in np.geomspace(0.3, 10.0, 4000) / 60], axis=0)
+    assert (best <= grid * (1 + 1e-9)).all()
+
+
+def test_noise_biases_the_linear_fit_more():
+    rng = np.random.default_rng(2)
+    signal = _signal(np.full(20000, T1[2])) + rng.normal(0.0, 1.2, (20000, ANGLES.size))
+    linear, nonlinear = (np.median(m(signal, ANGLES, TR).t1) / T1[2] - 1 for m in METHODS)
+    assert abs(nonlinear) < 0.01
+    assert abs(linear) > 3 * abs(nonlinear)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_voxels_are_named_and_leave_the_others_alone(method):
+    signal = np.tile(_signal(T1[2]), (7, 1))
+    signal[1, 0] = np.nan
+    signal[2, 1] = 0.0
+    signal[3] = -signal[3]
+    signal[4] = [10.0, 30.0, 80.0, 200.0]  # rises faster than sin α: no T1 does that
+    b1 = np.ones(7)
+    b1[5], b1[6] = 0.0, np.nan
+    fit = method(signal, ANGLES, TR, b1=b1)
+    bad, out = T1Status.BAD_INPUT, T1Status.OUT_OF_RANGE
+    np.testing.assert_array_equal(fit.status, [T1Status.OK, bad, bad, bad, out, bad, bad])
+    np.testing.assert_allclose(fit.t1[0], T1[2], rtol=3e-4)
+    np.testing.assert_array_equal(fit.t1[1:], 0.0)
+    np.testing.assert_array_equal(fit.s0[1:], 0.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_angle_twice_has_no_t1(method):
+    assert int(method(np.array([1.0, 1.0]), np.array([0.1, 0.1]), TR).status) == T1Status.BAD_INPUT
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_jit_and_shape_of_the_batch_change_nothing(method):
+    signal = _signal(T1)
+    plain = method(signal, ANGLES, TR)
+    compiled = jax.jit(method)(signal.reshape(2, 2, -1), ANGLES, TR)
+    mapped = jax.vmap(lambda s: method(s, ANGLES, TR))(jnp.asarray(signal))
+    np.testing.assert_allclose(compiled.t1.ravel(), plain.t1, rtol=1e-4)
+    np.testing.assert_allclose(mapped.t1, plain.t1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("signal", "angles"), [(np.ones(3), ANGLES), (np.ones(1), ANGLES[:1])])
+def test_wrong_shapes_are_named(signal, angles):
+    with pytest.raises(ValueError, match=r"two or more flip angles \[A\]"):
+        t1_linear(signal, angles, TR)
+
+
+# method, file, voxels, TR's unit in s, R1 in 1/s of a row, whether B1 (in per cent) is corrected for, and how close we
+# come in units of the OSIPI tolerance. The column "T1 linear B1cor" is left out: with B1 below 1 it corrects downwards.
+OSIPI = [
+    (t1_linear, "brain", 76, 1.0, lambda row: float(row["R1"]), False, 0.5),
+    (t1_nonlinear, "brain", 76, 1.0, lambda row: float(row["R1"]), False, 1e-3),
+    (t1_linear, "quiba", 45, 1.0, lambda row: 1e3 * float(row["R1"]), False, 0.4),
+    (t1_nonlinear, "quiba", 45, 1.0, lambda row: 1e3 * float(row["R1"]), False, 0.4),
+    (t1_linear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 linear"]), False, 1e-3),
+    (t1_nonlinear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 nonlinear"]), False, 1e-3),
+    (t1_nonlinear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 nonlinear B1cor"]), True, 1e-3),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "count", "tr_unit", "reference", "corrected", "closeness"), OSIPI)
+def test_osipi_voxels(reference_data, method, name, count, tr_unit, reference, corrected, closeness):
+    path = reference_data / f"osipi/T1_mapping/data/t1_{name}_data.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [{k.strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
+    assert len(rows) == count
+    signal, angles, tr = (np.array([row[k].split() for row in rows], np.float64) for k in ("s", "FA", "TR"))
+    assert (tr == tr[0, 0]).all()
+    assert (angles == angles[0]).all()
+    b1 = np.array([float(row["B1"]) for row in rows]) / 100.0 if corrected else 1.0
+    with jax.enable_x64(True):
+        fit = method(signal, np.deg2rad(angles[0]), tr[0, 0] * tr_unit / 60.0, b1=b1)
+    assert (np.asarray(fit.status) == T1Status.OK).all()
+    found = 1.0 / (60.0 * np.asarray(fit.t1))
+    expected = np.array([reference(row) for row in rows])
+    assert (np.abs(found - expected) / (0.05 + 0.05 * expected)).max() <= closeness

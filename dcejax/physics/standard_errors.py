@@ -1,0 +1,73 @@
+"""How well least-squares estimates are known, for all voxels at once."""
+
+import jax
+import jax.numpy as jnp
+
+SINGULAR = 1e-5
+"""Share of independent information below which a parameter cannot be told from the others."""
+
+
+def information(jacobian: list[jax.Array], weights: jax.Array, shape: tuple[int, ...]) -> list[list[jax.Array]]:
+    """Fisher information up to the variance.
+
+    Args:
+        jacobian: P columns, each [V, T] or [T].
+        weights: [V, T] or [1, T].
+        shape: (V,).
+
+    Returns:
+        P rows of P arrays [V].
+    """
+    weighted = [weights * column for column in jacobian]
+    return [[jnp.broadcast_to((row * column).sum(-1), shape) for column in jacobian] for row in weighted]
+
+
+def covariance_of(
+    information: list[list[jax.Array]], variance: jax.Array, held: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Invert the information of the free parameters, by Gauss-Jordan elimination written out for all voxels at once.
+
+    Scaled to a unit diagonal, a pivot is the share of a parameter's information that the parameters before it do not
+    explain, so a tiny one says that the data cannot tell them apart.
+
+    Args:
+        information: P rows of P arrays [V].
+        variance: [V] of the data.
+        held: [V, P], parameters that count as known.
+
+    Returns:
+        [V, P, P] with zeros for what is held or cannot be told, and whether everything else can be told [V].
+    """
+    size = range(len(information))
+    free = [~held[:, p] for p in size]
+    seen = [information[p][p] > 0 for p in size]
+    scale = [jnp.sqrt(jnp.where(free[p] & seen[p], information[p][p], 1.0)) for p in size]
+    one = jnp.ones_like(variance)
+    left = [
+        [one if p == q else jnp.where(free[p] & free[q], information[p][q] / (scale[p] * scale[q]), 0.0) for q in size]
+        for p in size
+    ]
+    right = [[one if p == q else jnp.zeros_like(one) for q in size] for p in size]
+    informed = jnp.ones_like(held[:, 0])
+    for p in size:
+        pivot = left[p][p]
+        informed &= (pivot > SINGULAR) & (seen[p] | ~free[p])
+        factor = 1.0 / jnp.maximum(pivot, SINGULAR)
+        left[p], right[p] = ([a * factor for a in row] for row in (left[p], right[p]))
+        for q in size:
+            if q != p:
+                share = left[q][p]
+                left[q] = [a - share * b for a, b in zip(left[q], left[p], strict=True)]
+                right[q] = [a - share * b for a, b in zip(right[q], right[p], strict=True)]
+    rows = [
+        jnp.stack([jnp.where(free[p] & free[q], right[p][q] / (scale[p] * scale[q]), 0.0) for q in size], -1)
+        for p in size
+    ]
+    return jnp.where(informed[:, None, None], variance[:, None, None] * jnp.stack(rows, 1), 0.0), informed
+
+
+def aicc(residual: jax.Array, samples: jax.Array, parameters: int) -> jax.Array:
+    """Akaike's criterion for least squares, corrected for small samples; the variance counts as a parameter."""
+    k = parameters + 1
+    safe = jnp.maximum(residual, jnp.finfo(residual.dtype).tiny)
+    return samples * jnp.log(safe / samples) + 2.0 * k + 2.0 * k * (k + 1) / jnp.maximum(samples - k - 1, 1.0)

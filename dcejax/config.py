@@ -61,6 +61,7 @@ class StageConfig:
     lesion_mask_fraction: float = 0.0  # share of patches whose mask holds the tumour alone, as some users' masks do
     loss_weights: tuple[float, ...] = (35.0, 35.0, 5.0)  # how much more a unit of Ktrans, vp, ve weighs
     learning_rate: float = 3e-4
+    cosine_decay: bool = False  # of the learning rate, to zero after max_epochs; the published rate is constant
     steps_per_epoch: int = 165  # one step per training patient of the published cohort
     max_epochs: int = 100
     patience: int = 5  # epochs without a better validation loss before the stage ends

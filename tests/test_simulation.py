@@ -179,7 +179,7 @@ def test_scale_agrees_with_the_percentile_of_a_volume():
         batches.voxel_centres(jnp.asarray(index))
     )
     curves = np.asarray(voxels.curves)[np.asarray(voxels.mask)]
-    np.testing.assert_allclose(estimated, np.percentile(curves, patient.SIGNAL_PERCENTILE), rtol=0.1)
+    np.testing.assert_allclose(estimated, np.percentile(curves, PROTOCOL.scale_percentile), rtol=0.1)
 
 
 def test_patches_are_a_function_of_the_key_and_lie_inside():

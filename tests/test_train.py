@@ -65,7 +65,7 @@ def final_state(workdir, stage):
     made = temporal_stage(config)
     if stage == "stage2":
         made = spatial_stage(config, jax.jit(made.init)(jax.random.key(0)))
-    template = init_state(jax.jit(made.init)(jax.random.key(0)), make_optimizer(made.config.learning_rate))
+    template = init_state(jax.jit(made.init)(jax.random.key(0)), make_optimizer(made.config))
     with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
         state, progress = checkpoints.restore_latest(template)
     assert progress.finished
@@ -209,7 +209,7 @@ def test_a_folder_without_checkpoints_but_not_empty_is_refused(tmp_path):
 
 
 def _tiny_state():
-    return init_state({"w": jnp.arange(3.0)}, make_optimizer(0.1))
+    return init_state({"w": jnp.arange(3.0)}, make_optimizer(StageConfig(learning_rate=0.1)))
 
 
 def test_checkpoints_keep_the_latest_and_the_best(tmp_path):
@@ -277,7 +277,7 @@ def _quadratic(params, inputs, key):
 
 
 def test_a_step_is_adams():
-    optimizer = make_optimizer(0.1)
+    optimizer = make_optimizer(StageConfig(learning_rate=0.1))
     state, metrics = train_step(
         _tiny_state(), jnp.array([1.0, 1.0, 1.0]), stream(0, "k"), loss=_quadratic, optimizer=optimizer
     )
@@ -287,9 +287,21 @@ def test_a_step_is_adams():
     assert int(state.step) == 1
 
 
+def test_a_decaying_rate_ends_at_zero():
+    optimizer = make_optimizer(StageConfig(learning_rate=0.1, cosine_decay=True, max_epochs=2, steps_per_epoch=3))
+    state, moves = init_state({"w": jnp.arange(3.0)}, optimizer), []
+    for i in range(7):
+        before = np.array(state.params["w"])
+        state, _ = train_step(state, jnp.full(3, 9.0), stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+        moves.append(float(np.abs(state.params["w"] - before).max()))
+    np.testing.assert_allclose(moves[0], 0.1, rtol=1e-3)
+    assert moves == sorted(moves, reverse=True)
+    assert moves[6] == 0.0
+
+
 def test_one_compilation_for_all_steps():
     before = train_step._cache_size()
-    optimizer, state = make_optimizer(0.1), _tiny_state()
+    optimizer, state = make_optimizer(StageConfig(learning_rate=0.1)), _tiny_state()
     for i in range(3):
         state, _ = train_step(state, jnp.ones(3), stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
     assert train_step._cache_size() == before + 1

@@ -33,8 +33,6 @@ from dcejax.simulation.kinetics import Kinetics, properties, sample_kinetics, tr
 VOXEL_MM = (0.9375, 0.9375, 3.0)
 SHAPE = (256, 256, 40)  # of the published cohort
 
-SIGNAL_PERCENTILE = 99.99  # over time and mask; the published scale is the maximum, which one noisy voxel can set
-
 _SCALE_POINTS = 16_384
 _SCALE_VESSEL_POINTS = 192
 
@@ -97,7 +95,7 @@ def signal_scale(key: jax.Array, patient: Patient, kernels: Kernels, protocol: P
     vessel = sum(vessel_shares(patient.anatomy, points, depth)) * mask
     _, fullest = jax.lax.top_k(vessel, _SCALE_VESSEL_POINTS)
     curves = observe(key_noise, patient, kernels, points[fullest], protocol).curves
-    rank = (1.0 - SIGNAL_PERCENTILE / 100.0) * mask.sum() * protocol.frames
+    rank = (1.0 - protocol.scale_percentile / 100.0) * mask.sum() * protocol.frames
     return jnp.sort(curves.ravel(), descending=True)[rank.astype(int)]
 
 

@@ -15,10 +15,6 @@ from dcejax.training import metrics
 from dcejax.training.validation import validate
 from dcejax.types import UNITS
 
-_NORMALISATION = (
-    "signal divided by its 99.99th percentile over time and mask; zero outside the mask; "
-    "frames interpolated linearly to the protocol's grid"
-)
 _DESCRIPTION = (
     "The published architecture (temporal convolutional network and probabilistic U-Net, Lyoo et al., Eur Radiol "
     "2025) trained on simulated patients only. It has seen no patient data, does not reproduce the published weights, "
@@ -53,7 +49,10 @@ def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str
         },
         "validation": validate(config, *rounded, config.stage2.validation_patients),
         "units": UNITS,
-        "normalisation": _NORMALISATION,
+        "normalisation": (
+            f"signal divided by its {config.protocol.scale_percentile}th percentile over time and mask; zero outside "
+            "the mask; frames interpolated linearly to the protocol's grid"
+        ),
         "priors_sha256": priors_sha256(),
         "priors": priors_record(),
         "versions": {package: version(package) for package in ("dcejax", "jax", "flax", "optax", "numpy")},

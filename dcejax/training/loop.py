@@ -65,7 +65,7 @@ def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: Me
         FloatingPointError: a loss that is not finite, with its step.
     """
     settings = stage.config
-    optimizer = make_optimizer(settings.learning_rate)
+    optimizer = make_optimizer(settings)
     state = init_state(jax.jit(stage.init)(stream(config.seed, stage.name, "init")), optimizer)
     progress = Progress()
     restored = checkpoints.restore_latest(state)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dcejax.config import StageConfig
+
 LossFunction = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """loss(params, inputs, key) -> (scalar to minimise, named scalars to report)."""
 
@@ -20,9 +22,12 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-def make_optimizer(learning_rate: float) -> optax.GradientTransformation:
-    """Adam with a constant rate and the usual moments, as published."""
-    return optax.adam(learning_rate)
+def make_optimizer(settings: StageConfig) -> optax.GradientTransformation:
+    """Adam with the usual moments; its rate is constant, as published, or falls to zero as a cosine."""
+    rate: float | optax.Schedule = settings.learning_rate
+    if settings.cosine_decay:
+        rate = optax.cosine_decay_schedule(settings.learning_rate, settings.max_epochs * settings.steps_per_epoch)
+    return optax.adam(rate)
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:

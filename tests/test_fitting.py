@@ -207,3 +207,39 @@ def test_linear_fit_of_noise_free_curves():
     curve = np.asarray(kinetics.extended_tofts(truth, times, aif))[None]
     result = fit("extended_tofts", curve, times, aif, method="linear")
     np.testing.assert_allclose(np.stack(result.params)[:, 0], truth, rtol=0.03)
+
+
+_OSIPI_MODELS = {
+    "patlak": ("patlak", "patlak_sd_0.02", {"ktrans": "ps", "vp": "vp"}),
+    "two_compartment_uptake": ("two_compartment_uptake", "2cum_sd_0.0025", {"fp": "fp", "ps": "ps", "vp": "vp"}),
+    "two_compartment_exchange": (
+        "two_compartment_exchange",
+        "2cxm_sd_0.001",
+        {"fp": "fp", "ps": "ps", "vp": "vp", "ve": "ve"},
+    ),
+}
+
+
+def _tolerance(name, value):
+    """OSIPI's: rates per min, Fp given in mL/(100 mL min)."""
+    return {
+        "ktrans": 0.005 + 0.1 * value,
+        "ps": 0.005 + 0.1 * value,
+        "fp": 0.05 + 0.1 * value,
+        "vp": 0.025,
+        "ve": 0.05,
+    }[name]
+
+
+@pytest.mark.parametrize("case", list(_OSIPI_MODELS))
+def test_osipi_curves_of_the_other_models(reference_data, case):
+    model, file, columns = _OSIPI_MODELS[case]
+    path = reference_data / "osipi" / "DCEmodels" / "data" / f"{file}_delay_0.csv"
+    rows = list(_osipi(path))
+    times, aif = _numbers(rows[0]["t"]) / 60.0, _numbers(rows[0]["cp_aif"])
+    result = fit(model, np.stack([_numbers(row["C_t"]) for row in rows]), times, aif)
+    for name, column in columns.items():
+        scale = 100.0 if name == "fp" else 1.0
+        for estimate, row in zip(getattr(result.params, name), rows, strict=True):
+            truth = float(row[column]) / scale
+            assert abs(estimate - truth) <= _tolerance(name, truth), (name, row["label"])

@@ -26,8 +26,9 @@ from dcejax.types import ExtendedTofts, Patlak, Tofts, TwoCompartmentExchange, T
 
 Method = Literal["nlls", "linear"]
 
-_CHUNK = {"cpu": 4096}
-_CHUNK_ACCELERATOR = 131_072
+# Voxels per chunk where the optimum is projected, and where it is searched with hundreds of model evaluations each.
+_CHUNK = {"cpu": (4096, 64)}
+_CHUNK_ACCELERATOR = (131_072, 8192)
 _ITERATIONS = 40  # of Levenberg-Marquardt, per start
 _DELAY_BOUNDS = (-10.0 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE)
 _DELAY_STARTS = tuple(s / SECONDS_PER_MINUTE for s in (-8.0, -5.0, -2.5, 0.0, 2.5, 5.0, 8.0))
@@ -96,9 +97,13 @@ MODELS: Mapping[str, _Model] = {
 }
 
 
-def chunk_size() -> int:
-    """Voxels per chunk on the default device."""
-    return _CHUNK.get(jax.default_backend(), _CHUNK_ACCELERATOR)
+def chunk_size(*, searched: bool) -> int:
+    """Voxels per chunk on the default device, for models that are searched or projected."""
+    return _CHUNK.get(jax.default_backend(), _CHUNK_ACCELERATOR)[searched]
+
+
+def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
+    return method == "nlls" and (fit_delay or model not in ("tofts", "extended_tofts", "patlak"))
 
 
 def _design(model: str, solution: Any, kep: jax.Array, curve: jax.Array, slope: jax.Array, plasma: jax.Array):
@@ -182,7 +187,7 @@ def _fit_chunk(curves, weights, times, plasma, table, *, name: str, method: str,
     converged = jnp.ones_like(usable)
     if method == "linear":
         params, fitted, jacobian = _linear(name, curves, weights, times, plasma, bounds)
-    elif fit_delay or name not in ("tofts", "extended_tofts", "patlak"):
+    elif _is_searched(name, method, fit_delay):
         params, fitted, jacobian, converged = _search(MODELS[name], curves, weights, times, plasma, bounds, fit_delay)
     elif name == "patlak":
         params, fitted, jacobian = _patlak(curves, weights, times, plasma, bounds)
@@ -284,7 +289,7 @@ def fit(
     settings = {"name": model, "method": method, "bounds": tuple(limits.values()), "fit_delay": fit_delay}
     times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
     table = _make_table(times, aif)
-    size = chunk_size()
+    size = chunk_size(searched=_is_searched(model, method, fit_delay))
     parts = []
     for start in range(0, max(len(concentration), 1), size):
         chunk = slice(start, start + size)

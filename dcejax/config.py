@@ -21,7 +21,7 @@ class ProtocolConfig:
     flip_angle_deg: float = 10.0
     relaxivity_per_mM_s: float = 4.5  # gadobutrol in whole blood at 3 T (Shen 2015)
     t10_s: float = 1.5  # assumed for concentration input without a T1 map (tumour literature)
-    tissue_m0: float = 0.70  # proton density of tumour relative to blood, as in training
+    tissue_m0: float = 1.0  # proton density of tissue relative to blood; a concentration does not tell
     blood_t10_s: float = 1.65  # arterial blood at 3 T (Lu 2004; Zhang 2013: 1.55-1.85)
     hematocrit: float = 0.42  # large vessels, adults
     scale_percentile: float = 99.99  # signal is divided by it; the maximum would be the noise of one voxel

@@ -68,7 +68,7 @@ def _leaves(values, prefix=""):
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")
-        else:
+        elif not isinstance(value, bool):  # which has no range
             yield prefix + name
 
 

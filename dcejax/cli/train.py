@@ -34,21 +34,21 @@ def _parse(argv: list[str]) -> configuration.Config | None:
     """
     try:
         _, *words = _FLAGS(argv)
+        if _FLAGS.help:
+            return None
+        if words:
+            raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+        for flag in (_CONFIG, _WORKDIR):
+            if flag.value is None:
+                raise ValueError(f"--{flag.name}: expected a value, found none; see --help")
+        return configuration.validate(_CONFIG.value)  # a file that cannot be loaded fails only when it is used
     except (flags.Error, OSError, KeyError, AttributeError, TypeError, SyntaxError) as error:
         raise ValueError(f"{_explain(error)}; see --help") from error
-    if _FLAGS.help:
-        return None
-    if words:
-        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
-    for name in ("config", "workdir"):
-        if _FLAGS[name].value is None:
-            raise ValueError(f"--{name}: expected a value, found none; see --help")
-    return configuration.validate(_CONFIG.value)
 
 
 def _explain(error: Exception) -> str:
     """Say which flag is meant; of an unknown field also which there are."""
-    text = str(error).strip("'\"")
+    text = " ".join(str(error).strip("'\"").split())
     if isinstance(error, (KeyError, AttributeError)):
         names = ", ".join(configuration.field_names())
         return f"--config: {text}; the fields are {names}"

@@ -43,6 +43,12 @@ class Tofts(NamedTuple):
     ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
 
 
+class PlasmaOnly(NamedTuple):
+    """Parameter of plasma that nothing leaves; a scalar or array."""
+
+    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
+
+
 class Patlak(NamedTuple):
     """Parameters of the Patlak model; a scalar or array in each field."""
 
@@ -139,6 +145,7 @@ class Scan:
     header: Any = None  # the input's nibabel header, carried through to the outputs
     t1_map: np.ndarray | None = None  # [X, Y, Z] float32, min
     segmentation: np.ndarray | None = None  # [X, Y, Z] integer labels, 0 = background
+    start: float = 0.0  # min, the first frame on the scan's own clock, which arterial inputs may be measured on
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # how timing, mask, … were obtained
 

@@ -17,8 +17,8 @@ LEVELS = (
     ("types", "config", "rng", "weights"),
     ("physics",),
     ("simulation", "data", "models"),
-    ("training", "inference"),
-    ("evaluation",),
+    ("training", "inference", "conventional"),
+    ("evaluation", "selfcheck", "benchmark"),
     ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
@@ -31,7 +31,7 @@ ONLY_IN = {
     "ml_collections": ("cli/",),
     "flax": ("models/", "training/", "inference/", "evaluation/", "cli/"),
     "torch": (),
-    "scipy.optimize": (),
+    "scipy.optimize": ("benchmark/",),
 }
 
 # Gone from jax 0.10 to 0.12, about to go, or replaced by a convention of this package.

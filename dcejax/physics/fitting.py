@@ -1,11 +1,12 @@
 """The conventional analysis: bounded least squares of any model for all voxels at once, with standard errors.
 
-Models with one nonlinear rate (Tofts, extended Tofts) and none (Patlak) go to their global optimum without start
-values (`variable_projection`); the others, and all models with a free delay, by Levenberg-Marquardt from several
-starts. Curves are processed in chunks of one shape, so memory is bounded and each model is compiled once.
+Models with one nonlinear rate (Tofts, extended Tofts) and none (Patlak, plasma only) go to their global optimum without
+start values (`variable_projection`); the others, and all models with a free delay, by Levenberg-Marquardt from the best
+points of a grid (`start_search`). Curves are processed in chunks of one shape, so memory is bounded and each model is
+compiled once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -15,23 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcejax.physics import kinetics, variable_projection
-from dcejax.physics.convolution import exponential_convolution
-from dcejax.physics.levenberg_marquardt import minimize
-from dcejax.physics.linear import LINEAR_MODELS, linear_fit
+from dcejax.physics import estimators, start_search, variable_projection
+from dcejax.physics.estimators import PROJECTED, Limits
+from dcejax.physics.linear import LINEAR_MODELS
 from dcejax.physics.standard_errors import aicc, covariance_of, information
-from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.physics.variable_projection import Bounds, Table
-from dcejax.types import ExtendedTofts, Patlak, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
+from dcejax.physics.start_search import DELAY_BOUNDS
+from dcejax.physics.tracer_models import MODELS
 
 Method = Literal["nlls", "linear"]
 
 # Voxels per chunk where the optimum is projected, and where it is searched with hundreds of model evaluations each.
 _CHUNK = {"cpu": (4096, 64)}
-_CHUNK_ACCELERATOR = (131_072, 8192)
-_ITERATIONS = 40  # of Levenberg-Marquardt, per start
-_DELAY_BOUNDS = (-10.0 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE)
-_DELAY_STARTS = tuple(s / SECONDS_PER_MINUTE for s in (-8.0, -5.0, -2.5, 0.0, 2.5, 5.0, 8.0))
+_CHUNK_ACCELERATOR = (131_072, 32_768)
 _BOUND_MARGIN = 1e-6  # share of the range within which an estimate counts as lying on its bound
 
 
@@ -54,47 +50,21 @@ class FitResult(NamedTuple):
     covariance: np.ndarray  # [V, P, P] in the order of the params (and the delay last, if fitted)
     residual: np.ndarray  # [V] weighted sum of squared residuals, mM²
     status: np.ndarray  # [V] int8, FitStatus
+    r_squared: np.ndarray  # [V] share of the curve's variance that the model explains; 0 where not fitted
+    aicc: np.ndarray  # [V] corrected Akaike criterion, comparable between models of one curve
     delay: np.ndarray | None = None  # [V] min, if fitted
 
 
-class _Model(NamedTuple):
-    curve: Callable
-    params: type
-    bounds: tuple[tuple[float, float], ...]
-    starts: tuple[tuple[float, ...], ...]
+class _Chunk(NamedTuple):
+    """What one chunk gives, on the device."""
 
-
-_RATE, _PLASMA, _INTERSTITIUM = (0.0, 5.0), (0.0, 1.0), (0.005, 1.0)
-
-MODELS: Mapping[str, _Model] = {
-    "tofts": _Model(kinetics.tofts, Tofts, (_RATE, _INTERSTITIUM), ((0.05, 0.2), (0.5, 0.5), (0.01, 0.05))),
-    "extended_tofts": _Model(
-        kinetics.extended_tofts,
-        ExtendedTofts,
-        (_RATE, _PLASMA, _INTERSTITIUM),
-        ((0.05, 0.02, 0.2), (0.5, 0.1, 0.5), (0.01, 0.05, 0.05)),
-    ),
-    "patlak": _Model(kinetics.patlak, Patlak, (_RATE, _PLASMA), ((0.01, 0.02),)),
-    "two_compartment_uptake": _Model(
-        kinetics.two_compartment_uptake,
-        TwoCompartmentUptake,
-        (_RATE, _RATE, _PLASMA),
-        ((0.3, 0.01, 0.05), (1.0, 0.1, 0.1), (0.1, 0.02, 0.02), (0.05, 0.2, 0.2), (2.0, 0.02, 0.02)),
-    ),
-    "two_compartment_exchange": _Model(
-        kinetics.two_compartment_exchange,
-        TwoCompartmentExchange,
-        (_RATE, _RATE, _PLASMA, _INTERSTITIUM),
-        (
-            (0.3, 0.05, 0.05, 0.2),
-            (1.0, 0.01, 0.05, 0.1),
-            (0.1, 0.2, 0.02, 0.5),
-            (0.05, 0.05, 0.1, 0.2),
-            (2.0, 0.1, 0.02, 0.2),
-            (0.3, 0.005, 0.1, 0.05),
-        ),
-    ),
-}
+    params: jax.Array  # [V, P]
+    error: jax.Array  # [V, P]
+    covariance: jax.Array  # [V, P, P]
+    residual: jax.Array  # [V]
+    status: jax.Array  # [V]
+    r_squared: jax.Array  # [V]
+    aicc: jax.Array  # [V]
 
 
 def chunk_size(*, searched: bool) -> int:
@@ -103,119 +73,56 @@ def chunk_size(*, searched: bool) -> int:
 
 
 def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
-    return method == "nlls" and (fit_delay or model not in ("tofts", "extended_tofts", "patlak"))
-
-
-def _design(model: str, solution: Any, kep: jax.Array, curve: jax.Array, slope: jax.Array, plasma: jax.Array):
-    """Parameters [V, P], fitted curve [V, T] and columns of the Jacobian of Tofts-type models, from the projection.
-
-    With I the convolved input and s = log kep, dC/dKtrans = I + dI/ds and dC/dve = -(Ktrans / ve) dI/ds at constant
-    other parameters, because kep = Ktrans / ve.
-    """
-    ktrans, vp = solution
-    ve = ktrans / kep
-    by_ktrans, by_ve = curve + slope, -kep[:, None] * slope
-    fitted = ktrans[:, None] * curve + vp[:, None] * plasma
-    if model == "tofts":
-        return jnp.stack([ktrans, ve], -1), fitted, [by_ktrans, by_ve]
-    return jnp.stack([ktrans, vp, ve], -1), fitted, [by_ktrans, plasma, by_ve]
-
-
-def _project(model: str, curves: jax.Array, weights: jax.Array, table: Table, bounds: tuple):
-    """Global optimum of a Tofts-type model."""
-    plasma = bounds[1] if model == "extended_tofts" else (0.0, 0.0)
-    found = variable_projection.solve(curves, weights, table, Bounds(bounds[0], plasma, bounds[-1]))
-    return _design(model, (found.ktrans, found.vp), found.kep, found.curve, found.curve_slope, table.plasma)
-
-
-def _patlak(curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, bounds: tuple):
-    """Global optimum of the Patlak model, which is linear."""
-    total = exponential_convolution(0.0, times, plasma)
-    ktrans, vp = variable_projection.solve_linear(curves, weights, total, plasma, bounds[0], bounds[1])
-    return jnp.stack([ktrans, vp], -1), ktrans[:, None] * total + vp[:, None] * plasma, [total, plasma]
-
-
-def _columns(curve: Callable, params: jax.Array) -> list[jax.Array]:
-    """Columns [V, T] of the Jacobian of a curve at parameters [V, P]."""
-    jacobian = jax.vmap(jax.jacfwd(curve))(params)
-    return [jacobian[..., p] for p in range(params.shape[-1])]
-
-
-def _search(model: _Model, curves, weights, times, plasma, bounds: tuple, fit_delay: bool):
-    """Best of several starts by Levenberg-Marquardt, for every voxel."""
-    limits = [*bounds, _DELAY_BOUNDS] if fit_delay else list(bounds)
-    lower, upper = (jnp.array([b[i] for b in limits], curves.dtype) for i in (0, 1))
-    starts = [(*s, d) for s in model.starts for d in _DELAY_STARTS] if fit_delay else list(model.starts)
-    starts = jnp.clip(jnp.array(starts, curves.dtype), lower, upper)
-
-    def curve(values):
-        if fit_delay:
-            return model.curve(model.params(*values[:-1]), times, plasma, delay=values[-1])
-        return model.curve(model.params(*values), times, plasma)
-
-    def best(data, weight):
-        minima = jax.vmap(lambda s: minimize(curve, s, data, weight, lower, upper, _ITERATIONS))(starts)
-        chosen = jnp.argmin(jnp.where(jnp.isfinite(minima.cost), minima.cost, jnp.inf))
-        return jax.tree.map(lambda leaf: leaf[chosen], minima)
-
-    minima = jax.vmap(best)(curves, jnp.broadcast_to(weights, curves.shape))
-    return minima.params, jax.vmap(curve)(minima.params), _columns(curve, minima.params), minima.converged
-
-
-def _linear(name: str, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, bounds: tuple):
-    """Linear estimates, which no bound holds; curve and Jacobian are those of the nearest admissible parameters."""
-    model = MODELS[name]
-    params = linear_fit(name, curves, weights, times, plasma)
-    lower, upper = (jnp.array([b[i] for b in bounds], curves.dtype) for i in (0, 1))
-
-    def curve(values):
-        return model.curve(model.params(*values), times, plasma)
-
-    inside = jnp.clip(params, lower, upper)
-    return params, jax.vmap(curve)(inside), _columns(curve, inside)
+    return method == "nlls" and (fit_delay or model not in PROJECTED)
 
 
 @partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
-def _fit_chunk(curves, weights, times, plasma, table, *, name: str, method: str, bounds: tuple, fit_delay: bool):
-    """Estimates [V, P], covariance, residual and status of one chunk of curves [V, T]."""
+def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, bounds: tuple, fit_delay: bool):
+    """Fit one chunk of curves [V, T]; grid is the table of a projected model, the columns of a searched one."""
     usable = jnp.isfinite(curves).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
     curves = jnp.where(usable[:, None], curves, 0.0)
     weights = jnp.where(jnp.isfinite(weights) & (weights >= 0), weights, 0.0)
-    limits = [*bounds, _DELAY_BOUNDS] if fit_delay else list(bounds)
+    ranges = [*bounds, DELAY_BOUNDS] if fit_delay else list(bounds)
+    limits = Limits(*(jnp.array([b[i] for b in ranges], curves.dtype) for i in (0, 1)))
     samples = jnp.broadcast_to((weights > 0).sum(-1), usable.shape).astype(curves.dtype)
-    usable &= samples > len(limits)
-    converged = jnp.ones_like(usable)
+    usable &= samples > len(ranges)
     if method == "linear":
-        params, fitted, jacobian = _linear(name, curves, weights, times, plasma, bounds)
+        found = estimators.linear(name, curves, weights, times, plasma, limits)
     elif _is_searched(name, method, fit_delay):
-        params, fitted, jacobian, converged = _search(MODELS[name], curves, weights, times, plasma, bounds, fit_delay)
-    elif name == "patlak":
-        params, fitted, jacobian = _patlak(curves, weights, times, plasma, bounds)
+        found = estimators.search(name, curves, weights, times, plasma, grid, limits, fit_delay)
     else:
-        params, fitted, jacobian = _project(name, curves, weights, table, bounds)
+        found = estimators.project(name, curves, weights, times, grid, bounds)
 
-    residual = (weights * (curves - fitted) ** 2).sum(-1)
-    lower, upper = (jnp.array([b[i] for b in limits], curves.dtype) for i in (0, 1))
-    margin = _BOUND_MARGIN * (upper - lower)
-    held = (params <= lower + margin) | (params >= upper - margin)
+    params = found.params
+    residual = (weights * (curves - found.fitted) ** 2).sum(-1)
+    span = limits.upper - limits.lower
+    held = (params <= limits.lower + _BOUND_MARGIN * span) | (params >= limits.upper - _BOUND_MARGIN * span)
     freedom = jnp.maximum(samples - (~held).sum(-1), 1.0)
-    fisher = information(jacobian, weights, residual.shape)
+    fisher = information(found.jacobian, weights, residual.shape)
     covariance, informed = covariance_of(fisher, residual / freedom, held)
     error = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2))
-    silent = aicc((weights * curves**2).sum(-1), samples, 0) <= aicc(residual, samples, len(limits))
+    criterion = aicc(residual, samples, len(ranges))
+    silent = aicc((weights * curves**2).sum(-1), samples, 0) <= criterion
+    mean = (weights * curves).sum(-1, keepdims=True) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
+    variation = (weights * (curves - mean) ** 2).sum(-1)
+    r_squared = jnp.where(variation > 0, 1.0 - residual / jnp.where(variation > 0, variation, 1.0), 0.0)
     status = jnp.zeros(usable.shape, jnp.int8)
     for code, applies in (
-        (FitStatus.NOT_IDENTIFIABLE, ~informed | (error > upper - lower).any(-1)),
+        (FitStatus.NOT_IDENTIFIABLE, ~informed | (error > span).any(-1)),
         (FitStatus.AT_BOUND, held.any(-1)),
-        (FitStatus.NOT_CONVERGED, ~converged),
+        (FitStatus.NOT_CONVERGED, ~found.converged),
         (FitStatus.NOT_ENHANCING, silent),
-        (FitStatus.NOT_FITTED, ~usable),
+        (FitStatus.NOT_FITTED, ~usable | ~jnp.isfinite(params).all(-1)),
     ):
         status = jnp.where(applies, jnp.int8(code), status)
-    empty = ~usable | ~jnp.isfinite(params).all(-1)
-    status = jnp.where(empty, jnp.int8(FitStatus.NOT_FITTED), status)
-    clean = [jnp.where(empty.reshape(-1, *[1] * (a.ndim - 1)), 0.0, a) for a in (params, error, covariance, residual)]
-    return (*clean, status)
+    empty = status == FitStatus.NOT_FITTED
+    chunk = _Chunk(params, error, covariance, residual, status, r_squared, criterion)
+    blanked = {
+        field: jnp.where(empty.reshape(-1, *[1] * (value.ndim - 1)), 0.0, value)
+        for field, value in chunk._asdict().items()
+        if field != "status"
+    }
+    return chunk._replace(**blanked)
 
 
 def _check(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray, model: str, method: str, fit_delay: bool):
@@ -288,27 +195,69 @@ def fit(
         raise ValueError(f"weights: expected [T] or [V, T] like the concentration, found {weights.shape}")
     settings = {"name": model, "method": method, "bounds": tuple(limits.values()), "fit_delay": fit_delay}
     times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
-    table = _make_table(times, aif)
-    size = chunk_size(searched=_is_searched(model, method, fit_delay))
+    searched = _is_searched(model, method, fit_delay)
+    if searched:
+        grid = start_search.make_columns(times, aif, columns=MODELS[model].columns, fit_delay=fit_delay)
+    else:
+        grid = _make_table(times, aif)
+    size = chunk_size(searched=searched)
     parts = []
     for start in range(0, max(len(concentration), 1), size):
         chunk = slice(start, start + size)
         pad = ((0, size - len(concentration[chunk])), (0, 0))
         curves = np.pad(concentration[chunk], pad).astype(dtype)
         chosen = weights if len(weights) == 1 else np.pad(weights[chunk], pad)
-        parts.append(_fit_chunk(curves, chosen.astype(dtype), times, aif, table, **settings))
+        parts.append(_fit_chunk(curves, chosen.astype(dtype), times, aif, grid, **settings))
     count = len(concentration)
-    columns = [np.concatenate([np.asarray(p) for p in leaves])[:count] for leaves in zip(*parts, strict=True)]
-    params, error, covariance, residual, status = columns
-    kinds = MODELS[model].params
+    whole = _Chunk(*(np.concatenate([np.asarray(p) for p in leaves])[:count] for leaves in zip(*parts, strict=True)))
+    kind = MODELS[model].params
     return FitResult(
-        params=kinds(*params.T[: len(names)]),
-        se=kinds(*error.T[: len(names)]),
-        covariance=covariance,
-        residual=residual,
-        status=status,
-        delay=params[:, -1] if fit_delay else None,
+        params=kind(*whole.params.T[: len(names)]),
+        se=kind(*whole.error.T[: len(names)]),
+        covariance=whole.covariance,
+        residual=whole.residual,
+        status=whole.status,
+        r_squared=whole.r_squared,
+        aicc=whole.aicc,
+        delay=whole.params[:, -1] if fit_delay else None,
     )
+
+
+@partial(jax.jit, static_argnames=("name",))
+def _predict_chunk(params: jax.Array, delay: jax.Array, times: jax.Array, plasma: jax.Array, *, name: str) -> jax.Array:
+    model = MODELS[name]
+    curve = jax.vmap(lambda values, d: model.curve(model.params(*values), times, plasma, delay=d))
+    return curve(params, delay)
+
+
+def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None) -> np.ndarray:
+    """Evaluate a model for all voxels.
+
+    Args:
+        model: a name in `MODELS`.
+        params: the model's NamedTuple of [V]; values outside its bounds are moved to the nearest bound, as `fit` does
+            where it compares a linear estimate with the data.
+        times: [T] min.
+        aif: [T] mM plasma.
+        delay: [V] min, or None.
+
+    Returns:
+        [V, T] float32 (float64 under x64), mM.
+    """
+    dtype = jnp.result_type(float)
+    times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
+    ranges = MODELS[model].bounds
+    values = np.stack([np.clip(p, *r) for p, r in zip(params, ranges, strict=True)], -1).astype(dtype)
+    delay = np.zeros(len(values), dtype) if delay is None else np.asarray(delay, dtype)
+    size = chunk_size(searched=False)
+    parts = [np.zeros((0, times.size), dtype)]
+    for start in range(0, len(values), size):
+        part = slice(start, start + size)
+        pad = size - len(values[part])
+        # Zeros would be outside the bounds of ve.
+        filled = np.pad(values[part], ((0, pad), (0, 0)), mode="edge")
+        parts.append(_predict_chunk(filled, np.pad(delay[part], (0, pad)), times, aif, name=model)[: size - pad])
+    return np.concatenate([np.asarray(p) for p in parts])
 
 
 _make_table = jax.jit(variable_projection.make_table)

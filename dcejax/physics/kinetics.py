@@ -22,7 +22,7 @@ from dcejax.physics.convolution import (
     exponential_convolution,
     exponential_convolution_at,
 )
-from dcejax.types import ExtendedTofts, Patlak, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
+from dcejax.types import ExtendedTofts, Patlak, PlasmaOnly, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 # A plasma volume of zero empties at an infinite rate. Below this one the rate is that of this one, which changes the
 # concentration by less than 1e-7 of the arterial one, and its derivative goes on as if it were not.
@@ -41,6 +41,21 @@ def _plasma_and_leakage(
     if _undelayed(delay):
         return jnp.asarray(aif), exponential_convolution(rate, times, aif)
     return exponential_convolution_at(jnp.asarray(times) - delay, rate, times, aif)
+
+
+def plasma_only(params: PlasmaOnly, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
+    """Concentration of plasma that nothing leaves, the simplest of the nested models: C(t) = vp Cp(t).
+
+    Args:
+        params: vp.
+        times: [T] min.
+        aif: [T] mM plasma.
+        delay: min.
+
+    Returns:
+        [T] mM.
+    """
+    return params.vp * _plasma_and_leakage(0.0, times, aif, delay)[0]
 
 
 def tofts(params: Tofts, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 _INITIAL_DAMPING = 1e-2
 _DAMPING_RANGE = (1e-9, 1e9)
-_TOLERANCE = 1e-5  # relative step below which a voxel counts as converged
+_TOLERANCE = 1e-5  # relative step of every parameter below which a voxel counts as converged
+_FLOOR = 1e-3  # share of a parameter's range below which its step counts as relative to that share
 
 
 class Minimum(NamedTuple):
@@ -16,7 +17,16 @@ class Minimum(NamedTuple):
 
     params: jax.Array  # [P]
     cost: jax.Array  # weighted sum of squared residuals
+    curve: jax.Array  # [T] of the model there
+    jacobian: jax.Array  # [T, P] of the model there
     converged: jax.Array  # bool
+
+
+class _State(NamedTuple):
+    best: Minimum
+    trial: jax.Array  # [P] what is evaluated next
+    damping: jax.Array
+    steps: jax.Array
 
 
 def minimize(
@@ -30,9 +40,10 @@ def minimize(
 ) -> Minimum:
     """Levenberg-Marquardt with box constraints for one voxel; use jax.vmap for many.
 
-    The number of iterations is fixed, so that all voxels of a batch march in step. A parameter on a bound that the
-    gradient pushes outwards is held there for the step; all others are damped in proportion to their curvature
-    (Marquardt 1963) and clipped to the box.
+    A batch marches in step until its last voxel has converged. A parameter on a bound that the gradient pushes outwards
+    is held there for the step; all others are damped in proportion to their curvature (Marquardt 1963) and clipped to
+    the box. The model is evaluated, with its Jacobian, once per step and at one place only, because its compilation
+    takes longer than most fits.
 
     Args:
         model: parameters [P] to curve [T], differentiable inside the box.
@@ -41,35 +52,46 @@ def minimize(
         weights: [T], 0 or more.
         lower: [P].
         upper: [P].
-        iterations: how many trial steps.
+        iterations: how many trial steps at most.
     """
+    dtype, identity = data.dtype, jnp.eye(start.size, dtype=data.dtype)
 
-    def cost_of(params):
-        return (weights * (data - model(params)) ** 2).sum()
+    def evaluate(params):
+        along = jax.vmap(lambda tangent: jax.jvp(model, (params,), (tangent,)), out_axes=(None, -1))
+        return along(identity)
 
-    def advance(_, state):
-        params, cost, damping, converged = state
-        jacobian = jax.jacfwd(model)(params)  # [T, P]
-        gradient = (weights * (data - model(params))) @ jacobian  # downhill
+    def advance(state):
+        best, trial, damping, steps = state
+        curve, jacobian = evaluate(trial)
+        cost = (weights * (data - curve) ** 2).sum()
+        better = cost < best.cost  # also false for NaN
+        found = Minimum(trial, cost, curve, jacobian, best.converged)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best)
+        damping = jnp.clip(jnp.where(better, damping / 4.0, damping * 3.0), *_DAMPING_RANGE)
+
+        params, jacobian = best.params, best.jacobian
+        gradient = (weights * (data - best.curve)) @ jacobian  # downhill
         curvature = (weights[:, None] * jacobian).T @ jacobian
         held = ((params <= lower) & (gradient < 0)) | ((params >= upper) & (gradient > 0))
-        scale = jnp.sqrt(jnp.maximum(jnp.diagonal(curvature), jnp.finfo(cost.dtype).tiny))
+        scale = jnp.sqrt(jnp.maximum(jnp.diagonal(curvature), jnp.finfo(dtype).tiny))
         # In units of the scale the matrix has a unit diagonal: well conditioned whatever the parameters' sizes.
-        matrix = curvature / (scale[:, None] * scale) + damping * jnp.eye(params.size, dtype=cost.dtype)
-        matrix = jnp.where(held[:, None] | held, jnp.eye(params.size, dtype=cost.dtype), matrix)
+        matrix = curvature / (scale[:, None] * scale) + damping * identity
+        matrix = jnp.where(held[:, None] | held, identity, matrix)
         step = jnp.linalg.solve(matrix, jnp.where(held, 0.0, gradient / scale)) / scale
         trial = jnp.clip(params + step, lower, upper)
-        trial_cost = cost_of(trial)
-        better = trial_cost < cost  # also false for NaN
-        small = jnp.abs(trial - params).max() <= _TOLERANCE * jnp.maximum(jnp.abs(params).max(), _TOLERANCE)
-        damping = jnp.clip(jnp.where(better, damping / 4.0, damping * 3.0), *_DAMPING_RANGE)
-        return (
-            jnp.where(better, trial, params),
-            jnp.where(better, trial_cost, cost),
-            damping,
-            converged | small,
-        )
+        size = jnp.maximum(jnp.abs(params), _FLOOR * (upper - lower))
+        small = (jnp.abs(trial - params) <= _TOLERANCE * size).all()
+        return _State(best._replace(converged=small), trial, damping, steps + 1)
 
-    state = (start, cost_of(start), jnp.asarray(_INITIAL_DAMPING, start.dtype), jnp.array(False))
-    params, cost, _, converged = jax.lax.fori_loop(0, iterations, advance, state)
-    return Minimum(params, cost, converged)
+    def unfinished(state):
+        return (state.steps < iterations) & ~state.best.converged
+
+    nowhere = Minimum(
+        start,
+        jnp.array(jnp.inf, dtype),
+        jnp.zeros_like(data),
+        jnp.zeros((data.size, start.size), dtype),
+        jnp.array(False),
+    )
+    first = _State(nowhere, start, jnp.array(_INITIAL_DAMPING, dtype), jnp.array(0))
+    return jax.lax.while_loop(unfinished, advance, first).best

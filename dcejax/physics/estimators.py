@@ -1,0 +1,139 @@
+"""Least-squares estimates of one chunk of voxels, one function per way to reach them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dcejax.physics import variable_projection
+from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.levenberg_marquardt import minimize
+from dcejax.physics.linear import linear_fit
+from dcejax.physics.start_search import Columns, find_starts
+from dcejax.physics.tracer_models import MODELS
+from dcejax.physics.variable_projection import Bounds, Table
+
+PROJECTED = ("plasma_only", "tofts", "extended_tofts", "patlak")
+"""Models with at most one nonlinear rate, whose global optimum is found by projection while the delay is known."""
+
+_ITERATIONS = 60  # of Levenberg-Marquardt, at most
+
+
+class Estimate(NamedTuple):
+    """Where a fit ended."""
+
+    params: jax.Array  # [V, P]
+    fitted: jax.Array  # [V, T] mM
+    jacobian: list[jax.Array]  # P columns [V, T] or [T]
+    converged: jax.Array  # [V]
+
+
+class Limits(NamedTuple):
+    """Bounds of the parameters, with the delay last if it is free."""
+
+    lower: jax.Array  # [P]
+    upper: jax.Array  # [P]
+
+
+def project(
+    name: str, curves: jax.Array, weights: jax.Array, times: jax.Array, table: Table, bounds: tuple
+) -> Estimate:
+    """Global optimum of a model of `PROJECTED`.
+
+    Args:
+        name: of the model.
+        curves: [V, T] mM, finite.
+        weights: [V, T] or [1, T].
+        times: [T] min.
+        table: of the scan; only its plasma curve is used by models without a rate.
+        bounds: (lower, upper) per parameter.
+    """
+    converged = jnp.ones(curves.shape[0], bool)
+    if name in ("plasma_only", "patlak"):
+        total, plasma = exponential_convolution(0.0, times, table.plasma), table.plasma
+        ktrans_range = bounds[0] if name == "patlak" else (0.0, 0.0)
+        ktrans, vp = variable_projection.solve_linear(curves, weights, total, plasma, ktrans_range, bounds[-1])
+        fitted = ktrans[:, None] * total + vp[:, None] * plasma
+        if name == "patlak":
+            return Estimate(jnp.stack([ktrans, vp], -1), fitted, [total, plasma], converged)
+        return Estimate(vp[:, None], fitted, [plasma], converged)
+    vp_range = bounds[1] if name == "extended_tofts" else (0.0, 0.0)
+    found = variable_projection.solve(curves, weights, table, Bounds(bounds[0], vp_range, bounds[-1]))
+    # With I the convolved input and s = log kep, dC/dKtrans = I + dI/ds and dC/dve = -(Ktrans / ve) dI/ds at constant
+    # other parameters, because kep = Ktrans / ve.
+    by_ktrans, by_ve = found.curve + found.curve_slope, -found.kep[:, None] * found.curve_slope
+    fitted = found.ktrans[:, None] * found.curve + found.vp[:, None] * table.plasma
+    ve = found.ktrans / found.kep
+    if name == "tofts":
+        return Estimate(jnp.stack([found.ktrans, ve], -1), fitted, [by_ktrans, by_ve], converged)
+    params = jnp.stack([found.ktrans, found.vp, ve], -1)
+    return Estimate(params, fitted, [by_ktrans, table.plasma, by_ve], converged)
+
+
+def _curve_of(name: str, times: jax.Array, plasma: jax.Array, fit_delay: bool) -> Callable[[jax.Array], jax.Array]:
+    """The model as a function of a vector of parameters, the delay last if it is free."""
+    model = MODELS[name]
+    if fit_delay:
+        return lambda values: model.curve(model.params(*values[:-1]), times, plasma, delay=values[-1])
+    return lambda values: model.curve(model.params(*values), times, plasma)
+
+
+def _columns(curve: Callable, params: jax.Array) -> list[jax.Array]:
+    """Columns [V, T] of the Jacobian of a curve at parameters [V, P]."""
+    jacobian = jax.vmap(jax.jacfwd(curve))(params)
+    return [jacobian[..., p] for p in range(params.shape[-1])]
+
+
+def search(
+    name: str,
+    curves: jax.Array,
+    weights: jax.Array,
+    times: jax.Array,
+    plasma: jax.Array,
+    grid: Columns,
+    limits: Limits,
+    fit_delay: bool,
+) -> Estimate:
+    """Levenberg-Marquardt from the best points of a coarse grid; the best end counts.
+
+    Args:
+        name: of the model.
+        curves: [V, T] mM, finite.
+        weights: [V, T] or [1, T].
+        times: [T] min.
+        plasma: [T] mM.
+        grid: of this model and scan.
+        limits: of the parameters.
+        fit_delay: whether the delay is free.
+    """
+    curve = _curve_of(name, times, plasma, fit_delay)
+    starts = find_starts(MODELS[name], curves, weights, grid, *limits, fit_delay=fit_delay)
+
+    def best(data, weight, starts):
+        minima = jax.vmap(lambda s: minimize(curve, s, data, weight, *limits, _ITERATIONS))(starts)
+        chosen = jnp.argmin(jnp.where(jnp.isfinite(minima.cost), minima.cost, jnp.inf))
+        return jax.tree.map(lambda leaf: leaf[chosen], minima)
+
+    minima = jax.vmap(best)(curves, jnp.broadcast_to(weights, curves.shape), starts)
+    columns = [minima.jacobian[..., p] for p in range(minima.params.shape[-1])]
+    return Estimate(minima.params, minima.curve, columns, minima.converged)
+
+
+def linear(
+    name: str, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, limits: Limits
+) -> Estimate:
+    """Linear estimates, which no bound holds; curve and Jacobian are those of the nearest admissible parameters.
+
+    Args:
+        name: one of `linear.LINEAR_MODELS`.
+        curves: [V, T] mM, finite.
+        weights: [V, T] or [1, T].
+        times: [T] min.
+        plasma: [T] mM.
+        limits: of the parameters.
+    """
+    curve = _curve_of(name, times, plasma, fit_delay=False)
+    params = linear_fit(name, curves, weights, times, plasma)
+    inside = jnp.clip(params, *limits)
+    return Estimate(params, jax.vmap(curve)(inside), _columns(curve, inside), jnp.ones(curves.shape[0], bool))

@@ -1,0 +1,123 @@
+"""Which of several nested models a curve supports, voxel by voxel.
+
+A model with parameters the data cannot tell apart fits noise: where nothing flows back during the scan ve is a guess,
+where nothing leaks Ktrans is. Of the models nested in the one asked for, the one with the least corrected Akaike
+criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Bagher-Ebadian 2013), "none" among them: a
+curve of noise about zero.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
+from dcejax.physics.standard_errors import aicc
+
+NESTED: Mapping[str, tuple[str, ...]] = {
+    "patlak": ("plasma_only", "patlak"),
+    "extended_tofts": ("plasma_only", "patlak", "tofts", "extended_tofts"),
+    "two_compartment_exchange": ("two_compartment_uptake", "two_compartment_exchange"),
+}
+"""Special cases of a model whose parameters are among its own, simplest first, itself last."""
+
+
+class Selection(NamedTuple):
+    """The model kept for each voxel, and its estimates."""
+
+    names: tuple[str, ...]  # candidates, "none" first
+    chosen: np.ndarray  # [V] int8, index into names
+    akaike_weights: np.ndarray  # [V, M] share of the evidence for each candidate; they sum to 1
+    result: FitResult  # in the parameters of the fullest model; what the chosen model lacks is 0
+    curve: np.ndarray  # [V, T] mM of the chosen model
+
+
+def _nothing(like: FitResult, curves: np.ndarray, weights: np.ndarray) -> FitResult:
+    """The fit of no enhancement, in the form of another fit of the same curves."""
+    residual = (weights * np.nan_to_num(curves) ** 2).sum(-1)
+    samples = np.broadcast_to((weights > 0).sum(-1), residual.shape)
+    lost = like.status == FitStatus.NOT_FITTED
+    empty = {name: _zeros(value) for name, value in like._asdict().items()}
+    status = np.where(lost, FitStatus.NOT_FITTED, FitStatus.NOT_ENHANCING).astype(np.int8)
+    criterion = np.asarray(aicc(residual, samples.astype(residual.dtype), 0))
+    return FitResult(**empty | {"residual": residual, "status": status, "aicc": np.where(lost, 0.0, criterion)})
+
+
+def _zeros(value):
+    if value is None:
+        return None
+    return value._make(map(np.zeros_like, value)) if isinstance(value, tuple) else np.zeros_like(value)
+
+
+def _in_terms_of(full: FitResult, result: FitResult) -> FitResult:
+    """A fit of a nested model with the fields of the fullest one."""
+    names, own = type(full.params)._fields, type(result.params)._fields
+    places = [names.index(name) for name in own]
+    if full.delay is not None:
+        places.append(len(names))
+    covariance = np.zeros_like(full.covariance)
+    covariance[:, np.array(places)[:, None], places] = result.covariance
+    widened = {
+        field: _zeros(getattr(full, field))._replace(**getattr(result, field)._asdict()) for field in ("params", "se")
+    }
+    return result._replace(covariance=covariance, **widened)
+
+
+def _pick(chosen: np.ndarray, results: list):
+    """Take each voxel's values from the fit that was chosen for it."""
+    if results[0] is None:
+        return None
+    if isinstance(results[0], tuple):
+        return results[0]._make(_pick(chosen, list(fields)) for fields in zip(*results, strict=True))
+    return np.stack(results)[chosen, np.arange(chosen.size)]
+
+
+def select(
+    model: str,
+    concentration: ArrayLike,
+    times: ArrayLike,
+    aif: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    fit_delay: bool = False,
+) -> Selection:
+    """Fit a model and those nested in it to every curve, and keep the one with the least AICc.
+
+    Args:
+        model: the fullest, a name in `NESTED`.
+        concentration: [V, T] mM.
+        times: [T] min.
+        aif: [T] mM plasma.
+        weights: as in `fit`.
+        fit_delay: as in `fit`, for every candidate.
+
+    Returns:
+        The models, the choice, its evidence and its estimates.
+
+    Raises:
+        ValueError: as `fit`, or no model is nested in this one.
+    """
+    if model not in NESTED:
+        raise ValueError(f"model: expected one with others nested in it, {', '.join(NESTED)}, found {model!r}")
+    concentration = np.asarray(concentration)
+    fits = [fit(name, concentration, times, aif, weights=weights, fit_delay=fit_delay) for name in NESTED[model]]
+    full = fits[-1]
+    given = np.ones((1, np.size(times))) if weights is None else np.atleast_2d(np.asarray(weights))
+    results = [_nothing(full, concentration, given), *(_in_terms_of(full, result) for result in fits)]
+    criteria = np.stack([result.aicc for result in results], -1)
+    evidence = np.exp(-0.5 * (criteria - criteria.min(-1, keepdims=True)))
+    chosen = criteria.argmin(-1).astype(np.int8)
+    curve = np.zeros(concentration.shape, full.residual.dtype)
+    for index, (name, result) in enumerate(zip(NESTED[model], fits, strict=True), start=1):
+        here = chosen == index
+        params = result.params._make(values[here] for values in result.params)
+        delay = None if result.delay is None else result.delay[here]
+        curve[here] = predict(name, params, times, aif, delay=delay)
+    return Selection(
+        names=("none", *NESTED[model]),
+        chosen=chosen,
+        akaike_weights=evidence / evidence.sum(-1, keepdims=True),
+        result=_pick(chosen, results),
+        curve=curve,
+    )

@@ -12,14 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jax.numpy as jnp
 import nibabel
 import numpy as np
 from scipy.stats import spearmanr
 
 from dcejax.cli import infer
 from dcejax.data import aif
-from dcejax.physics import variable_projection
+from dcejax.physics import fitting
 
 CASE = "TCGA-06-0185-{visit}"
 RELAXIVITY = 3.3  # 1/(mM s), of the data's own conversion to concentration
@@ -62,13 +61,10 @@ def network_maps(folder: Path, case: str, *, informed: bool) -> dict[str, np.nda
 def fitted_maps(curves: np.ndarray, mask: np.ndarray, folder: Path, case: str) -> dict[str, np.ndarray]:
     """Bounded nonlinear extended Tofts fit with the patient's arterial input."""
     arterial = aif.read(folder / f"{case}_aif.csv")
-    times = jnp.asarray(arterial.times, jnp.float32)
-    table = variable_projection.make_table(times, jnp.maximum(jnp.asarray(arterial.plasma, jnp.float32), 0.0))
-    found = variable_projection.solve(
-        jnp.asarray(curves), jnp.ones((1, times.size)), table, variable_projection.Bounds()
-    )
+    found = fitting.fit("extended_tofts", curves, arterial.times, np.maximum(arterial.plasma, 0.0)).params
+    kep = np.divide(found.ktrans, found.ve, out=np.zeros_like(found.ve), where=found.ve > 0)
     maps = {}
-    for name, values in (("Ktrans", found.ktrans), ("vp", found.vp), ("kep", found.kep)):
+    for name, values in (("Ktrans", found.ktrans), ("vp", found.vp), ("kep", kep)):
         maps[name] = np.zeros(mask.shape, np.float32)
         maps[name][mask] = values
     return maps

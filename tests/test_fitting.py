@@ -49,21 +49,25 @@ def test_noise_free_curves_give_their_parameters():
     assert (result.status == FitStatus.CONVERGED).all()
 
 
-def test_no_start_of_scipy_finds_a_better_optimum():
-    data = random_voxels(60, seed=1)
+@pytest.mark.parametrize(
+    ("count", "starts", "least"), [(60, 4, 1.0), pytest.param(10_000, 10, 0.999, marks=pytest.mark.slow)]
+)
+def test_no_start_of_scipy_finds_a_better_optimum(count, starts, least):
+    data = random_voxels(count, seed=1)
     result = fit("extended_tofts", data, TIMES, AIF)
     rng = np.random.default_rng(2)
+    optimal = []
     for curve, ours, residual in zip(data, np.stack(result.params, -1), result.residual, strict=True):
         assert (ours >= np.array(BOUNDS[0]) - 1e-6).all()
         assert (ours <= np.array(BOUNDS[1]) + 1e-6).all()
         best = np.inf
-        for _ in range(4):
-            start = np.exp(rng.uniform(np.log([1e-3, 1e-3, 0.01]), np.log([2.0, 0.5, 0.9])))
+        for start in np.exp(rng.uniform(np.log([1e-3, 1e-3, 0.01]), np.log([2.0, 0.5, 0.9]), (starts, 3))):
             found, _ = curve_fit(float64_model, TIMES, curve, start, bounds=BOUNDS, max_nfev=2000)
             best = min(best, ((curve - float64_model(TIMES, *found)) ** 2).sum())
         recomputed = ((curve - float64_model(TIMES, *ours.astype(float))) ** 2).sum()
         np.testing.assert_allclose(residual, recomputed, rtol=1e-3)
-        assert recomputed <= best * (1 + 1e-4)
+        optimal.append(recomputed <= best * (1 + 1e-4))
+    assert np.mean(optimal) >= least, f"{np.mean(optimal):.5f} of {count} voxels"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from dcejax.physics import variable_projection
 from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.levenberg_marquardt import minimize
 from dcejax.physics.linear import linear_fit
+from dcejax.physics.standard_errors import information
 from dcejax.physics.start_search import Columns, find_starts
 from dcejax.physics.tracer_models import MODELS
-from dcejax.physics.variable_projection import Bounds, Table
+from dcejax.physics.variable_projection import Bounds, Solution, Table
 
 PROJECTED = ("plasma_only", "tofts", "extended_tofts", "patlak")
 """Models with at most one nonlinear rate, whose global optimum is found by projection while the delay is known."""
@@ -23,9 +24,9 @@ _ITERATIONS = 60  # of Levenberg-Marquardt, at most
 class Estimate(NamedTuple):
     """Where a fit ended."""
 
-    params: jax.Array  # [V, P]
+    params: list[jax.Array]  # P of [V]
     fitted: jax.Array  # [V, T] mM
-    jacobian: list[jax.Array]  # P columns [V, T] or [T]
+    information: list[list[jax.Array]]  # P rows of P of [V] or one for all: Fisher's, up to the variance of the data
     converged: jax.Array  # [V]
 
 
@@ -56,19 +57,31 @@ def project(
         ktrans, vp = variable_projection.solve_linear(curves, weights, total, plasma, ktrans_range, bounds[-1])
         fitted = ktrans[:, None] * total + vp[:, None] * plasma
         if name == "patlak":
-            return Estimate(jnp.stack([ktrans, vp], -1), fitted, [total, plasma], converged)
-        return Estimate(vp[:, None], fitted, [plasma], converged)
+            return Estimate([ktrans, vp], fitted, information([total, plasma], weights), converged)
+        return Estimate([vp], fitted, information([plasma], weights), converged)
     vp_range = bounds[1] if name == "extended_tofts" else (0.0, 0.0)
     found = variable_projection.solve(curves, weights, table, Bounds(bounds[0], vp_range, bounds[-1]))
-    # With I the convolved input and s = log kep, dC/dKtrans = I + dI/ds and dC/dve = -(Ktrans / ve) dI/ds at constant
-    # other parameters, because kep = Ktrans / ve.
-    by_ktrans, by_ve = found.curve + found.curve_slope, -found.kep[:, None] * found.curve_slope
     fitted = found.ktrans[:, None] * found.curve + found.vp[:, None] * table.plasma
-    ve = found.ktrans / found.kep
+    ve, fisher = found.ktrans / found.kep, _tofts_information(found)
     if name == "tofts":
-        return Estimate(jnp.stack([found.ktrans, ve], -1), fitted, [by_ktrans, by_ve], converged)
-    params = jnp.stack([found.ktrans, found.vp, ve], -1)
-    return Estimate(params, fitted, [by_ktrans, table.plasma, by_ve], converged)
+        return Estimate([found.ktrans, ve], fitted, [[fisher[i][j] for j in (0, 2)] for i in (0, 2)], converged)
+    return Estimate([found.ktrans, found.vp, ve], fitted, fisher, converged)
+
+
+def _tofts_information(found: Solution) -> list[list[jax.Array]]:
+    """Fisher information of Ktrans, vp and ve up to the variance of the data.
+
+    With I the convolved input and S = dI / d log kep, dC/dKtrans = I + S and dC/dve = -kep S at constant other
+    parameters, because kep = Ktrans / ve.
+    """
+    ii, ip, pp, is_, ps, ss = found.products
+    kep = found.kep
+    by_ktrans_ve = -kep * (is_ + ss)
+    return [
+        [ii + 2.0 * is_ + ss, ip + ps, by_ktrans_ve],
+        [ip + ps, pp, -kep * ps],
+        [by_ktrans_ve, -kep * ps, kep**2 * ss],
+    ]
 
 
 def _curve_of(name: str, times: jax.Array, plasma: jax.Array, fit_delay: bool) -> Callable[[jax.Array], jax.Array]:
@@ -79,10 +92,9 @@ def _curve_of(name: str, times: jax.Array, plasma: jax.Array, fit_delay: bool) -
     return lambda values: model.curve(model.params(*values), times, plasma)
 
 
-def _columns(curve: Callable, params: jax.Array) -> list[jax.Array]:
-    """Columns [V, T] of the Jacobian of a curve at parameters [V, P]."""
-    jacobian = jax.vmap(jax.jacfwd(curve))(params)
-    return [jacobian[..., p] for p in range(params.shape[-1])]
+def _split(values: jax.Array) -> list[jax.Array]:
+    """The slices of an array along its last axis."""
+    return [values[..., p] for p in range(values.shape[-1])]
 
 
 def search(
@@ -116,8 +128,8 @@ def search(
         return jax.tree.map(lambda leaf: leaf[chosen], minima)
 
     minima = jax.vmap(best)(curves, jnp.broadcast_to(weights, curves.shape), starts)
-    columns = [minima.jacobian[..., p] for p in range(minima.params.shape[-1])]
-    return Estimate(minima.params, minima.curve, columns, minima.converged)
+    fisher = information(_split(minima.jacobian), weights)
+    return Estimate(_split(minima.params), minima.curve, fisher, minima.converged)
 
 
 def linear(
@@ -136,4 +148,5 @@ def linear(
     curve = _curve_of(name, times, plasma, fit_delay=False)
     params = linear_fit(name, curves, weights, times, plasma)
     inside = jnp.clip(params, *limits)
-    return Estimate(params, jax.vmap(curve)(inside), _columns(curve, inside), jnp.ones(curves.shape[0], bool))
+    fisher = information(_split(jax.vmap(jax.jacfwd(curve))(inside)), weights)
+    return Estimate(_split(params), jax.vmap(curve)(inside), fisher, jnp.ones(curves.shape[0], bool))

@@ -6,9 +6,9 @@ points of a grid (`start_search`). Curves are processed in chunks of one shape, 
 compiled once.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from dcejax.physics import estimators, start_search, variable_projection
 from dcejax.physics.estimators import PROJECTED, Limits
 from dcejax.physics.linear import LINEAR_MODELS
-from dcejax.physics.standard_errors import aicc, covariance_of, information
+from dcejax.physics.standard_errors import aicc, covariance_of
 from dcejax.physics.start_search import DELAY_BOUNDS
 from dcejax.physics.tracer_models import MODELS
 
@@ -56,11 +56,11 @@ class FitResult(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """What one chunk gives, on the device."""
+    """What one chunk gives, on the device; voxels last."""
 
-    params: jax.Array  # [V, P]
-    error: jax.Array  # [V, P]
-    covariance: jax.Array  # [V, P, P]
+    params: jax.Array  # [P, V]
+    error: jax.Array  # [P, V]
+    covariance: jax.Array  # [P, P, V]
     residual: jax.Array  # [V]
     status: jax.Array  # [V]
     r_squared: jax.Array  # [V]
@@ -76,7 +76,7 @@ def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
     return method == "nlls" and (fit_delay or model not in PROJECTED)
 
 
-@partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
+@functools.partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
 def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, bounds: tuple, fit_delay: bool):
     """Fit one chunk of curves [V, T]; grid is the table of a projected model, the columns of a searched one."""
     usable = jnp.isfinite(curves).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
@@ -93,36 +93,44 @@ def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, 
     else:
         found = estimators.project(name, curves, weights, times, grid, bounds)
 
-    params = found.params
     residual = (weights * (curves - found.fitted) ** 2).sum(-1)
     span = limits.upper - limits.lower
-    held = (params <= limits.lower + _BOUND_MARGIN * span) | (params >= limits.upper - _BOUND_MARGIN * span)
-    freedom = jnp.maximum(samples - (~held).sum(-1), 1.0)
-    fisher = information(found.jacobian, weights, residual.shape)
-    covariance, informed = covariance_of(fisher, residual / freedom, held)
-    error = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2))
+    margin = _BOUND_MARGIN * span
+    held = [
+        (p <= low) | (p >= high)
+        for p, low, high in zip(found.params, limits.lower + margin, limits.upper - margin, strict=True)
+    ]
+    freedom = jnp.maximum(samples - sum((~h).astype(samples.dtype) for h in held), 1.0)
+    covariance, informed = covariance_of(found.information, residual / freedom, held)
+    error = [jnp.sqrt(covariance[p][p]) for p in range(len(ranges))]
     criterion = aicc(residual, samples, len(ranges))
-    silent = aicc((weights * curves**2).sum(-1), samples, 0) <= criterion
-    mean = (weights * curves).sum(-1, keepdims=True) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-30)
-    variation = (weights * (curves - mean) ** 2).sum(-1)
-    r_squared = jnp.where(variation > 0, 1.0 - residual / jnp.where(variation > 0, variation, 1.0), 0.0)
+    total = jnp.broadcast_to(weights.sum(-1), usable.shape)
+    power, sum_ = (weights * curves**2).sum(-1), (weights * curves).sum(-1)
+    variation = power - sum_**2 / jnp.maximum(total, jnp.finfo(total.dtype).tiny)
     status = jnp.zeros(usable.shape, jnp.int8)
     for code, applies in (
-        (FitStatus.NOT_IDENTIFIABLE, ~informed | (error > span).any(-1)),
-        (FitStatus.AT_BOUND, held.any(-1)),
+        (FitStatus.NOT_IDENTIFIABLE, ~informed | _any(e > s for e, s in zip(error, span, strict=True))),
+        (FitStatus.AT_BOUND, _any(held)),
         (FitStatus.NOT_CONVERGED, ~found.converged),
-        (FitStatus.NOT_ENHANCING, silent),
-        (FitStatus.NOT_FITTED, ~usable | ~jnp.isfinite(params).all(-1)),
+        (FitStatus.NOT_ENHANCING, aicc(power, samples, 0) <= criterion),
+        (FitStatus.NOT_FITTED, ~usable | _any(~jnp.isfinite(p) for p in found.params)),
     ):
         status = jnp.where(applies, jnp.int8(code), status)
-    empty = status == FitStatus.NOT_FITTED
-    chunk = _Chunk(params, error, covariance, residual, status, r_squared, criterion)
-    blanked = {
-        field: jnp.where(empty.reshape(-1, *[1] * (value.ndim - 1)), 0.0, value)
-        for field, value in chunk._asdict().items()
-        if field != "status"
-    }
-    return chunk._replace(**blanked)
+    fitted = status != FitStatus.NOT_FITTED
+    chunk = _Chunk(
+        jnp.stack(found.params),
+        jnp.stack(error),
+        jnp.stack([jnp.stack(row) for row in covariance]),
+        residual,
+        status,
+        jnp.where(variation > 0, 1.0 - residual / jnp.where(variation > 0, variation, 1.0), 0.0),
+        criterion,
+    )
+    return jax.tree.map(lambda leaf: leaf if leaf is status else jnp.where(fitted, leaf, 0.0), chunk)
+
+
+def _any(conditions: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.logical_or, conditions)
 
 
 def _check(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray, model: str, method: str, fit_delay: bool):
@@ -204,30 +212,37 @@ def fit(
     parts = []
     for start in range(0, max(len(concentration), 1), size):
         chunk = slice(start, start + size)
-        pad = ((0, size - len(concentration[chunk])), (0, 0))
-        curves = np.pad(concentration[chunk], pad).astype(dtype)
-        chosen = weights if len(weights) == 1 else np.pad(weights[chunk], pad)
-        parts.append(_fit_chunk(curves, chosen.astype(dtype), times, aif, grid, **settings))
+        curves = _padded(concentration[chunk], size).astype(dtype, copy=False)
+        chosen = weights if len(weights) == 1 else _padded(weights[chunk], size)
+        parts.append(_fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings))
     count = len(concentration)
-    whole = _Chunk(*(np.concatenate([np.asarray(p) for p in leaves])[:count] for leaves in zip(*parts, strict=True)))
+    whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
     kind = MODELS[model].params
     return FitResult(
-        params=kind(*whole.params.T[: len(names)]),
-        se=kind(*whole.error.T[: len(names)]),
-        covariance=whole.covariance,
+        params=kind(*whole.params[: len(names)]),
+        se=kind(*whole.error[: len(names)]),
+        covariance=np.moveaxis(whole.covariance, -1, 0),
         residual=whole.residual,
         status=whole.status,
         r_squared=whole.r_squared,
         aicc=whole.aicc,
-        delay=whole.params[:, -1] if fit_delay else None,
+        delay=whole.params[-1] if fit_delay else None,
     )
 
 
-@partial(jax.jit, static_argnames=("name",))
-def _predict_chunk(params: jax.Array, delay: jax.Array, times: jax.Array, plasma: jax.Array, *, name: str) -> jax.Array:
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """Repeat the last row until there are `size`; zeros if there is none."""
+    missing = size - len(values)
+    if not missing:
+        return values
+    return np.pad(values, ((0, missing), (0, 0)), mode="edge" if len(values) else "constant")
+
+
+@functools.partial(jax.jit, static_argnames=("name",))
+def _predict_chunk(values: jax.Array, times: jax.Array, plasma: jax.Array, *, name: str) -> jax.Array:
+    """Curves [V, T] at parameters with the delay last [V, P + 1]."""
     model = MODELS[name]
-    curve = jax.vmap(lambda values, d: model.curve(model.params(*values), times, plasma, delay=d))
-    return curve(params, delay)
+    return jax.vmap(lambda v: model.curve(model.params(*v[:-1]), times, plasma, delay=v[-1]))(values)
 
 
 def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None) -> np.ndarray:
@@ -247,17 +262,15 @@ def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay:
     dtype = jnp.result_type(float)
     times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
     ranges = MODELS[model].bounds
-    values = np.stack([np.clip(p, *r) for p, r in zip(params, ranges, strict=True)], -1).astype(dtype)
-    delay = np.zeros(len(values), dtype) if delay is None else np.asarray(delay, dtype)
+    values = [np.clip(p, *r) for p, r in zip(params, ranges, strict=True)]
+    delay = np.zeros_like(values[0]) if delay is None else delay
+    values = np.stack([*values, delay], -1).astype(dtype)
     size = chunk_size(searched=False)
-    parts = [np.zeros((0, times.size), dtype)]
-    for start in range(0, len(values), size):
-        part = slice(start, start + size)
-        pad = size - len(values[part])
-        # Zeros would be outside the bounds of ve.
-        filled = np.pad(values[part], ((0, pad), (0, 0)), mode="edge")
-        parts.append(_predict_chunk(filled, np.pad(delay[part], (0, pad)), times, aif, name=model)[: size - pad])
-    return np.concatenate([np.asarray(p) for p in parts])
+    parts = [
+        _predict_chunk(_padded(values[start : start + size], size), times, aif, name=model)
+        for start in range(0, max(len(values), 1), size)
+    ]
+    return np.concatenate(parts)[: len(values)]
 
 
 _make_table = jax.jit(variable_projection.make_table)

@@ -7,39 +7,38 @@ SINGULAR = 1e-5
 """Share of independent information below which a parameter cannot be told from the others."""
 
 
-def information(jacobian: list[jax.Array], weights: jax.Array, shape: tuple[int, ...]) -> list[list[jax.Array]]:
+def information(jacobian: list[jax.Array], weights: jax.Array) -> list[list[jax.Array]]:
     """Fisher information up to the variance.
 
     Args:
         jacobian: P columns, each [V, T] or [T].
         weights: [V, T] or [1, T].
-        shape: (V,).
 
     Returns:
-        P rows of P arrays [V].
+        P rows of P arrays [V] or [1].
     """
     weighted = [weights * column for column in jacobian]
-    return [[jnp.broadcast_to((row * column).sum(-1), shape) for column in jacobian] for row in weighted]
+    return [[(row * column).sum(-1) for column in jacobian] for row in weighted]
 
 
 def covariance_of(
-    information: list[list[jax.Array]], variance: jax.Array, held: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    information: list[list[jax.Array]], variance: jax.Array, held: list[jax.Array]
+) -> tuple[list[list[jax.Array]], jax.Array]:
     """Invert the information of the free parameters, by Gauss-Jordan elimination written out for all voxels at once.
 
     Scaled to a unit diagonal, a pivot is the share of a parameter's information that the parameters before it do not
     explain, so a tiny one says that the data cannot tell them apart.
 
     Args:
-        information: P rows of P arrays [V].
+        information: P rows of P arrays [V] or [1].
         variance: [V] of the data.
-        held: [V, P], parameters that count as known.
+        held: P of [V], parameters that count as known.
 
     Returns:
-        [V, P, P] with zeros for what is held or cannot be told, and whether everything else can be told [V].
+        P rows of P arrays [V], zero for what is held or cannot be told, and whether everything else can be told [V].
     """
     size = range(len(information))
-    free = [~held[:, p] for p in size]
+    free = [~h for h in held]
     seen = [information[p][p] > 0 for p in size]
     scale = [jnp.sqrt(jnp.where(free[p] & seen[p], information[p][p], 1.0)) for p in size]
     one = jnp.ones_like(variance)
@@ -48,7 +47,7 @@ def covariance_of(
         for p in size
     ]
     right = [[one if p == q else jnp.zeros_like(one) for q in size] for p in size]
-    informed = jnp.ones_like(held[:, 0])
+    informed = jnp.ones(variance.shape, bool)
     for p in size:
         pivot = left[p][p]
         informed &= (pivot > SINGULAR) & (seen[p] | ~free[p])
@@ -60,10 +59,10 @@ def covariance_of(
                 left[q] = [a - share * b for a, b in zip(left[q], left[p], strict=True)]
                 right[q] = [a - share * b for a, b in zip(right[q], right[p], strict=True)]
     rows = [
-        jnp.stack([jnp.where(free[p] & free[q], right[p][q] / (scale[p] * scale[q]), 0.0) for q in size], -1)
+        [jnp.where(informed & free[p] & free[q], variance * right[p][q] / (scale[p] * scale[q]), 0.0) for q in size]
         for p in size
     ]
-    return jnp.where(informed[:, None, None], variance[:, None, None] * jnp.stack(rows, 1), 0.0), informed
+    return rows, informed
 
 
 def aicc(residual: jax.Array, samples: jax.Array, parameters: int) -> jax.Array:

@@ -6,15 +6,18 @@ exp(-kep t). For a given kep the best Ktrans and vp inside their bounds have a c
 I over kep:
 
 1. one matrix product of all curves with the table gives the inner products at every node, hence the best bounded
-   residual at every node, hence the global basin: there are no start values and no local minima to be caught in;
+   residual at every second node, hence the global basin: there are no start values and no local minima to be caught in;
 2. around the best node the inner products are interpolated by polynomials of degree 6 in log kep, and the minimum is
-   found by bisection of the derivative, which has full precision in float32 where differences of residuals have not;
-3. the curve of the fit and its derivative are interpolated from the same table, which gives the residual and the
-   Fisher information.
+   found as a root of the derivative, which has full precision in float32 where differences of residuals have not;
+3. the curve of the fit is interpolated from the same table, and so are the inner products of the model's derivatives,
+   which are the Fisher information.
 
 The bound on ve couples Ktrans and kep: at a given kep, Ktrans lies between ve_min kep and ve_max kep.
+
+Arrays have the voxels last, [.., V], so that elementwise work runs along contiguous memory.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,9 +28,11 @@ from dcejax.physics.convolution import exponential_convolution
 
 # Nodes of the table: 22 a decade, which makes the interpolation's error about 1e-7 of the curve. Below the lowest rate
 # nothing decays during a scan; above the highest, I is the arterial input over kep at any frame time in use.
-_LOWEST_RATE, _HIGHEST_RATE, _NODES = 1e-5, 1e3, 176
+_LOWEST_RATE, _HIGHEST_RATE, _NODES = 1e-5, 1e3, 177
+_STRIDE = 2  # nodes from one that is tried as a basin to the next
 _REACH = 3  # nodes on either side of the best one that take part in the interpolation
-_BISECTIONS = 26  # halves of one node's spacing, beyond the resolution of float32
+_HALVINGS = 26  # of the bracket in which kep is searched, beyond the resolution of float32
+_INDEPENDENT = 1e-6  # share of a column that must not lie along the other for both amplitudes to be told apart
 
 
 class Bounds(NamedTuple):
@@ -43,17 +48,29 @@ class Table(NamedTuple):
 
     log_rates: jax.Array  # [G] of kep in 1/min
     convolved: jax.Array  # [G, T] I(kep, t), mM min
+    slopes: jax.Array  # [G, T] dI / d log kep
     plasma: jax.Array  # [T] mM
 
 
 class Solution(NamedTuple):
-    """Best parameters and what the fit looks like there; each of leading shape [V]."""
+    """Best parameters, and what the fit looks like there."""
 
-    ktrans: jax.Array  # 1/min
-    vp: jax.Array
-    kep: jax.Array  # 1/min
+    ktrans: jax.Array  # [V] 1/min
+    vp: jax.Array  # [V]
+    kep: jax.Array  # [V] 1/min
     curve: jax.Array  # [V, T] I at kep
-    curve_slope: jax.Array  # [V, T] dI / d log kep
+    products: "Products"  # at kep, each [V]
+
+
+class Products(NamedTuple):
+    """Weighted inner products of I, its slope S = dI / d log kep and the plasma curve P; each [V] or one for all."""
+
+    ii: jax.Array
+    ip: jax.Array
+    pp: jax.Array
+    is_: jax.Array
+    ps: jax.Array
+    ss: jax.Array
 
 
 def make_table(times: jax.Array, plasma: jax.Array) -> Table:
@@ -64,8 +81,20 @@ def make_table(times: jax.Array, plasma: jax.Array) -> Table:
         plasma: [T] arterial plasma concentration, mM.
     """
     log_rates = jnp.linspace(np.log(_LOWEST_RATE), np.log(_HIGHEST_RATE), _NODES)
-    convolved = jax.vmap(exponential_convolution, (0, None, None))(jnp.exp(log_rates), times, plasma)
-    return Table(log_rates, convolved, plasma)
+
+    def convolve(log_rate):
+        return exponential_convolution(jnp.exp(log_rate), times, plasma)
+
+    convolved, slopes = jax.vmap(lambda x: jax.jvp(convolve, (x,), (jnp.ones_like(x),)))(log_rates)
+    return Table(log_rates, convolved, slopes, plasma)
+
+
+class _Local(NamedTuple):
+    """Inner products that the search for kep needs: at nodes [G, V or 1], at one kep [V], or as coefficients."""
+
+    ii: jax.Array  # of I with itself
+    ip: jax.Array  # of I with the plasma curve
+    iy: jax.Array  # of I with the data
 
 
 def _interpolation() -> tuple[np.ndarray, np.ndarray]:
@@ -74,16 +103,12 @@ def _interpolation() -> tuple[np.ndarray, np.ndarray]:
     return offsets, np.linalg.inv(np.vander(offsets.astype(float), increasing=True))
 
 
-class _Products(NamedTuple):
-    """Weighted inner products, as functions of kep or at one kep; broadcast against [V]."""
-
-    ii: jax.Array  # of I with itself
-    ip: jax.Array  # of I with the plasma curve
-    iy: jax.Array  # of I with the data
-
-
 def _solve(
-    products: _Products, pp: jax.Array, py: jax.Array, ktrans_range: tuple[jax.Array, jax.Array], bounds: Bounds
+    products: _Local,
+    pp: jax.Array,
+    py: jax.Array,
+    ktrans_range: tuple[jax.Array, jax.Array],
+    vp_range: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
     """Best Ktrans and vp inside a rectangle.
 
@@ -92,19 +117,22 @@ def _solve(
     """
     ii, ip, iy = products
     low, high = ktrans_range
+    tiny = jnp.finfo(ii.dtype).tiny
     # Parallel curves have no unique solution; a relative floor picks one without moving any other by more than 1e-6.
-    determinant = jnp.maximum(ii * pp - ip**2, 1e-6 * ii * pp) + jnp.finfo(ii.dtype).tiny
-    safe_ii, safe_pp = (jnp.maximum(a, jnp.finfo(ii.dtype).tiny) for a in (ii, pp))
-    ktrans_a = jnp.clip((iy * pp - py * ip) / determinant, low, high)
-    vp_a = jnp.clip((py - ktrans_a * ip) / safe_pp, *bounds.vp)
-    vp_b = jnp.clip((py * ii - iy * ip) / determinant, *bounds.vp)
-    ktrans_b = jnp.clip((iy - vp_b * ip) / safe_ii, low, high)
-
-    def cost(ktrans, vp):
-        return ktrans * (ktrans * ii + 2.0 * (vp * ip - iy)) + vp * (vp * pp - 2.0 * py)
-
-    better = cost(ktrans_b, vp_b) < cost(ktrans_a, vp_a)
+    inverse = 1.0 / (jnp.maximum(ii * pp - ip**2, _INDEPENDENT * ii * pp) + tiny)
+    inverse_ii, inverse_pp = 1.0 / jnp.maximum(ii, tiny), 1.0 / jnp.maximum(pp, tiny)
+    ktrans_a = jnp.clip((iy * pp - py * ip) * inverse, low, high)
+    vp_a = jnp.clip((py - ktrans_a * ip) * inverse_pp, *vp_range)
+    vp_b = jnp.clip((py * ii - iy * ip) * inverse, *vp_range)
+    ktrans_b = jnp.clip((iy - vp_b * ip) * inverse_ii, low, high)
+    better = _cost(products, pp, py, ktrans_b, vp_b) < _cost(products, pp, py, ktrans_a, vp_a)
     return jnp.where(better, ktrans_b, ktrans_a), jnp.where(better, vp_b, vp_a)
+
+
+def _cost(products: _Local, pp: jax.Array, py: jax.Array, ktrans: jax.Array, vp: jax.Array) -> jax.Array:
+    """Residual sum less that of the data alone."""
+    ii, ip, iy = products
+    return ktrans * (ktrans * ii + 2.0 * (vp * ip - iy)) + vp * (vp * pp - 2.0 * py)
 
 
 def solve_linear(
@@ -126,10 +154,8 @@ def solve_linear(
         vp_range: lower and upper bound.
     """
     weighted = weights * curves
-    products = _Products(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
-    low, high = (jnp.asarray(v, curves.dtype) for v in ktrans_range)
-    limits = Bounds(ktrans=ktrans_range, vp=vp_range)
-    return _solve(products, weights @ plasma**2, weighted @ plasma, (low, high), limits)
+    products = _Local(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
+    return _solve(products, weights @ plasma**2, weighted @ plasma, ktrans_range, vp_range)
 
 
 def _ktrans_range(kep: jax.Array, bounds: Bounds) -> tuple[jax.Array, jax.Array]:
@@ -138,12 +164,26 @@ def _ktrans_range(kep: jax.Array, bounds: Bounds) -> tuple[jax.Array, jax.Array]
 
 
 def _polynomial(coefficients: jax.Array, offset: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Value and slope of polynomials [V, 2 reach + 1] at offsets [V], by Horner's rule."""
-    value, slope = coefficients[:, -1], jnp.zeros_like(offset)
-    for power in range(coefficients.shape[1] - 2, -1, -1):
+    """Value and slope of polynomials [2 reach + 1, V or 1] at offsets [V], by Horner's rule."""
+    value, slope = coefficients[-1], jnp.zeros_like(offset)
+    for power in range(len(coefficients) - 2, -1, -1):
         slope = slope * offset + value
-        value = value * offset + coefficients[:, power]
+        value = value * offset + coefficients[power]
     return value, slope
+
+
+def _around(values: jax.Array, window: jax.Array) -> jax.Array:
+    """Values [G, V or 1] at the nodes of every voxel's window [W, V]."""
+    if values.shape[1] == 1:  # one arterial input, equal weights: the same for all voxels
+        return values[:, 0][window]
+    return jnp.take_along_axis(values, window, axis=0)
+
+
+def _best_node(cost: jax.Array, admissible: jax.Array) -> jax.Array:
+    """Index [V] of the least cost [G, V]; two plain reductions are faster than one of pairs."""
+    cost = jnp.where(admissible[:, None], cost, jnp.inf)
+    nodes = jnp.arange(cost.shape[0])[:, None]
+    return jnp.max(jnp.where(cost <= cost.min(0), nodes, 0), axis=0)
 
 
 def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -> Solution:
@@ -159,71 +199,94 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
         The fit.
     """
     offsets, to_coefficients = _interpolation()
-    weighted = weights * curves
-    pp = (weights * table.plasma**2).sum(-1)
+    pp = weights @ table.plasma**2
+    # What the plasma curve alone explains is taken out first: inner products with the rest lose far fewer digits to
+    # cancellation where most of a curve is plasma, and there the least cost must be told from its neighbours.
+    alone = jnp.clip(((weights * curves) @ table.plasma) / jnp.maximum(pp, jnp.finfo(curves.dtype).tiny), *bounds.vp)
+    weighted = weights * (curves - alone[:, None] * table.plasma)
+    vp_range = (bounds.vp[0] - alone, bounds.vp[1] - alone)
     py = weighted @ table.plasma
-    nodes = _Products(
-        ii=weights @ (table.convolved**2).T,
-        ip=weights @ (table.convolved * table.plasma).T,
-        iy=weighted @ table.convolved.T,
-    )  # [V or 1, G]
-    kep = jnp.exp(table.log_rates)
-    ktrans, vp = _solve(nodes, pp[:, None], py[:, None], _ktrans_range(kep, bounds), bounds)
-    cost = ktrans * (ktrans * nodes.ii + 2.0 * (vp * nodes.ip - nodes.iy)) + vp * (vp * pp[:, None] - 2.0 * py[:, None])
-    # Rates at which no Ktrans is admissible are out, up to one node beyond the limits, where the search below stops;
+    nodes = _Local(
+        ii=table.convolved**2 @ weights.T,
+        ip=(table.convolved * table.plasma) @ weights.T,
+        iy=table.convolved @ weighted.T,
+    )
+    tried = _Local(*(values[::_STRIDE] for values in nodes))
+    log_rates = table.log_rates[::_STRIDE]
+    low, high = _ktrans_range(jnp.exp(log_rates), bounds)
+    ktrans, vp = _solve(tried, pp, py, (low[:, None], high[:, None]), vp_range)
+    # Rates at which no Ktrans is admissible are out, up to one step beyond the limits, where the search below stops;
     # so are the outermost nodes, which lack neighbours to interpolate with.
     spacing = table.log_rates[1] - table.log_rates[0]
     slowest = jnp.log(jnp.maximum(bounds.ktrans[0] / bounds.ve[1], _LOWEST_RATE))
     fastest = jnp.log(jnp.minimum(bounds.ktrans[1] / bounds.ve[0], _HIGHEST_RATE))
-    admissible = (table.log_rates > slowest - spacing) & (table.log_rates < fastest + spacing)
-    inner = (jnp.arange(_NODES) >= _REACH) & (jnp.arange(_NODES) < _NODES - _REACH)
-    best = jnp.argmin(jnp.where(admissible & inner, cost, jnp.inf), axis=-1)
+    step = _STRIDE * spacing
+    admissible = (log_rates > slowest - step) & (log_rates < fastest + step)
+    inner = (np.arange(0, _NODES, _STRIDE) >= _REACH) & (np.arange(0, _NODES, _STRIDE) < _NODES - _REACH)
+    best = _STRIDE * _best_node(_cost(tried, pp, py, ktrans, vp), admissible & inner)
 
-    window = best[:, None] + offsets
-    local = _Products(
-        *(
-            jnp.take_along_axis(jnp.broadcast_to(p, (curves.shape[0], _NODES)), window, axis=1) @ to_coefficients.T
-            for p in nodes
-        )
-    )
+    window = best + offsets[:, None]
+    local = _Local(*(to_coefficients.astype(curves.dtype) @ _around(values, window) for values in nodes))
     centre = table.log_rates[best]
 
     def at(offset):
         """Solution and slope of the bounded cost at an offset from the best node."""
         values, slopes = zip(*(_polynomial(c, offset) for c in local), strict=True)
-        products, change = _Products(*values), _Products(*slopes)
+        products, change = _Local(*values), _Local(*slopes)
         rate = jnp.exp(centre + spacing * offset)
         low, high = _ktrans_range(rate, bounds)
-        ktrans, vp = _solve(products, pp, py, (low, high), bounds)
+        ktrans, vp = _solve(products, pp, py, (low, high), vp_range)
         slope = ktrans * (ktrans * change.ii + 2.0 * (vp * change.ip - change.iy))
         # At a bound of ve Ktrans moves with kep; elsewhere the cost is flat in Ktrans, or Ktrans is still.
         along = ((ktrans <= low) & (low > bounds.ktrans[0])) | ((ktrans >= high) & (high < bounds.ktrans[1]))
         drag = 2.0 * (ktrans * products.ii + vp * products.ip - products.iy) * ktrans * spacing
-        return rate, ktrans, vp, slope + jnp.where(along, drag, 0.0)
+        return rate, ktrans, vp, slope + jnp.where(along, drag, 0.0), products, change
+
+    def slope_at(offset):
+        return at(offset)[3]
 
     # The best node is no worse than its neighbours, so the minimum lies on the side to which the cost falls from it.
-    rising = at(jnp.zeros_like(centre))[-1] > 0
-    low, high = (
+    rising = slope_at(jnp.zeros_like(centre)) > 0
+    left, right = (
         jnp.clip(side, (slowest - centre) / spacing, (fastest - centre) / spacing)
-        for side in (jnp.where(rising, -1.0, 0.0), jnp.where(rising, 0.0, 1.0))
+        for side in (jnp.where(rising, -float(_STRIDE), 0.0), jnp.where(rising, 0.0, float(_STRIDE)))
     )
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        right = at(middle)[-1] > 0
-        return jnp.where(right, low, middle), jnp.where(right, middle, high)
-
-    low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
-    offset = 0.5 * (low + high)
-    kep, ktrans, vp, _ = at(offset)
+    offset = _root(slope_at, left, right)
+    kep, ktrans, vp, _, products, change = at(offset)
 
     # Interpolation weights of the nodes, spread over the whole table so that a matrix product does the gathering.
-    powers = offset[:, None] ** jnp.arange(offsets.size)
-    exponents = jnp.arange(1, offsets.size)
-    slopes = jnp.concatenate([jnp.zeros_like(offset)[:, None], exponents * powers[:, :-1]], axis=1) / spacing
-    rows = jnp.arange(curves.shape[0])[:, None]
-    spread = jnp.zeros((curves.shape[0], _NODES), curves.dtype)
-    curve = spread.at[rows, window].set(powers @ to_coefficients) @ table.convolved
-    curve_slope = spread.at[rows, window].set(slopes @ to_coefficients) @ table.convolved
-    return Solution(ktrans, vp, kep, curve, curve_slope)
+    powers = offset ** jnp.arange(offsets.size, dtype=curves.dtype)[:, None]
+    shares = to_coefficients.T.astype(curves.dtype) @ powers  # [W, V]
+    columns = jnp.arange(curves.shape[0])
+    spread = jnp.zeros((curves.shape[0], _NODES), curves.dtype).at[columns, window].set(shares)
+    slope_squares = _around(table.slopes**2 @ weights.T, window)
+    return Solution(
+        ktrans,
+        jnp.clip(alone + vp, *bounds.vp),
+        kep,
+        curve=spread @ table.convolved,
+        products=Products(
+            ii=products.ii,
+            ip=products.ip,
+            pp=pp,
+            is_=0.5 * change.ii / spacing,
+            ps=change.ip / spacing,
+            ss=(slope_squares * shares).sum(0),
+        ),
+    )
+
+
+def _root(function: Callable, left: jax.Array, right: jax.Array) -> jax.Array:
+    """Where functions [V] rise through zero between left and right, or the end towards which they point.
+
+    By bisection: at a bound the slope is flat on one side and steep on the other, where faster rules are slow.
+    """
+
+    def halve(_, bracket):
+        left, right = bracket
+        middle = 0.5 * (left + right)
+        above = function(middle) > 0
+        return jnp.where(above, left, middle), jnp.where(above, middle, right)
+
+    left, right = jax.lax.fori_loop(0, _HALVINGS, halve, (left, right))
+    return 0.5 * (left + right)

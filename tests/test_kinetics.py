@@ -1,6 +1,5 @@
-"""The models against quadrature, limits, central differences and the OSIPI reference curves."""
+"""The models against quadrature, limits and central differences."""
 
-import csv
 from functools import cache
 
 import jax
@@ -279,58 +278,3 @@ def test_without_backflow_exchange_is_uptake():
     np.testing.assert_allclose(
         result, two_compartment_uptake(TwoCompartmentUptake(0.3, 0.05, 0.03), UNEVEN, AIF), rtol=1e-7
     )
-
-
-def _rows(folder, name):
-    with (folder / "osipi/DCEmodels/data" / name).open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _rmse(model, params, row, concentration, aif):
-    times, measured, plasma = (np.array(row[k].split(), np.float64) for k in ("t", concentration, aif))
-    delay = float(row.get("arterial_delay", 0.0)) / 60.0
-    found = model(params, times / 60.0, plasma, delay=delay)
-    return float(np.sqrt(np.mean((np.asarray(found) - measured) ** 2)))
-
-
-@pytest.mark.parametrize(
-    ("model", "kind", "name", "worst"),
-    [
-        (tofts, Tofts, "dce_DRO_data_tofts.csv", 4.3e-4),
-        (extended_tofts, ExtendedTofts, "dce_DRO_data_extended_tofts.csv", 1.8e-4),
-    ],
-)
-def test_osipi_curves_at_their_true_parameters(reference_data, model, kind, name, worst):
-    rows = [row for row in _rows(reference_data, name) if "highSNR" in row["label"]]
-    assert rows
-    columns = {"ktrans": "Ktrans", "vp": "vp", "ve": "ve"}
-    for row in rows:
-        params = kind(*(float(row[columns[field]]) for field in kind._fields))
-        assert _rmse(model, params, row, "C", "ca") <= worst, row["label"]
-
-
-@pytest.mark.parametrize("delay", [0, 5])
-@pytest.mark.parametrize(
-    ("model", "kind", "name", "count", "noise"),
-    [
-        (patlak, Patlak, "patlak_sd_0.02", 9, 0.02),
-        (two_compartment_exchange, TwoCompartmentExchange, "2cxm_sd_0.001", 24, 0.001),
-        # The curves of the uptake model flow back a little: the exchange model with ve = 1 explains them all.
-        (two_compartment_exchange, TwoCompartmentExchange, "2cum_sd_0.0025", 27, 0.0025),
-        (two_compartment_uptake, TwoCompartmentUptake, "2cum_sd_0.0025", 27, 0.0025),
-    ],
-)
-def test_noisy_osipi_curves_at_their_true_parameters(reference_data, model, kind, name, count, noise, delay):
-    rows = _rows(reference_data, f"{name}_delay_{delay}.csv")
-    assert len(rows) == count
-    model = _jitted(model)
-    for row in rows:
-        truth = {k: float(row[k]) for k in ("fp", "ps", "vp", "ve") if k in row}
-        if kind is Patlak:
-            params = Patlak(ktrans=truth["ps"], vp=truth["vp"])
-        else:
-            truth["fp"] /= 100.0  # from mL/(100 mL min)
-            params = kind(*(truth.get(field, 1.0) for field in kind._fields))
-        # Backflow moves the uptake curves in proportion to the square of PS; at the largest it exceeds the noise.
-        uptake_fails = kind is TwoCompartmentUptake and truth["ps"] > 0.02
-        assert _rmse(model, params, row, "C_t", "cp_aif") <= (2.5 if uptake_fails else 1.15) * noise, row["label"]

@@ -1,6 +1,4 @@
-"""T1 from variable flip angles: exact data, noise, bad voxels, and the OSIPI reference voxels."""
-
-import csv
+"""T1 from variable flip angles: exact data, noise and bad voxels."""
 
 import jax
 import jax.numpy as jnp
@@ -108,34 +106,3 @@ def test_jit_and_shape_of_the_batch_change_nothing(method):
 def test_wrong_shapes_are_named(signal, angles):
     with pytest.raises(ValueError, match=r"two or more flip angles \[A\]"):
         t1_linear(signal, angles, TR)
-
-
-# method, file, voxels, TR's unit in s, R1 in 1/s of a row, whether B1 (in per cent) is corrected for, and how close we
-# come in units of the OSIPI tolerance. The column "T1 linear B1cor" is left out: with B1 below 1 it corrects downwards.
-OSIPI = [
-    (t1_linear, "brain", 76, 1.0, lambda row: float(row["R1"]), False, 0.5),
-    (t1_nonlinear, "brain", 76, 1.0, lambda row: float(row["R1"]), False, 1e-3),
-    (t1_linear, "quiba", 45, 1.0, lambda row: 1e3 * float(row["R1"]), False, 0.4),
-    (t1_nonlinear, "quiba", 45, 1.0, lambda row: 1e3 * float(row["R1"]), False, 0.4),
-    (t1_linear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 linear"]), False, 1e-3),
-    (t1_nonlinear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 nonlinear"]), False, 1e-3),
-    (t1_nonlinear, "prostate", 50, 1e-3, lambda row: 1e3 / float(row["T1 nonlinear B1cor"]), True, 1e-3),
-]
-
-
-@pytest.mark.parametrize(("method", "name", "count", "tr_unit", "reference", "corrected", "closeness"), OSIPI)
-def test_osipi_voxels(reference_data, method, name, count, tr_unit, reference, corrected, closeness):
-    path = reference_data / f"osipi/T1_mapping/data/t1_{name}_data.csv"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [{k.strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
-    assert len(rows) == count
-    signal, angles, tr = (np.array([row[k].split() for row in rows], np.float64) for k in ("s", "FA", "TR"))
-    assert (tr == tr[0, 0]).all()
-    assert (angles == angles[0]).all()
-    b1 = np.array([float(row["B1"]) for row in rows]) / 100.0 if corrected else 1.0
-    with jax.enable_x64(True):
-        fit = method(signal, np.deg2rad(angles[0]), tr[0, 0] * tr_unit / 60.0, b1=b1)
-    assert (np.asarray(fit.status) == T1Status.OK).all()
-    found = 1.0 / (60.0 * np.asarray(fit.t1))
-    expected = np.array([reference(row) for row in rows])
-    assert (np.abs(found - expected) / (0.05 + 0.05 * expected)).max() <= closeness

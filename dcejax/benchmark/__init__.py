@@ -1,0 +1,1 @@
+"""Ratios against alternatives, measured in the same run."""

@@ -1,0 +1,34 @@
+"""Fits a whole brain in a process of its own, so that the peak of memory is the fit's.
+
+    python -m dcejax.benchmark.whole_brain_worker VOXELS
+
+Prints one JSON object: seconds of fitting after compilation, and the peak resident memory of the process in GiB.
+"""
+
+import json
+import resource
+import sys
+import time
+
+from dcejax.benchmark.problem import make_problem
+from dcejax.physics.fitting import fit
+
+_REPEATS = 3
+_GIB = 2**30
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of one unit of ru_maxrss
+
+
+def _main(voxels: int) -> None:
+    problem = make_problem(voxels, seed=0)
+    fit("extended_tofts", problem.curves[:1], problem.times, problem.aif)
+    seconds = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        fit("extended_tofts", problem.curves, problem.times, problem.aif)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / _GIB
+    print(json.dumps({"voxels": voxels, "seconds": sorted(seconds)[len(seconds) // 2], "peak_rss_gib": peak}))
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Whether an installed dcejax computes on this machine what it should."""

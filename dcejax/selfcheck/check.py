@@ -1,0 +1,137 @@
+"""What a check is, how it is run and what it found."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Finding(NamedTuple):
+    """One error beside what is allowed of it; a case may have several, and each must hold."""
+
+    case: str
+    error: float  # 0 or more; NaN fails
+    tolerance: float
+    unit: str  # of both, and of what: "1/min in Ktrans"
+
+    @property
+    def share(self) -> float:
+        """Error in units of the tolerance, infinite where there is no error to speak of."""
+        if math.isnan(self.error):
+            return math.inf
+        if self.tolerance == 0:
+            return math.inf if self.error > 0 else 0.0
+        return self.error / self.tolerance
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within its tolerance."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Check:
+    """A comparison with an independent statement of what is right, over any number of cases."""
+
+    name: str
+    tolerance: str  # in words, for the table
+    measure: Callable[..., Iterable[Finding]]
+    known: Mapping[str, str] = field(default_factory=dict)  # case that fails for everyone -> why
+    x64: bool = False  # whether it runs in double precision
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found."""
+
+    check: Check
+    findings: tuple[Finding, ...]
+
+    @property
+    def cases(self) -> int:
+        """Number of cases."""
+        return len({finding.case for finding in self.findings})
+
+    @property
+    def missed(self) -> tuple[Finding, ...]:
+        """Findings out of tolerance, one a case (its worst), the known ones among them."""
+        worst: dict[str, Finding] = {}
+        for finding in self.findings:
+            if not finding.holds and (finding.case not in worst or finding.share > worst[finding.case].share):
+                worst[finding.case] = finding
+        return tuple(worst.values())
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """Cases that missed and are not known to fail for everyone."""
+        return tuple(finding for finding in self.missed if finding.case not in self.check.known)
+
+    @property
+    def known(self) -> tuple[Finding, ...]:
+        """Cases that missed as they do for everyone."""
+        return tuple(finding for finding in self.missed if finding.case in self.check.known)
+
+    @property
+    def passed(self) -> int:
+        """Number of cases within tolerance."""
+        return self.cases - len(self.missed)
+
+    @property
+    def worst(self) -> Finding:
+        """The largest error relative to its tolerance, known cases included."""
+        return max(self.findings, key=lambda finding: finding.share)
+
+
+def run(check: Check, *arguments) -> Result:
+    """Run a check; whatever stops it is a failure of its own, because that is what a new machine is checked for.
+
+    Args:
+        check: what to run.
+        arguments: of its `measure`: none, or the folder of the reference data.
+    """
+    try:
+        with jax.enable_x64(check.x64):
+            findings = tuple(check.measure(*arguments))
+        if not findings:
+            raise ValueError("expected one case or more, found none")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        findings = (Finding(f"did not finish ({reason})", math.nan, 0.0, ""),)
+    return Result(check, findings)
+
+
+def largest(
+    case: str, found: ArrayLike, expected: ArrayLike, *, absolute: float = 0.0, relative: float = 0.0, unit: str
+) -> Finding:
+    """Finding of the element that is worst relative to its tolerance.
+
+    Args:
+        case: its name.
+        found: any shape.
+        expected: the same shape.
+        absolute: tolerance in the unit.
+        relative: tolerance as a fraction of the expected value, added to the absolute one.
+        unit: of found and expected.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape:
+        raise ValueError(f"{case}: expected shape {expected.shape}, found {found.shape}")
+    errors = np.abs(found - expected).ravel()
+    tolerances = (absolute + relative * np.abs(expected)).ravel()
+    findings = (Finding(case, float(e), float(t), unit) for e, t in zip(errors, tolerances, strict=True))
+    return max(findings, key=lambda finding: finding.share)
+
+
+def scaled(case: str, found: ArrayLike, expected: ArrayLike, tolerance: float) -> Finding:
+    """Finding of the largest error of a curve as a fraction of the expected curve's maximum."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return Finding(
+        case, float(np.max(np.abs(found - expected)) / np.max(np.abs(expected))), tolerance, "of the maximum"
+    )

@@ -1,0 +1,36 @@
+"""The whole self-check, in the order in which it runs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dcejax.selfcheck import arterial, estimates, osipi, reference, scans, signals, tissue_curves
+from dcejax.selfcheck.check import Check, Result, run
+from dcejax.types import Report
+
+ANALYTIC: tuple[Check, ...] = tissue_curves.CHECKS + signals.CHECKS + arterial.CHECKS + estimates.CHECKS
+REFERENCE: tuple[Check, ...] = scans.CHECKS + osipi.CHECKS
+NOT_COVERED = ("osipi/T1_mapping column 'T1 linear B1cor': not what a linear fit at the corrected angles gives",)
+
+
+def run_all(folder: Path | None, report: Report) -> tuple[Result, ...]:
+    """Run the analytic checks, and those on reference data if there are any.
+
+    Args:
+        folder: of the reference data; None without.
+        report: told which checks are done.
+
+    Raises:
+        ValueError: a folder that is not the reference data.
+    """
+    if folder is not None:
+        reference.validate(folder)
+    plan = [(check, ()) for check in ANALYTIC]
+    plan += [(check, (folder,)) for check in REFERENCE] if folder is not None else []
+    results = []
+    # Most of the time goes into compilation, which keeps one core busy: two checks at a time.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for number, result in enumerate(pool.map(lambda step: run(step[0], *step[1]), plan), 1):
+            report.status(f"{number}/{len(plan)} {result.check.name}")
+            results.append(result)
+    report.line(f"{len(plan)} checks run")
+    return tuple(results)

@@ -1,0 +1,58 @@
+"""The outcome of a self-check as plain text."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from dcejax.selfcheck.check import Finding, Result
+
+_LISTED = 20  # failing cases shown of one check
+
+
+def _error(finding: Finding) -> str:
+    if math.isnan(finding.error):
+        return "no number"
+    if finding.error == 0:
+        return "none"
+    share = f"{finding.share:.2g}"
+    return f"{finding.error:.2g} {finding.unit} (× {share})"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = (1, 2)  # the two counts
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float) -> str:
+    """Write the table, the failing and the known cases, and one line that sums up.
+
+    Args:
+        results: of all checks.
+        not_covered: what the reference data hold and no check looks at.
+        seconds: that the checks took.
+    """
+    results = tuple(results)
+    rows = [("check", "cases", "passed", "worst error (× tolerance)", "tolerance")]
+    rows += [(r.check.name, str(r.cases), str(r.passed), _error(r.worst), r.check.tolerance) for r in results]
+    lines = _columns(rows)
+    failing = [r for r in results if r.failures]
+    for result in failing:
+        lines += ["", f"MISSED in {result.check.name}:"]
+        lines += [f"  {f.case}: {_error(f)}" for f in result.failures[:_LISTED]]
+        lines += [f"  and {len(result.failures) - _LISTED} more"] if len(result.failures) > _LISTED else []
+    known = [(r, f) for r in results for f in r.known]
+    if known:
+        lines += ["", "Known, and the same for everyone:"]
+        lines += [f"  {r.check.name}: {f.case}: {_error(f)}; {r.check.known[f.case]}" for r, f in known]
+    not_covered = tuple(not_covered)
+    if not_covered:
+        lines += ["", "Not covered:", *(f"  {text}" for text in not_covered)]
+    cases = sum(r.cases for r in results)
+    verdict = f"{len(failing)} of {len(results)} checks MISSED" if failing else f"all {len(results)} checks passed"
+    return "\n".join([*lines, "", f"{verdict}: {cases} cases, {len(known)} known to fail, {seconds:.0f} s"])

@@ -44,6 +44,23 @@ def run_infer(tiny_weights, capsys, monkeypatch):
 
 
 @pytest.fixture
+def run_fit(capsys, monkeypatch):
+    """Run the conventional analysis in this process, without its picture; returns its exit code and its stderr."""
+    from dcejax.cli import fit
+    from dcejax.conventional import qc
+
+    monkeypatch.setattr(qc, "overview", lambda *_: b"picture")
+
+    def call(*arguments, **flags):
+        words = [f"--{name}={value}" for name, value in flags.items()]
+        with pytest.raises(SystemExit) as stop:
+            fit.main(["dcejax-fit", *map(str, arguments), *words])
+        return stop.value.code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
 def scan(tmp_path):
     return scans.save_scan(tmp_path / "in" / "p1.nii.gz")
 

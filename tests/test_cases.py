@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dcejax.data import cases, loading
-from dcejax.data.cases import Facts
+from dcejax.data.facts import Facts
 
 NOTHING = Facts()
 

@@ -8,7 +8,8 @@ import numpy as np
 import results
 import scans
 
-from dcejax.inference import cohort, engine
+from dcejax.data import cohort
+from dcejax.inference import engine
 
 
 def test_glob_manifest_and_company_do_not_change_maps(run_infer, tmp_path):
@@ -69,7 +70,7 @@ def test_done_cases_are_skipped_until_something_changes(run_infer, scan, mask, t
     assert status(weights=weights) == "done"
     assert status() == "done"
     with monkeypatch.context() as later:
-        later.setattr(cohort, "_version", lambda name: "99.0")
+        later.setattr(cohort, "version", lambda name: "99.0")
         assert status() == "done"
     assert status() == "done"
     (out / "p1_desc-dcejax.json").unlink()  # as if stopped before the end

@@ -178,3 +178,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypat
         atomic.write_text(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_series_over_flip_angles_lies_on_the_grid(tmp_path, grid):
+    values = np.zeros((*grid.values.shape[:3], 3), np.float32)
+    path = scans.save(tmp_path / "vfa.nii.gz", values, grid.affine)
+    assert nifti.read_angles(path, 3, grid).values.shape == values.shape
+    with pytest.raises(ValueError, match=r"vfa\.nii\.gz: expected 4 flip angles along the fourth axis.*found 3"):
+        nifti.read_angles(path, 4, grid)
+    scans.save(path, values[:-1], grid.affine)
+    with pytest.raises(ValueError, match="expected a series over flip angles of shape"):
+        nifti.read_angles(path, 3, grid)
+    scans.save(path, values[..., 0], grid.affine)
+    with pytest.raises(ValueError, match="found 3-D"):
+        nifti.read_angles(path, 3, grid)

@@ -8,6 +8,7 @@ import pytest
 import scans
 from matplotlib import image as png
 
+from dcejax.data import drawing, results
 from dcejax.inference import outputs, qc
 from dcejax.types import PARAMETERS, Prediction, Scan
 
@@ -64,16 +65,16 @@ def test_roi_table(tmp_path):
 def test_an_earlier_result_leaves_no_trace(tmp_path):
     outputs.write_case(tmp_path, scan_of(labels()), prediction_of(), b"")
     outputs.write_sidecar(tmp_path, "p1", {"hash": "old"})
-    assert outputs.stored_hash(tmp_path, "p1") == "old"
+    assert results.stored_hash(outputs.sidecar_path(tmp_path, "p1")) == "old"
     outputs.write_case(tmp_path, scan_of(), prediction_of(seed=1), b"")
-    assert outputs.stored_hash(tmp_path, "p1") is None
+    assert results.stored_hash(outputs.sidecar_path(tmp_path, "p1")) is None
     assert not (tmp_path / "p1_rois.csv").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_sidecar_is_no_result(tmp_path, text):
     outputs.sidecar_path(tmp_path, "p1").write_text(text)
-    assert outputs.stored_hash(tmp_path, "p1") is None
+    assert results.stored_hash(outputs.sidecar_path(tmp_path, "p1")) is None
 
 
 def test_sidecar_says_how_to_read_the_maps(tmp_path):
@@ -88,8 +89,8 @@ def test_slice_with_most_tumour_else_with_most_ktrans():
     ktrans = np.zeros(scans.SHAPE)
     ktrans[12, 10, 0] = 1.0
     ktrans[0, 0, 2] = 9.0  # outside the mask
-    assert qc.choose_slice(scan_of(), ktrans) == 0
-    assert qc.choose_slice(scan_of(labels()), ktrans) == 1
+    assert drawing.choose_slice(scan_of(), ktrans) == 0
+    assert drawing.choose_slice(scan_of(labels()), ktrans) == 1
 
 
 def oriented(codes):
@@ -106,7 +107,7 @@ def oriented(codes):
 def test_axial_slices_hang_with_right_on_the_left_and_front_up(codes):
     shape = (12, 14, 1)
     scan = Scan("p", np.zeros((*shape, 2)), "signal", np.arange(2), np.ones(shape, bool), oriented(codes))
-    view = qc._View(scan, 0)
+    view = drawing.View(scan, 0)
     assert (view.left, view.top) == ("R", "A")
     corner = np.zeros(shape)  # the voxel furthest to the right and to the front
     corner[tuple(-1 if code in "RA" else 0 for code in codes[:2])] = 1
@@ -117,7 +118,7 @@ def test_axial_slices_hang_with_right_on_the_left_and_front_up(codes):
 def test_other_planes(codes, left, top):
     shape = (12, 14, 1)
     scan = Scan("p", np.zeros((*shape, 2)), "signal", np.arange(2), np.ones(shape, bool), oriented(codes))
-    view = qc._View(scan, 0)
+    view = drawing.View(scan, 0)
     assert (view.left, view.top) == (left, top)
 
 

@@ -115,3 +115,11 @@ def test_impossible_interval(dt_s):
 def test_one_frame():
     with pytest.raises(ValueError, match="2 frames or more, found 1"):
         resolve(frames=1, dt_s=5.0)
+
+
+def test_the_first_frame_keeps_its_place_on_the_clock(tmp_path):
+    assert resolve(dt_s=5.0).start == 0
+    found = resolve(sidecar={"FrameTimesStart": [30.0, 36, 42, 48]}, times_file=times_file(tmp_path, 90, 96, 102, 108))
+    assert found.start == pytest.approx(1.5)
+    np.testing.assert_allclose(found.times * 60, np.arange(4) * 6)
+    assert found.warnings == ()  # clocks may differ, intervals agree

@@ -1,4 +1,4 @@
-"""Reading an arterial input from CSV."""
+"""Arterial inputs as CSV."""
 
 import csv
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dcejax.data import atomic
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
@@ -49,3 +50,21 @@ def read(path: Path) -> ArterialInput:
             f"{len(values)} samples that are not; correct the file"
         )
     return ArterialInput(times, plasma)
+
+
+def write(path: Path, times: np.ndarray, plasma: np.ndarray) -> None:
+    """Write what `read` reads, with every digit, so that a fit with the file is the fit that wrote it.
+
+    Args:
+        path: of the CSV.
+        times: [N] min, on the scan's own clock.
+        plasma: [N] mM in plasma.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    lines = [
+        f"{time!r},{value!r}"
+        for time, value in zip((times * SECONDS_PER_MINUTE).tolist(), plasma.tolist(), strict=True)
+    ]
+    atomic.write_text(path, "\n".join(["time_s,cp_plasma_mM", *lines]) + "\n")

@@ -12,38 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
-from dcejax.data import nifti
+from dcejax.data import facts, nifti
+from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
 _BIDS_PATTERNS = tuple(
     f"sub-*/{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
 )
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a user may state about a case beside its image: a flag each, and a column of a manifest each."""
-
-    mask: Path | None = None
-    t1_map: Path | None = None
-    b1_map: Path | None = None
-    segmentation: Path | None = None
-    times: Path | None = None  # text, one frame time in s per line
-    aif: Path | None = None  # CSV, plasma mM
-    dt_s: float | None = None
-    tr_ms: float | None = None
-    flip_angle_deg: float | None = None
-    relaxivity: float | None = None  # 1/(mM s)
-    input_quantity: Quantity | None = None  # signal unless stated
-
-
-FILE_FACTS = ("mask", "t1_map", "b1_map", "segmentation", "times", "aif")
-GRID_FACTS = FILE_FACTS[:4]
-"""Files on the image's own grid, which two cases cannot share."""
-NUMBER_FACTS = ("dt_s", "tr_ms", "flip_angle_deg", "relaxivity")
-_COLUMNS = ("input", "case_id", *(f.name for f in dataclasses.fields(Facts)))
 
 
 @dataclass(frozen=True)
@@ -61,8 +37,7 @@ class Case:
 
     def files(self) -> dict[str, Path]:
         """Every file the result depends on, by role; the sidecar only if there is one."""
-        named = {name: getattr(self.facts, name) for name in FILE_FACTS}
-        files = {"input": self.path, **{name: path for name, path in named.items() if path is not None}}
+        files = {"input": self.path, **self.facts.files()}
         sidecar = nifti.sidecar_path(self.path)
         return files | ({"sidecar": sidecar} if sidecar.is_file() else {})
 
@@ -87,13 +62,17 @@ def _fill(stated: Facts, found: Facts) -> Facts:
     return dataclasses.replace(found, **own)
 
 
-def _bids_siblings(path: Path, quantity: Quantity | None) -> Facts:
+def _bids_siblings(path: Path, stated: Facts) -> Facts:
+    kind = type(stated)
     prefix = path.parent / _case_id(path)
-    names = {"mask": "_desc-brain_mask.nii.gz", "segmentation": "_desc-tumour_dseg.nii.gz"}
-    if quantity == "concentration":  # signal goes to the networks as it is and needs none of these
-        names |= {"t1_map": "_T1map.nii.gz", "b1_map": "_B1map.nii.gz", "aif": "_aif.csv"}
-    paths = {name: Path(f"{prefix}{suffix}") for name, suffix in names.items()}
-    return Facts(**{name: sibling for name, sibling in paths.items() if os.path.isfile(sibling)})
+    paths = {name: f"{prefix}{ending}" for name, ending in stated.siblings().items()}
+    return kind(
+        **{
+            name: facts.parse(kind, name, sibling, folder=Path(), where=str(path), place="")
+            for name, sibling in paths.items()
+            if os.path.isfile(sibling)
+        }
+    )
 
 
 def _bids(folder: Path, stated: Facts) -> list[Case]:
@@ -103,40 +82,25 @@ def _bids(folder: Path, stated: Facts) -> list[Case]:
             f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, found none; give the files "
             "themselves or a CSV manifest"
         )
-    return [
-        _case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated.input_quantity)), str(path))
-        for path in paths
-    ]
-
-
-def _cell(column: str, text: str, folder: Path, where: str) -> Any:
-    if column in FILE_FACTS:
-        return folder / text  # an absolute path stays as it is
-    if column in NUMBER_FACTS:
-        try:
-            return float(text)
-        except ValueError as error:
-            raise ValueError(f"{where}: expected a number in column {column}, found {text!r}") from error
-    if text not in get_args(Quantity):
-        raise ValueError(f"{where}: expected signal or concentration in column {column}, found {text!r}")
-    return text
+    return [_case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
 
 
 def _manifest_row(row: Mapping[str, str], folder: Path, stated: Facts, where: str) -> Case:
     cells = {column: (text or "").strip() for column, text in row.items()}
     if not cells["input"]:
         raise ValueError(f"{where}: expected a path in column input, found none")
-    facts = {
-        column: _cell(column, text, folder, where)
+    kind = type(stated)
+    found = {
+        column: facts.parse(kind, column, text, folder=folder, where=where, place=f" in column {column}")
         for column, text in cells.items()
         if text and column not in ("input", "case_id")
     }
-    for name, value in facts.items():
+    for name, value in found.items():
         flag = getattr(stated, name)
         if flag is not None and flag != value:
             raise ValueError(f"{where}: expected one {name}, found {value} here and --{name}={flag}; remove one")
     path = folder / cells["input"]
-    return _case(cells.get("case_id") or _case_id(path), path, _fill(stated, Facts(**facts)), where)
+    return _case(cells.get("case_id") or _case_id(path), path, _fill(stated, kind(**found)), where)
 
 
 def _manifest(path: Path, stated: Facts) -> list[Case]:
@@ -148,11 +112,12 @@ def _manifest(path: Path, stated: Facts) -> list[Case]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: expected a CSV manifest, found {error}") from error
-    unknown = [name for name in columns if name not in _COLUMNS]
+    known = ("input", "case_id", *facts.names(type(stated)))
+    unknown = [name for name in columns if name not in known]
     if unknown or "input" not in columns or len(set(columns)) != len(columns):
         found = f"the unknown column {unknown[0]!r}" if unknown else f"the columns {', '.join(columns) or 'none'}"
         raise ValueError(
-            f"{path}: expected the column input and, each at most once, any of {', '.join(_COLUMNS[1:])}, found {found}"
+            f"{path}: expected the column input and, each at most once, any of {', '.join(known[1:])}, found {found}"
         )
     if not rows:
         raise ValueError(f"{path}: expected one row per case, found none")
@@ -192,8 +157,8 @@ def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
 
     Args:
         inputs: paths, globs, BIDS folders or manifests.
-        stated: facts that hold for every case. In a BIDS folder they come before files found beside the series; in a
-            manifest a cell that says otherwise is an error.
+        stated: facts that hold for every case; their kind says which columns a manifest may have. In a BIDS folder they
+            come before files found beside the series; in a manifest a cell that says otherwise is an error.
 
     Raises:
         ValueError: an input that names nothing, a bad manifest, two cases with one id, or a file on one image's grid
@@ -208,7 +173,7 @@ def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
                 f"{seen[case.case_id].path} and {case.path}; give each an id in a manifest's case_id column"
             )
         seen[case.case_id] = case
-    shared = [name for name in GRID_FACTS if getattr(stated, name) is not None]
+    shared = stated.on_grid()
     if shared and len(cases) > 1:
         raise ValueError(
             f"--{shared[0]}: expected one case, because the file lies on one image's grid, found {len(cases)}; use a "

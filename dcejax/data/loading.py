@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import foreground, nifti, timing
-from dcejax.data.cases import NUMBER_FACTS, Case
+from dcejax.data import facts, foreground, nifti, timing
+from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
 
@@ -16,22 +16,10 @@ _LONGEST_PLAUSIBLE_T1_S = 20.0
 
 
 def _check_numbers(case: Case) -> None:
-    for name in NUMBER_FACTS:
+    for name in facts.positive_numbers(type(case.facts)):
         value = getattr(case.facts, name)
         if value is not None and not (np.isfinite(value) and value > 0):
             raise ValueError(f"{case.path}: expected a positive {name}, found {value:g}")
-
-
-def _check_finite(case: Case, values: np.ndarray, mask: np.ndarray, mask_name: str) -> None:
-    """Only inside the mask: skull-stripped and registered images often hold NaN outside it."""
-    bad = ~np.isfinite(values[mask]).all(axis=-1)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(mask)[int(np.argmax(bad))])
-        raise ValueError(
-            f"{case.path}: expected finite values in the {mask_name}, found NaN or infinity in "
-            f"{np.count_nonzero(bad)} of its {bad.size} voxels, the first at {first}; correct the image or take "
-            "these voxels out of the mask"
-        )
 
 
 def _median_usable(values: np.ndarray, mask: np.ndarray) -> float | None:
@@ -73,8 +61,7 @@ def load_scan(case: Case) -> Scan:
         The scan; provenance holds `timing`, `mask` and `acquisition` (tr_ms and flip_angle_deg as far as known).
 
     Raises:
-        ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say, and NaN in
-            the mask's voxels.
+        ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say.
     """
     _check_numbers(case)
     image = nifti.read_series(case.path)
@@ -97,14 +84,10 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
-    _check_finite(case, image.values, mask, "mask" if case.facts.mask else "automatic foreground")
     t1_map = None if case.facts.t1_map is None else _read_t1_map(case.facts.t1_map, image, mask)
     stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
     if stated and case.quantity == "concentration":
-        warnings.append(
-            f"{' and '.join(stated)} without effect on concentration input, which becomes the signal of the weights' "
-            "own acquisition"
-        )
+        warnings.append(f"{' and '.join(stated)} without effect on concentration input")
     labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
     if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
         warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
@@ -113,6 +96,7 @@ def load_scan(case: Case) -> Scan:
         values=image.values,
         quantity=case.quantity,
         times=resolved.times,
+        start=resolved.start,
         mask=mask,
         affine=image.affine,
         header=image.header,
@@ -127,6 +111,27 @@ def load_scan(case: Case) -> Scan:
     )
 
 
+def require_finite(case: Case, scan: Scan) -> None:
+    """Refuse NaN and infinity in the mask; outside it, skull-stripped and registered images often hold them.
+
+    Raises:
+        ValueError: the number of such voxels and where the first lies.
+    """
+    bad = ~np.isfinite(scan.values[scan.mask]).all(axis=-1)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(scan.mask)[int(np.argmax(bad))])
+        raise ValueError(
+            f"{case.path}: expected finite values in the {'mask' if case.facts.mask else 'automatic foreground'}, "
+            f"found NaN or infinity in {np.count_nonzero(bad)} of its {bad.size} voxels, the first at {first}; correct "
+            "the image or take these voxels out of the mask"
+        )
+
+
+def grid_of(case: Case, scan: Scan) -> nifti.Image:
+    """The image whose grid all other images of a case must share."""
+    return nifti.Image(case.path, scan.values, scan.affine, scan.header)
+
+
 def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
     """Read the transmit field, relative to nominal, if the case has one.
 
@@ -138,8 +143,7 @@ def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
     """
     if case.facts.b1_map is None:
         return None
-    grid = nifti.Image(case.path, scan.values, scan.affine, scan.header)
-    b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid).values
+    b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid_of(case, scan)).values
     median = _median_usable(b1, scan.mask)
     if median is None:
         raise ValueError(

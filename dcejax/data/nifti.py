@@ -107,6 +107,23 @@ def read_series(path: Path) -> Image:
     )
 
 
+def read_angles(path: Path, angles: int, grid: Image) -> Image:
+    """Read a series over flip angles [X, Y, Z, A] that must lie on the grid of another image.
+
+    Raises:
+        ValueError: missing, damaged, not 4-D, of another number of angles, of another shape or elsewhere in space.
+    """
+    what = "series over flip angles"
+    image = _read(path, 4, f"a 4-D NIfTI ({what})", "join the flip angles along a fourth axis")
+    if image.values.shape[-1] != angles:
+        raise ValueError(
+            f"{path}: expected {angles} flip angles along the fourth axis, as many as were stated, found "
+            f"{image.values.shape[-1]}; state one per volume"
+        )
+    _check_grid(image, what, grid)
+    return image
+
+
 def read_volume(path: Path, what: str, grid: Image) -> Image:
     """Read a 3-D image that must lie on the grid of another.
 
@@ -119,22 +136,26 @@ def read_volume(path: Path, what: str, grid: Image) -> Image:
         ValueError: missing, damaged, not 3-D, of another shape or elsewhere in space.
     """
     volume = _read(path, 3, f"a 3-D NIfTI ({what})", "keep one volume")
-    shape = grid.values.shape[:3]
+    _check_grid(volume, what, grid)
+    return volume
+
+
+def _check_grid(image: Image, what: str, grid: Image) -> None:
+    shape, found = grid.values.shape[:3], image.values.shape[:3]
     remedy = f"resample it to {grid.path.name}"
-    if volume.values.shape != shape:
+    if found != shape:
         raise ValueError(
-            f"{path}: expected a {what} of shape {shape} like {grid.path.name}, found {volume.values.shape}; {remedy}"
+            f"{image.path}: expected a {what} of shape {shape} like {grid.path.name}, found {found}; {remedy}"
         )
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, 3)
-    shift = corners @ (volume.affine - grid.affine)[:3, :3].T + (volume.affine - grid.affine)[:3, 3]
+    shift = corners @ (image.affine - grid.affine)[:3, :3].T + (image.affine - grid.affine)[:3, 3]
     voxel = np.linalg.norm(grid.affine[:3, :3], axis=0).min()
     worst = float(np.abs(shift).max())
     if not worst <= _GRID_TOLERANCE_VOXELS * voxel:  # also true for NaN
         raise ValueError(
-            f"{path}: expected a {what} with the affine of {grid.path.name}, found one that lies up to {worst:.3g} mm "
-            f"away; {remedy}"
+            f"{image.path}: expected a {what} with the affine of {grid.path.name}, found one that lies up to "
+            f"{worst:.3g} mm away; {remedy}"
         )
-    return volume
 
 
 def read_mask(path: Path, grid: Image) -> np.ndarray:

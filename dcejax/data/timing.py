@@ -22,11 +22,12 @@ class Timing(NamedTuple):
     """Resolved frame times."""
 
     times: np.ndarray  # [T] float64, min from the first frame
+    start: float  # min, the first frame on the clock of the times; 0 where only an interval is known
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
 
 
-def _from_first(seconds: np.ndarray, name: str, frames: int) -> np.ndarray:
+def _checked(seconds: np.ndarray, name: str, frames: int) -> np.ndarray:
     if seconds.shape != (frames,):
         raise ValueError(f"{name}: expected {frames} times, one per frame, found {seconds.size}; give one per frame")
     if not np.isfinite(seconds).all():
@@ -38,7 +39,7 @@ def _from_first(seconds: np.ndarray, name: str, frames: int) -> np.ndarray:
             f"{name}: expected increasing times, found {seconds[i]:g} s then {seconds[i + 1]:g} s at frames {i} and "
             f"{i + 1} (counted from 0); put the frames and their times in order"
         )
-    return seconds - seconds[0]
+    return seconds
 
 
 def _times_file(path: Path, frames: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def _times_file(path: Path, frames: int) -> np.ndarray:
         seconds = [float(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path}: expected one time in seconds per line, found {error}") from error
-    return _from_first(np.array(seconds, np.float64), str(path), frames)
+    return _checked(np.array(seconds, np.float64), str(path), frames)
 
 
 def _evenly_spaced(dt_s: float, name: str, frames: int) -> np.ndarray:
@@ -61,7 +62,7 @@ def _frame_times_start(sidecar: Mapping[str, Any], name: str, frames: int) -> np
     values = sidecar["FrameTimesStart"]
     if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
         raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; mend the sidecar or give --times")
-    return _from_first(np.array(values, np.float64), name, frames)
+    return _checked(np.array(values, np.float64), name, frames)
 
 
 def _header_interval_s(header: Any) -> float | None:
@@ -121,7 +122,7 @@ def resolve(
         dt_s: frame interval in seconds that the user gives, or None.
 
     Returns:
-        Times in min from the first frame, where they came from, and warnings.
+        Times in min from the first frame, when that was, where they came from, and warnings.
 
     Raises:
         ValueError: no source, sources that disagree, a wrong count, or times that do not increase.
@@ -135,11 +136,13 @@ def resolve(
             "unit in the header; give --dt_s=SECONDS or --times=FILE (RepetitionTime is not used)"
         )
     (name, read), *others = sources.items()
-    seconds = read()
+    clock = read()
+    seconds = clock - clock[0]
     warnings = []
     for other_name, read_other in others:
         try:
             other = read_other()
+            other = other - other[0]
         except ValueError as error:
             if times_file is None:
                 raise
@@ -159,4 +162,4 @@ def resolve(
         "duration_s": round(float(seconds[-1]), 6),
         "longest_frame_interval_s": round(float(np.diff(seconds).max()), 6),
     }
-    return Timing(seconds / SECONDS_PER_MINUTE, provenance, tuple(warnings))
+    return Timing(seconds / SECONDS_PER_MINUTE, float(clock[0]) / SECONDS_PER_MINUTE, provenance, tuple(warnings))

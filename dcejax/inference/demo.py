@@ -9,9 +9,11 @@ import numpy as np
 
 from dcejax import rng
 from dcejax.config import ProtocolConfig
-from dcejax.data import atomic, cases, loading, nifti
+from dcejax.data import atomic, cases, loading, nifti, results
 from dcejax.data import weights as weights_io
-from dcejax.inference import cohort, outputs, qc
+from dcejax.data.cohort import check_writable
+from dcejax.data.facts import Facts
+from dcejax.inference import cohort, qc
 from dcejax.inference.cohort import Settings
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.case import SimulatedCase, simulate_case
@@ -45,7 +47,7 @@ def write_dataset(folder: Path, case: SimulatedCase, protocol: ProtocolConfig) -
     """
     scan = case.scan
     perf = folder / scan.case_id / "perf"
-    outputs.make_folder(perf)
+    results.make_folder(perf)
     seconds = scan.times * SECONDS_PER_MINUTE
     header = nifti.header_for_series(float(np.diff(seconds).mean()))
     note = "simulated, dcejax digital phantom"
@@ -134,26 +136,26 @@ def run(weights: Weights, settings: Settings, report: Report) -> str:
     Raises:
         ValueError: the folder cannot be written, or weights that are not whole.
     """
-    cohort.check_writable(settings.output_dir)
+    check_writable(settings.output_dir)
     protocol = weights_io.config_of(weights).protocol
     report.status("simulating a patient")
     simulated = simulate_case(rng.stream(settings.seed, "held-out demo"), protocol, slices=SLICES, case_id=CASE_ID)
     data = settings.output_dir / "simulated"
     write_dataset(data, simulated, protocol)
-    (case,) = cases.enumerate_cases([str(data)], cases.Facts())
+    (case,) = cases.enumerate_cases([str(data)], Facts())
     cohort.run([case], weights, dataclasses.replace(settings, overwrite=True), report)
 
     scan = loading.load_scan(case)
     grid = nifti.read_series(case.path)
     predicted = np.stack(
         [
-            nifti.read_volume(outputs.map_path(settings.output_dir, CASE_ID, "mean", name), "map", grid).values
+            nifti.read_volume(results.map_path(settings.output_dir, CASE_ID, "mean", name), "map", grid).values
             for name in PARAMETERS
         ],
         axis=-1,
     )
     rows = error_rows(predicted, simulated.truth, scan.mask, simulated.tissue, simulated.tissue_names)
-    atomic.write_text(settings.output_dir / f"{CASE_ID}_errors.csv", outputs.csv_text(_COLUMNS, rows))
+    atomic.write_text(settings.output_dir / f"{CASE_ID}_errors.csv", results.csv_text(_COLUMNS, rows))
     atomic.write_bytes(
         settings.output_dir / f"{CASE_ID}_desc-truth_qc.png",
         qc.against_truth(scan, predicted, simulated.truth),

@@ -1,103 +1,12 @@
 """One picture a case for the eye that checks it: input, maps, spread."""
 
-import io
-
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from dcejax.data import nifti
-from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.data import drawing
 from dcejax.types import PARAMETERS, UNITS, Prediction, Scan
 
 _LABELS = {"Ktrans": "Ktrans (1/min)", "vp": "vp (fraction)", "ve": "ve (fraction)"}
-_TOP_PERCENTILE = 99.5  # a few extreme voxels would darken the rest
-_TOP_PERCENTILE_GREY = 98.0  # vessels at their peak are several times brighter than tissue
-_MARGIN_VOXELS = 6
-_BASELINE_FRAMES = 3  # the bolus arrives later in any usable scan
-_OUTSIDE = "#30343a"
-
-
-class _View:
-    """Shows a slice as radiologists hang it: right of the patient on the left, front or top up, cut to the mask."""
-
-    def __init__(self, scan: Scan, z: int):
-        columns, rows = np.flatnonzero(scan.mask[:, :, z].any(1)), np.flatnonzero(scan.mask[:, :, z].any(0))
-        nx, ny = scan.mask.shape[:2]
-        self._box = (
-            slice(max(columns[0] - _MARGIN_VOXELS, 0), min(columns[-1] + 1 + _MARGIN_VOXELS, nx)),
-            slice(max(rows[0] - _MARGIN_VOXELS, 0), min(rows[-1] + 1 + _MARGIN_VOXELS, ny)),
-        )
-        self._z = z
-        codes = nifti.axis_codes(scan.affine)
-        sides = {"L": "LR", "R": "LR", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}
-        # The horizontal axis is left-right where the slice has one, else front-back.
-        order = ("LR", "AP", "SI")
-        self._swap = order.index(sides[codes[0]]) > order.index(sides[codes[1]])
-        across, down = (codes[1], codes[0]) if self._swap else (codes[0], codes[1])
-        self._flip_across, self._flip_down = across in "RA", down in "AS"
-        self.left = across if self._flip_across else sides[across].replace(across, "")
-        self.top = down if self._flip_down else sides[down].replace(down, "")
-        size = np.linalg.norm(scan.affine[:3, :3], axis=0)
-        self.aspect = float(size[0] / size[1] if self._swap else size[1] / size[0])
-        self._outside = ~scan.mask[:, :, z]
-
-    def __call__(self, volume: np.ndarray, *, masked: bool) -> np.ndarray:
-        """Cut a [X, Y, Z] volume to an image, row 0 at the top."""
-        image = np.asarray(volume[:, :, self._z], np.float64)
-        if masked:
-            image = np.where(self._outside, np.nan, image)
-        image = image[self._box]
-        image = image if self._swap else image.T
-        image = image[:, ::-1] if self._flip_across else image
-        return image[::-1] if self._flip_down else image
-
-
-def choose_slice(scan: Scan, ktrans: np.ndarray) -> int:
-    """The slice with most segmented voxels, else with most Ktrans, inside the mask."""
-    if scan.segmentation is not None and (scan.segmentation[scan.mask] > 0).any():
-        weight = ((scan.segmentation > 0) & scan.mask).sum(axis=(0, 1))
-    else:
-        inside = scan.mask.any(axis=(0, 1))
-        weight = np.where(inside, (ktrans * scan.mask).sum(axis=(0, 1)), -np.inf)
-    return int(np.argmax(weight))
-
-
-def _top(*images: np.ndarray, percentile: float = _TOP_PERCENTILE) -> float:
-    values = np.concatenate([image[np.isfinite(image)] for image in images])
-    return max(float(np.percentile(values, percentile)), 1e-6)
-
-
-def _panel(figure: Figure, axes, view: _View, image: np.ndarray, title: str, top: float, colours: str | Colormap):
-    shown = axes.imshow(image, vmin=0.0, vmax=top, cmap=colours, aspect=view.aspect, interpolation="nearest")
-    axes.set_facecolor(_OUTSIDE)
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    style = {"transform": axes.transAxes, "color": "white", "fontsize": 8}
-    axes.text(0.02, 0.5, view.left, va="center", **style)
-    axes.text(0.5, 0.98, view.top, ha="center", va="top", **style)
-    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=8)
-
-
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _curve_panel(axes, scan: Scan) -> None:
-    seconds = scan.times * SECONDS_PER_MINUTE
-    axes.plot(seconds, scan.values[scan.mask].mean(axis=0), label="mask", color="#1f6feb")
-    if scan.segmentation is not None and (inside := (scan.segmentation > 0) & scan.mask).any():
-        axes.plot(seconds, scan.values[inside].mean(axis=0), label="segmentation", color="#d1242f")
-    unit = "mM" if scan.quantity == "concentration" else "scanner units"
-    axes.set_title(f"Mean {scan.quantity} ({unit})", fontsize=10)
-    axes.set_xlabel("time (s)", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
 
 
 def overview(scan: Scan, prediction: Prediction, footer: str) -> bytes:
@@ -106,29 +15,20 @@ def overview(scan: Scan, prediction: Prediction, footer: str) -> bytes:
     Returns:
         A PNG file's content.
     """
-    z = choose_slice(scan, prediction.mean[..., 0])
-    view = _View(scan, z)
+    z = drawing.choose_slice(scan, prediction.mean[..., 0])
+    view = drawing.View(scan, z)
     figure = Figure(figsize=(11, 14), layout="constrained")
     grid = figure.subplots(1 + len(PARAMETERS), 3)
-    baseline = scan.values[..., :_BASELINE_FRAMES].mean(axis=-1)
-    peak = scan.values.max(axis=-1)
-    before, after = view(baseline, masked=False), view(peak, masked=False)
-    top = _top(after, percentile=_TOP_PERCENTILE_GREY)
-    # Concentration is near zero before the bolus, and stretched noise would look like something.
-    top_before = top if scan.quantity == "concentration" else _top(before, percentile=_TOP_PERCENTILE_GREY)
-    name = "signal" if scan.quantity == "signal" else "concentration (mM)"
-    _panel(figure, grid[0, 0], view, before, f"Baseline {name}", top_before, "gray")
-    _panel(figure, grid[0, 1], view, after, f"Peak {name}", top, "gray")
-    _curve_panel(grid[0, 2], scan)
+    drawing.series_panels(figure, grid[0], view, scan)
     for row, parameter in enumerate(PARAMETERS):
         mean, std, cv = (view(values[..., row], masked=True) for values in prediction)
         label = _LABELS[parameter]
-        _panel(figure, grid[row + 1, 0], view, mean, f"{label}, mean", _top(mean), "inferno")
-        _panel(figure, grid[row + 1, 1], view, std, f"{label}, SD over samples", _top(std), "viridis")
-        _panel(figure, grid[row + 1, 2], view, cv, f"{parameter}, SD / mean", 1.0, "cividis")
+        drawing.panel(figure, grid[row + 1, 0], view, mean, f"{label}, mean", drawing.top_of(mean), "inferno")
+        drawing.panel(figure, grid[row + 1, 1], view, std, f"{label}, SD over samples", drawing.top_of(std), "viridis")
+        drawing.panel(figure, grid[row + 1, 2], view, cv, f"{parameter}, SD / mean", 1.0, "cividis")
     figure.suptitle(f"{scan.case_id} · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)
     figure.supxlabel(footer, fontsize=8)
-    return _png(figure)
+    return drawing.png(figure)
 
 
 def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes:
@@ -142,17 +42,17 @@ def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes
     Returns:
         A PNG file's content.
     """
-    z = choose_slice(scan, truth[..., 0])
-    view = _View(scan, z)
+    z = drawing.choose_slice(scan, truth[..., 0])
+    view = drawing.View(scan, z)
     figure = Figure(figsize=(11, 10.5), layout="constrained")
     grid = figure.subplots(len(PARAMETERS), 3)
     for row, parameter in enumerate(PARAMETERS):
         true, mean = (view(values[..., row], masked=True) for values in (truth, predicted))
-        top, label = _top(true, mean), _LABELS[parameter]
-        _panel(figure, grid[row, 0], view, true, f"{label}, truth", top, "inferno")
-        _panel(figure, grid[row, 1], view, mean, f"{label}, predicted", top, "inferno")
+        top, label = drawing.top_of(true, mean), _LABELS[parameter]
+        drawing.panel(figure, grid[row, 0], view, true, f"{label}, truth", top, "inferno")
+        drawing.panel(figure, grid[row, 1], view, mean, f"{label}, predicted", top, "inferno")
         unit = "" if UNITS[parameter] == "1" else f" ({UNITS[parameter]})"
-        _panel(
+        drawing.panel(
             figure,
             grid[row, 2],
             view,
@@ -162,4 +62,4 @@ def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes
             "inferno",
         )
     figure.suptitle(f"{scan.case_id} · SIMULATED · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)
-    return _png(figure)
+    return drawing.png(figure)

@@ -1,0 +1,90 @@
+"""Conventional analysis of 4-D DCE-MRI: a tracer-kinetic model fitted to every voxel.
+
+  dcejax-fit --input=PATH... --output_dir=DIR [--mask=FILE --aif=... --model=... ...]
+
+PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest, of signal (with --tr_ms and --flip_angle_deg, or a
+sidecar) or of concentration in mM. For each case DIR receives maps with standard errors, a status map, R2, the modelled
+series, the arterial input used, a sidecar (.json) and a picture. Research only; not for clinical decisions.
+
+Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from dcejax.cli import case_flags
+
+# Flags of this command only: another command's module may define the same names in the same process.
+_FLAGS = flags.FlagValues()
+
+
+def _define() -> None:
+    case_flags.define(_FLAGS)
+    own = {"flag_values": _FLAGS}
+    flags.DEFINE_string(
+        "model", None, "extended_tofts, tofts, patlak, plasma_only or two_compartment_{uptake,exchange}.", **own
+    )
+    flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **own)
+    flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **own)
+    flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **own)
+    flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **own)
+    flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **own)
+    flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42).", **own)
+    flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **own)
+    flags.DEFINE_float("flip_angle_deg", None, "Nominal flip angle in degrees.", **own)
+    flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s) (4.5).", **own)
+    flags.DEFINE_string("t1_map", None, "Native T1 in s.", **own)
+    flags.DEFINE_string("vfa", None, "Signal at several flip angles along the fourth axis, to fit T1.", **own)
+    flags.DEFINE_string("vfa_flip_angles_deg", None, "Flip angles of --vfa in degrees, such as 2,5,10.", **own)
+    flags.DEFINE_float("vfa_tr_ms", None, "TR of --vfa in ms (that of the series).", **own)
+    flags.DEFINE_float("t1_s", None, "One native T1 in s for all tissue (1.5).", **own)
+    flags.DEFINE_float("blood_t1_s", None, "Native T1 of blood in s, for --aif=roi:... and auto (1.65).", **own)
+    flags.DEFINE_string("b1_map", None, "True to nominal flip angle.", **own)
+    flags.DEFINE_integer("baseline_frames", None, "Frames before contrast (found automatically).", **own)
+    flags.DEFINE_float("te_ms", None, "Echo time in ms, with --r2_star_relaxivity, to allow for T2* decay.", **own)
+    flags.DEFINE_float("r2_star_relaxivity", None, "Agent's r2* in 1/(mM s), with --te_ms.", **own)
+    flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (yes).", **own)
+
+
+_define()
+
+
+def _settings(values: flags.FlagValues):
+    from dcejax.conventional.settings import Settings
+
+    common = case_flags.run_settings(values)
+    names = {field.name for field in dataclasses.fields(Settings)} - set(common)
+    stated = {name: values[name].value for name in names if name in values}
+    return Settings(**common, **{name: value for name, value in stated.items() if value is not None})
+
+
+def _run(argv: list[str]) -> int:
+    values, inputs = case_flags.parse(_FLAGS, argv)
+    if values.help:
+        print(f"{__doc__}\nFlags:\n{values.get_help()}")
+        return 0
+    if not inputs:
+        raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
+    from dcejax.conventional.facts import FitFacts
+
+    facts = case_flags.facts(values, FitFacts)
+    settings = _settings(values)
+    from dcejax.cli.console import Console
+    from dcejax.conventional import cohort
+    from dcejax.data import cases
+
+    return cohort.run(cases.enumerate_cases(inputs, facts), settings, Console())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command and exit with its code.
+
+    Args:
+        argv: program name and arguments; those of the process if absent.
+    """
+    case_flags.exit_with(_run, argv)
+
+
+if __name__ == "__main__":
+    main()

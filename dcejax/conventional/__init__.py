@@ -1,0 +1,1 @@
+"""The conventional analysis: from a series and an arterial input to fitted maps with standard errors."""

@@ -1,0 +1,233 @@
+"""Between signal and concentration, voxel by voxel of the mask, in chunks so that memory stays bounded."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dcejax.conventional.facts import FitFacts
+from dcejax.conventional.settings import LONGEST_PLAUSIBLE_T1_S, Settings
+from dcejax.conventional.status import VoxelStatus
+from dcejax.data import loading, nifti
+from dcejax.data.cases import Case
+from dcejax.physics import units
+from dcejax.physics.fitting import FitStatus
+from dcejax.physics.relaxometry import t1_nonlinear
+from dcejax.physics.signal import invert_spgr, spgr
+from dcejax.types import Acquisition, InversionStatus, Scan, T1Status
+
+_VOXELS_PER_CHUNK = 65_536
+# Spoiled gradient echoes for DCE have a TR of 2 to 20 ms, for VFA up to 50: what lies beyond is in another unit.
+_TR_RANGE_MS = (0.5, 500.0)
+# Nobody measures with less than a degree; 20 degrees in radians are 0.35.
+_SMALLEST_FLIP_ANGLE_DEG = 0.8
+
+
+class Conversion(NamedTuple):
+    """All that turns the signal of the mask's voxels into concentration and back."""
+
+    acquisition: Acquisition
+    t1: np.ndarray  # [V] min, 0 where there is none
+    b1: np.ndarray  # [V] ratio to nominal, 0 where there is none
+    baseline: np.ndarray  # [V] signal before contrast
+    frames: int  # that the baseline is the mean of
+
+
+class TissueT1(NamedTuple):
+    """Native T1 of the mask's voxels."""
+
+    t1: np.ndarray  # [V] min, 0 where there is none
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def _chunks(voxels: int) -> Iterator[slice]:
+    for start in range(0, voxels, _VOXELS_PER_CHUNK):
+        yield slice(start, start + _VOXELS_PER_CHUNK)
+
+
+def _check_tr(name: str, tr_ms: float, where: str) -> None:
+    low, high = _TR_RANGE_MS
+    if not low <= tr_ms <= high:
+        raise ValueError(
+            f"{where}: expected {name} of {low:g} to {high:g} ms, found {tr_ms:g}; check its unit (RepetitionTime in a "
+            "sidecar is in s)"
+        )
+
+
+def _check_flip_angle(name: str, angle_deg: float, where: str) -> None:
+    if not _SMALLEST_FLIP_ANGLE_DEG <= angle_deg < 180:
+        raise ValueError(
+            f"{where}: expected {name} from {_SMALLEST_FLIP_ANGLE_DEG:g} to below 180 degrees, found {angle_deg:g}; "
+            "multiply radians by 57.3"
+        )
+
+
+def acquisition_of(case: Case, scan: Scan, settings: Settings) -> Acquisition:
+    """Acquisition and agent of a case of signal, from flags, manifest and sidecar.
+
+    Raises:
+        ValueError: TR or flip angle that nobody states, or that is in another unit.
+    """
+    known = scan.provenance["acquisition"]
+    for name, key in (("tr_ms", "RepetitionTime (s)"), ("flip_angle_deg", "FlipAngle (degrees)")):
+        if name not in known:
+            raise ValueError(
+                f"{case.path}: expected {name} to turn signal into concentration, found none; give --{name}, a column "
+                f"of the manifest, or {key} in the sidecar {nifti.sidecar_path(case.path).name}"
+            )
+    _check_tr("tr_ms", known["tr_ms"], str(case.path))
+    _check_flip_angle("flip_angle_deg", known["flip_angle_deg"], str(case.path))
+    acquisition = units.acquisition(
+        known["tr_ms"], known["flip_angle_deg"], case.facts.relaxivity or settings.assumed_relaxivity_per_mM_s
+    )
+    if settings.te_ms is None:
+        return acquisition
+    return acquisition._replace(
+        te=settings.te_ms / units.MILLISECONDS_PER_MINUTE,
+        r2_star_relaxivity=settings.r2_star_relaxivity * units.SECONDS_PER_MINUTE,
+    )
+
+
+def transmit_field(case: Case, scan: Scan) -> np.ndarray:
+    """B1 [V] of the mask's voxels relative to nominal; 1 without a map, 0 where the map has no value.
+
+    Raises:
+        ValueError: as `loading.load_b1_map`.
+    """
+    b1_map = loading.load_b1_map(case, scan)
+    if b1_map is None:
+        return np.ones(np.count_nonzero(scan.mask), np.float32)
+    inside = b1_map[scan.mask]
+    return np.where(np.isfinite(inside) & (inside > 0), inside, 0.0).astype(np.float32)
+
+
+def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
+    facts: FitFacts = case.facts
+    angles_deg = facts.vfa_flip_angles_deg
+    if not angles_deg or len(set(angles_deg)) < 2:
+        found = ", ".join(f"{a:g}" for a in angles_deg or ()) or "none"
+        raise ValueError(
+            f"{facts.vfa}: expected two different flip angles or more, found {found}; give --vfa_flip_angles_deg with "
+            "one angle per volume"
+        )
+    for angle in angles_deg:
+        _check_flip_angle("flip angles", angle, str(facts.vfa))
+    tr_ms = facts.vfa_tr_ms or scan.provenance["acquisition"]["tr_ms"]
+    _check_tr("a TR", tr_ms, str(facts.vfa))
+    series = nifti.read_angles(facts.vfa, len(angles_deg), loading.grid_of(case, scan)).values[scan.mask]
+    parts = [
+        t1_nonlinear(series[c], np.deg2rad(angles_deg), tr_ms / units.MILLISECONDS_PER_MINUTE, b1=b1[c])
+        for c in _chunks(len(series))
+    ]
+    status = np.concatenate([p.status for p in parts])
+    t1 = np.concatenate([p.t1 for p in parts])
+    provenance = {
+        "source": f"variable flip angles, file {facts.vfa.name}",
+        "method": "nonlinear least squares",
+        "flip_angles_deg": list(angles_deg),
+        "tr_ms": tr_ms,
+        "voxels": {code.name: int(np.count_nonzero(status == code)) for code in T1Status},
+    }
+    return TissueT1(t1, provenance, ())
+
+
+def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: Settings) -> TissueT1:
+    """Native T1 of the mask's voxels: from a map, a series over flip angles, or one number for all.
+
+    Raises:
+        ValueError: more than one source, a source without what it needs, or files as `dcejax.data.nifti` says.
+    """
+    facts: FitFacts = case.facts
+    sources = [name for name in ("t1_map", "vfa", "t1_s") if getattr(facts, name) is not None]
+    if len(sources) > 1:
+        raise ValueError(f"{case.path}: expected one source of T1, found {' and '.join(sources)}; state one of them")
+    if facts.vfa is not None:
+        result = _t1_from_flip_angles(case, scan, b1)
+    elif scan.t1_map is not None:
+        inside = scan.t1_map[scan.mask]
+        inside = np.where(np.isfinite(inside) & (inside > 0), inside, 0.0)
+        result = TissueT1(inside, {"source": f"file {facts.t1_map.name}"}, ())
+    else:
+        t1_s = facts.t1_s or settings.assumed_t1_s
+        if t1_s > LONGEST_PLAUSIBLE_T1_S:
+            raise ValueError(f"{case.path}: expected t1_s in s, found {t1_s:g}; divide a T1 in ms by 1000")
+        warnings = () if facts.t1_s else (f"no T1 was given; {t1_s:g} s is assumed everywhere: give a T1 map or --vfa",)
+        voxels = np.count_nonzero(scan.mask)
+        result = TissueT1(
+            np.full(voxels, t1_s / units.SECONDS_PER_MINUTE, np.float32), {"source": f"{t1_s:g} s"}, warnings
+        )
+    if not (result.t1 > 0).any():
+        raise ValueError(f"{case.path}: expected T1 in the mask's voxels, found none that could be fitted; check --vfa")
+    if missing := np.count_nonzero(result.t1 <= 0):
+        result = result._replace(warnings=(*result.warnings, f"{missing} voxels of the mask have no T1: not fitted"))
+    return result
+
+
+def baseline_of(signal: np.ndarray, frames: int) -> np.ndarray:
+    """Signal [V] before contrast: the mean over the first frames of [V, T]."""
+    return signal[:, :frames].mean(axis=1)
+
+
+@partial(jax.jit, static_argnames="acquisition")
+def _invert(signal, baseline, t1, b1, *, acquisition):
+    inversion = invert_spgr(signal, baseline[:, None], t1[:, None], acquisition, b1=b1[:, None])
+    return inversion.concentration, (inversion.status == InversionStatus.SATURATED).any(axis=1)
+
+
+@partial(jax.jit, static_argnames="acquisition")
+def _signal(concentration, baseline, t1, b1, *, acquisition):
+    resting = spgr(0.0, t1, acquisition, b1=b1)
+    s0 = baseline / resting
+    return spgr(concentration, t1[:, None], acquisition, s0=s0[:, None], b1=b1[:, None])
+
+
+def to_concentration(signal: np.ndarray, conversion: Conversion) -> tuple[np.ndarray, np.ndarray]:
+    """Invert the signal of the mask's voxels.
+
+    Args:
+        signal: [V, T].
+        conversion: what belongs to the same voxels.
+
+    Returns:
+        Concentration [V, T] in mM, NaN or not of use where the status [V] is not zero: a `VoxelStatus`, or NOT_FITTED
+        where the signal is not finite.
+    """
+    concentration = np.empty(signal.shape, np.float32)
+    saturated = np.empty(len(signal), bool)
+    for c in _chunks(len(signal)):
+        concentration[c], saturated[c] = _invert(
+            signal[c], conversion.baseline[c], conversion.t1[c], conversion.b1[c], acquisition=conversion.acquisition
+        )
+    # NO_SIGNAL is no reason: it is a frame of noise below zero, and its concentration counts like any other.
+    status = np.zeros(len(signal), np.uint8)
+    status[saturated] = VoxelStatus.SATURATED
+    status[~(conversion.baseline > 0)] = VoxelStatus.NO_BASELINE
+    status[~(conversion.b1 > 0)] = VoxelStatus.NO_B1
+    status[~(conversion.t1 > 0)] = VoxelStatus.NO_T1
+    status[~np.isfinite(signal).all(axis=1)] = FitStatus.NOT_FITTED
+    return concentration, status
+
+
+def to_signal(concentration: np.ndarray, conversion: Conversion, fitted: np.ndarray) -> np.ndarray:
+    """Signal that concentrations [V, T] would give, in place; zero where a voxel was not fitted."""
+    for c in _chunks(len(concentration)):
+        safe = [np.where(fitted[c], values[c], 1.0) for values in (conversion.baseline, conversion.t1, conversion.b1)]
+        signal = np.asarray(_signal(concentration[c], *safe, acquisition=conversion.acquisition))
+        concentration[c] = np.where(fitted[c, None], signal, 0.0)
+    return concentration
+
+
+def describe(conversion: Conversion, scan: Scan) -> dict[str, Any]:
+    """What the sidecar says about the conversion."""
+    acquisition = conversion.acquisition
+    return {
+        "tr_ms": scan.provenance["acquisition"]["tr_ms"],
+        "flip_angle_deg": scan.provenance["acquisition"]["flip_angle_deg"],
+        "relaxivity_per_mM_s": acquisition.relaxivity / units.SECONDS_PER_MINUTE,
+        "te_ms": acquisition.te * units.MILLISECONDS_PER_MINUTE,
+        "r2_star_relaxivity_per_mM_s": acquisition.r2_star_relaxivity / units.SECONDS_PER_MINUTE,
+        "baseline_frames": conversion.frames,
+    }

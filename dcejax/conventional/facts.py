@@ -1,0 +1,73 @@
+"""What a user may state about a case of the conventional analysis."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcejax.data.facts import GRID_FILE, NUMBER, POSITIVE, Facts, fact
+
+POPULATION_INPUTS = ("parker", "georgiou", "weinmann")
+
+
+@dataclass(frozen=True)
+class ArterialSource:
+    """Where the arterial input comes from."""
+
+    kind: str  # "file", "roi", "auto" or one of POPULATION_INPUTS
+    path: Path | None = None  # of the CSV or of the region's mask
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return self.kind
+        return f"roi:{self.path}" if self.kind == "roi" else str(self.path)
+
+
+def _arterial_source(text: str, folder: Path) -> ArterialSource:
+    if text in ("auto", *POPULATION_INPUTS):
+        return ArterialSource(text)
+    if text.startswith("roi:") and len(text) > len("roi:"):
+        return ArterialSource("roi", folder / text.removeprefix("roi:"))
+    if text.endswith(".csv"):
+        return ArterialSource("file", folder / text)
+    raise ValueError(text)
+
+
+def _angles(text: str, folder: Path) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.replace(",", " ").split())
+
+
+_ARTERIAL_SOURCE = fact(_arterial_source, f"FILE.csv, roi:MASK.nii.gz, auto, {', '.join(POPULATION_INPUTS)}")
+_ANGLES = fact(_angles, "numbers separated by commas or spaces")
+
+
+@dataclass(frozen=True)
+class FitFacts(Facts):
+    """The facts of every command, with T1 from a series or a number, and any arterial input."""
+
+    aif: ArterialSource | None = field(default=None, metadata=_ARTERIAL_SOURCE)
+    aif_arrival_s: float | None = field(default=None, metadata=NUMBER)  # after the first frame, population inputs only
+    hematocrit: float | None = field(default=None, metadata=NUMBER)  # of large vessels
+    vfa: Path | None = field(default=None, metadata=GRID_FILE)  # [X, Y, Z, A] signal at A flip angles
+    vfa_flip_angles_deg: tuple[float, ...] | None = field(default=None, metadata=_ANGLES)
+    vfa_tr_ms: float | None = field(default=None, metadata=POSITIVE)
+    t1_s: float | None = field(default=None, metadata=POSITIVE)
+
+    def siblings(self) -> dict[str, str]:
+        """Files beside a series of a BIDS folder that are of use, by role and ending of the name."""
+        endings = super().siblings() | {"aif": "_aif.csv"}
+        if self.input_quantity == "concentration":
+            return {role: ending for role, ending in endings.items() if role not in ("t1_map", "b1_map")}
+        t1_is_stated = self.vfa is not None or self.t1_s is not None
+        return endings | {"b1_map": "_B1map.nii.gz"} | ({} if t1_is_stated else {"t1_map": "_T1map.nii.gz"})
+
+    def files(self) -> dict[str, Path]:
+        """Every file stated, by role."""
+        return super().files() | ({"aif": self.aif.path} if self.aif is not None and self.aif.path else {})
+
+    def on_grid(self) -> list[str]:
+        """Names of the files stated that lie on one image's grid."""
+        return super().on_grid() + (["aif"] if self.aif is not None and self.aif.kind == "roi" else [])
+
+    def values(self) -> dict[str, Any]:
+        """All that is neither a file nor the quantity, stated or None, ready for JSON."""
+        return super().values() | {"aif": self.aif and self.aif.kind}

@@ -1,0 +1,105 @@
+"""Units that differ by a factor of 60 or 1000: found where a mistake shows, silent wherever data are plausible."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dcejax.physics.units import SECONDS_PER_MINUTE
+
+# Frames of DCE-MRI take 0.3 s (one slice) to 2 min (breast); 5 s are 0.083 when written in min and 5000 in ms.
+_FRAME_INTERVAL_RANGE_S = (0.2, 300.0)
+# An arterial input may be sampled longer than the scan, but nobody waits 30 times as long.
+_LONGEST_RATIO = 30.0
+# First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one
+# 0.09 mM. In µM these are 90 and more, in M 0.04 and less; where the ranges of mM and µM overlap, mM is believed.
+_PEAK_RANGE_MM = (0.05, 100.0)
+# A voxel holds at most blood, which has 1 - hematocrit of the plasma's concentration: peaks beyond 30 times the
+# plasma's are µM against mM. The least of tissue peaks is noise, at about 1/500; a thousand times less is M.
+_TISSUE_RATIO_RANGE = (1.0 / 3000.0, 30.0)
+_TOP_PERCENTILE = 99.9
+
+
+def check_frame_times(name: str, times: np.ndarray) -> None:
+    """Refuse frame times in minutes or milliseconds.
+
+    Args:
+        name: of the series, for messages.
+        times: [T] min, as they were understood.
+
+    Raises:
+        ValueError: frames closer or farther apart than any acquisition has them.
+    """
+    interval = float(np.median(np.diff(times))) * SECONDS_PER_MINUTE
+    low, high = _FRAME_INTERVAL_RANGE_S
+    if not low <= interval <= high:
+        unit = "min (multiply by 60)" if interval < low else "ms (divide by 1000)"
+        raise ValueError(
+            f"{name}: expected frames {low:g} to {high:g} s apart, found {interval:.4g} s; times seem to be in {unit}"
+        )
+
+
+def check_arterial_duration(path: Path, times: np.ndarray, scan_times: np.ndarray) -> None:
+    """Refuse an arterial input whose time column is in another unit than its header says.
+
+    Args:
+        path: of the CSV.
+        times: [N] min, its own samples.
+        scan_times: [T] min.
+
+    Raises:
+        ValueError: a duration that no input to this scan has.
+    """
+    duration, scan = (float(t[-1] - t[0]) * SECONDS_PER_MINUTE for t in (times, scan_times))
+    ratio = duration / scan
+    if 1.0 / _LONGEST_RATIO <= ratio <= _LONGEST_RATIO:
+        return
+    column = "seconds under the header time_min" if ratio > 1 else "minutes under the header time_s"
+    if ratio > 300:
+        column = "milliseconds"
+    raise ValueError(
+        f"{path}: expected an arterial input about as long as the scan ({scan:.4g} s), found {duration:.4g} s; its "
+        f"times seem to be {column}"
+    )
+
+
+def check_arterial_peak(name: str, plasma: np.ndarray) -> None:
+    """Refuse an arterial input that is not in mM.
+
+    Raises:
+        ValueError: it never rises above zero, or no dose gives such a peak.
+    """
+    peak = float(plasma.max())
+    low, high = _PEAK_RANGE_MM
+    if not peak > 0:
+        raise ValueError(f"{name}: expected an arterial input that rises above zero, found a maximum of {peak:g} mM")
+    if not low <= peak <= high:
+        remedy = "µM (divide by 1000)" if peak > high else "M (multiply by 1000)"
+        raise ValueError(
+            f"{name}: expected an arterial peak of {low:g} to {high:g} mM in plasma, found {peak:.4g}; it seems to be "
+            f"in {remedy}"
+        )
+
+
+def check_tissue(name: str, concentration: np.ndarray, plasma: np.ndarray) -> None:
+    """Refuse tissue concentration in another unit than the arterial input's.
+
+    Args:
+        name: of the series, for messages.
+        concentration: [V, T] mM, as they were understood.
+        plasma: [T] mM.
+
+    Raises:
+        ValueError: tissue that no arterial input in the same unit could give.
+    """
+    peaks = concentration.max(axis=1)
+    peaks = peaks[np.isfinite(peaks)]
+    if not peaks.size or not (peak := float(np.percentile(peaks, _TOP_PERCENTILE))) > 0:
+        return
+    low, high = _TISSUE_RATIO_RANGE
+    ratio = peak / float(plasma.max())
+    if not low <= ratio <= high:
+        remedy = "in µM (divide by 1000), or a signal" if ratio > high else "in M (multiply by 1000)"
+        raise ValueError(
+            f"{name}: expected tissue concentration in mM, found peaks of {peak:.4g} (the {_TOP_PERCENTILE:g}th "
+            f"percentile) beside an arterial peak of {float(plasma.max()):.4g} mM; the series seems to be {remedy}"
+        )

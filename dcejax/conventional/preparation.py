@@ -1,0 +1,142 @@
+"""From a case's files to what is fitted: concentration, arterial input, and where the bolus begins."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dcejax.conventional import analysis, arterial, plausibility
+from dcejax.conventional import concentration as conversions
+from dcejax.conventional.arterial import ArterialInput, BloodSignal
+from dcejax.conventional.concentration import Conversion
+from dcejax.conventional.settings import Settings
+from dcejax.conventional.status import count
+from dcejax.data import loading
+from dcejax.data.cases import Case
+from dcejax.physics.bolus import arrival_time, baseline_count
+from dcejax.physics.fitting import FitStatus
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Scan
+
+# Arteries may precede the mean of the tissue by this much, and their baseline must not hold their bolus.
+_ARTERIAL_LEAD = 4.0 / SECONDS_PER_MINUTE
+
+
+class Prepared(NamedTuple):
+    """A case that is ready to be fitted."""
+
+    scan: Scan
+    concentration: np.ndarray  # [V, T] mM
+    status: np.ndarray  # [V] uint8, not 0 where a voxel cannot be fitted
+    conversion: Conversion | None  # None for a series of concentration
+    arterial: ArterialInput
+    iauc_weights: np.ndarray | None  # [T] min
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+class _Converted(NamedTuple):
+    """The mask's voxels in concentration, and how they came to it."""
+
+    concentration: np.ndarray  # [V, T] mM
+    status: np.ndarray  # [V] uint8
+    conversion: Conversion | None
+    blood: BloodSignal | None
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+class _Arrival:
+    """When the bolus is seen in the mean of a series' usable voxels, min; found when it is asked for."""
+
+    def __init__(self, case: Case, scan: Scan, curves: np.ndarray):
+        self._case, self._scan, self._curves = case, scan, curves
+
+    def __call__(self) -> float:
+        usable = self._curves[np.isfinite(self._curves).all(axis=1)]
+        if not len(usable):
+            raise ValueError(f"{self._case.path}: expected finite values in the mask, found none; check the mask")
+        try:
+            return arrival_time(self._scan.times, usable.mean(axis=0, dtype=np.float64))
+        except ValueError as error:
+            raise ValueError(
+                f"{self._case.path}: expected a bolus in the mean of the mask, found none ({error}); state "
+                "--baseline_frames for signal, and --aif_arrival_s for a population's input"
+            ) from error
+
+
+def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: _Arrival) -> tuple[int, tuple[str, ...]]:
+    """How many frames are before contrast, and a warning if it is hardly any."""
+    if stated is None:
+        frames = baseline_count(scan.times, data_arrival() - _ARTERIAL_LEAD)
+        warning = "only the first frame is before the bolus, and may hold contrast: all concentrations depend on it"
+        return frames, (warning,) if frames == 1 else ()
+    if stated >= scan.times.size:
+        raise ValueError(f"{case.path}: expected fewer --baseline_frames than its {scan.times.size}, found {stated}")
+    return stated, ()
+
+
+def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
+    status = np.where(np.isfinite(curves).all(axis=1), FitStatus.CONVERGED, FitStatus.NOT_FITTED).astype(np.uint8)
+    stated = {name: getattr(case.facts, name) for name in ("t1_map", "t1_s", "vfa", "b1_map", "relaxivity")}
+    names = [name for name, value in stated.items() if value is not None]
+    warnings = (f"{', '.join(names)} without effect on concentration input",) if names else ()
+    return _Converted(curves, status, None, None, {}, warnings)
+
+
+def _from_signal(case: Case, scan: Scan, curves: np.ndarray, settings: Settings, data_arrival: _Arrival) -> _Converted:
+    acquisition = conversions.acquisition_of(case, scan, settings)
+    frames, warnings = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
+    b1 = conversions.transmit_field(case, scan)
+    tissue = conversions.tissue_t1(case, scan, b1, settings)
+    conversion = Conversion(acquisition, tissue.t1, b1, conversions.baseline_of(curves, frames), frames)
+    concentration, status = conversions.to_concentration(curves, conversion)
+    b1_volume = np.zeros(scan.mask.shape, np.float32)
+    b1_volume[scan.mask] = b1
+    blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
+    provenance = {"conversion": conversions.describe(conversion, scan), "t1": tissue.provenance}
+    return _Converted(concentration, status, conversion, blood, provenance, (*warnings, *tissue.warnings))
+
+
+def _iauc_weights(times: np.ndarray, plasma: np.ndarray) -> tuple[np.ndarray | None, dict[str, Any], tuple[str, ...]]:
+    try:
+        start = arrival_time(times, plasma)
+        weights = analysis.area_weights(times, start, start + analysis.IAUC_DURATION)
+    except ValueError as error:
+        return None, {}, (f"no IAUC60: the area after the arrival of the arterial input cannot be taken ({error})",)
+    return weights, {"iauc60_from_s": round(start * SECONDS_PER_MINUTE, 3)}, ()
+
+
+def prepare(case: Case, settings: Settings) -> Prepared:
+    """Read a case and bring it to concentration and an arterial input.
+
+    Raises:
+        ValueError: whatever is wrong with the input, or no voxel that can be fitted.
+    """
+    scan = loading.load_scan(case)
+    plausibility.check_frame_times(str(case.path), scan.times)
+    curves = scan.values[scan.mask]
+    data_arrival = _Arrival(case, scan, curves)
+    if scan.quantity == "concentration":
+        converted = _from_concentration(case, curves)
+    else:
+        converted = _from_signal(case, scan, curves, settings, data_arrival)
+    source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
+    if scan.quantity == "concentration":
+        plausibility.check_tissue(str(case.path), curves, source.plasma)
+    status = converted.status
+    if not (status == FitStatus.CONVERGED).any():
+        raise ValueError(
+            f"{case.path}: expected voxels that can be fitted, found none: {count(status)}; check the mask"
+        )
+    weights, area, area_warnings = _iauc_weights(scan.times, source.plasma)
+    clock = {"first_frame_s": round(scan.start * SECONDS_PER_MINUTE, 6)}
+    return Prepared(
+        scan,
+        converted.concentration,
+        status,
+        converted.conversion,
+        source,
+        weights,
+        (*scan.warnings, *converted.warnings, *source.warnings, *area_warnings),
+        scan.provenance | clock | converted.provenance | {"aif": source.provenance} | area,
+    )

@@ -1,0 +1,134 @@
+"""What pictures of cases share: slices as radiologists hang them, panels with scales, the measured series."""
+
+import io
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from dcejax.data import nifti
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Scan
+
+_TOP_PERCENTILE = 99.5  # a few extreme voxels would darken the rest
+_TOP_PERCENTILE_GREY = 98.0  # vessels at their peak are several times brighter than tissue
+_MARGIN_VOXELS = 6
+_BASELINE_FRAMES = 3  # the bolus arrives later in any usable scan
+_OUTSIDE = "#30343a"
+
+
+class View:
+    """Shows a slice as radiologists hang it: right of the patient on the left, front or top up, cut to the mask."""
+
+    def __init__(self, scan: Scan, z: int):
+        columns, rows = np.flatnonzero(scan.mask[:, :, z].any(1)), np.flatnonzero(scan.mask[:, :, z].any(0))
+        nx, ny = scan.mask.shape[:2]
+        self._box = (
+            slice(max(columns[0] - _MARGIN_VOXELS, 0), min(columns[-1] + 1 + _MARGIN_VOXELS, nx)),
+            slice(max(rows[0] - _MARGIN_VOXELS, 0), min(rows[-1] + 1 + _MARGIN_VOXELS, ny)),
+        )
+        self._z = z
+        codes = nifti.axis_codes(scan.affine)
+        sides = {"L": "LR", "R": "LR", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}
+        # The horizontal axis is left-right where the slice has one, else front-back.
+        order = ("LR", "AP", "SI")
+        self._swap = order.index(sides[codes[0]]) > order.index(sides[codes[1]])
+        across, down = (codes[1], codes[0]) if self._swap else (codes[0], codes[1])
+        self._flip_across, self._flip_down = across in "RA", down in "AS"
+        self.left = across if self._flip_across else sides[across].replace(across, "")
+        self.top = down if self._flip_down else sides[down].replace(down, "")
+        size = np.linalg.norm(scan.affine[:3, :3], axis=0)
+        self.aspect = float(size[0] / size[1] if self._swap else size[1] / size[0])
+        self._outside = ~scan.mask[:, :, z]
+
+    def __call__(self, volume: np.ndarray, *, masked: bool) -> np.ndarray:
+        """Cut a [X, Y, Z] volume to an image, row 0 at the top."""
+        image = np.asarray(volume[:, :, self._z], np.float64)
+        if masked:
+            image = np.where(self._outside, np.nan, image)
+        image = image[self._box]
+        image = image if self._swap else image.T
+        image = image[:, ::-1] if self._flip_across else image
+        return image[::-1] if self._flip_down else image
+
+
+def choose_slice(scan: Scan, ktrans: np.ndarray) -> int:
+    """The slice with most segmented voxels, else with most Ktrans, inside the mask."""
+    if scan.segmentation is not None and (scan.segmentation[scan.mask] > 0).any():
+        weight = ((scan.segmentation > 0) & scan.mask).sum(axis=(0, 1))
+    else:
+        inside = scan.mask.any(axis=(0, 1))
+        weight = np.where(inside, (ktrans * scan.mask).sum(axis=(0, 1)), -np.inf)
+    return int(np.argmax(weight))
+
+
+def top_of(*images: np.ndarray, percentile: float = _TOP_PERCENTILE) -> float:
+    """Upper end of a scale that shows images without their few extreme voxels."""
+    values = np.concatenate([image[np.isfinite(image)] for image in images])
+    return max(float(np.percentile(values, percentile)), 1e-6)
+
+
+def show(
+    axes: Axes, view: View, image: np.ndarray, title: str, low: float, high: float, colours: str | Colormap
+) -> AxesImage:
+    """Draw a cut image from `low` to `high`, with its sides."""
+    shown = axes.imshow(image, vmin=low, vmax=high, cmap=colours, aspect=view.aspect, interpolation="nearest")
+    axes.set_facecolor(_OUTSIDE)
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    style = {"transform": axes.transAxes, "color": "white", "fontsize": 8}
+    axes.text(0.02, 0.5, view.left, va="center", **style)
+    axes.text(0.5, 0.98, view.top, ha="center", va="top", **style)
+    return shown
+
+
+def panel(
+    figure: Figure, axes: Axes, view: View, image: np.ndarray, title: str, top: float, colours: str | Colormap
+) -> None:
+    """Draw a cut image from 0 to `top`, with its sides and its scale."""
+    shown = show(axes, view, image, title, 0.0, top, colours)
+    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=8)
+
+
+def _mean_curve(curves: np.ndarray) -> np.ndarray:
+    """Mean [T] of the curves [V, T] that are finite; NaN where none is."""
+    finite = np.isfinite(curves).all(axis=1)
+    return curves[finite].mean(axis=0) if finite.any() else np.full(curves.shape[1], np.nan)
+
+
+def _curve_panel(axes: Axes, scan: Scan) -> None:
+    seconds = scan.times * SECONDS_PER_MINUTE
+    axes.plot(seconds, _mean_curve(scan.values[scan.mask]), label="mask", color="#1f6feb")
+    if scan.segmentation is not None and (inside := (scan.segmentation > 0) & scan.mask).any():
+        axes.plot(seconds, _mean_curve(scan.values[inside]), label="segmentation", color="#d1242f")
+    unit = "mM" if scan.quantity == "concentration" else "scanner units"
+    axes.set_title(f"Mean {scan.quantity} ({unit})", fontsize=10)
+    axes.set_xlabel("time (s)", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def series_panels(figure: Figure, grid: np.ndarray, view: View, scan: Scan) -> None:
+    """Draw the series before contrast and at its peak on one slice, and its mean over time, into three axes."""
+    baseline = scan.values[..., :_BASELINE_FRAMES].mean(axis=-1)
+    peak = scan.values.max(axis=-1)
+    before, after = view(baseline, masked=False), view(peak, masked=False)
+    top = top_of(after, percentile=_TOP_PERCENTILE_GREY)
+    # Concentration is near zero before the bolus, and stretched noise would look like something.
+    top_before = top if scan.quantity == "concentration" else top_of(before, percentile=_TOP_PERCENTILE_GREY)
+    name = "signal" if scan.quantity == "signal" else "concentration (mM)"
+    panel(figure, grid[0], view, before, f"Baseline {name}", top_before, "gray")
+    panel(figure, grid[1], view, after, f"Peak {name}", top, "gray")
+    _curve_panel(grid[2], scan)
+
+
+def png(figure: Figure) -> bytes:
+    """Content of a PNG file."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,84 @@
+"""Names and tables of what a case leaves on disk, whatever made it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.data import atomic
+
+ROI_COLUMNS = ("label", "map", "median", "mean", "sd", "voxels")
+
+
+def map_path(folder: Path, case_id: str, description: str, name: str) -> Path:
+    """Where a map lies: `description` says how it came about, `name` what it is."""
+    return folder / f"{case_id}_desc-{description}_{name}.nii.gz"
+
+
+def stored_hash(sidecar: Path) -> str | None:
+    """Hash of the inputs and flags of the result on disk; None if the case is not done."""
+    try:
+        return json.loads(sidecar.read_text(encoding="utf-8"))["hash"]
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the case will be redone
+        return None
+
+
+def statistics(values: np.ndarray) -> dict[str, float]:
+    """Median, mean and sample standard deviation of one value or more."""
+    values = values.astype(np.float64)
+    return {
+        "median": float(np.median(values)),
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if values.size > 1 else 0.0,
+    }
+
+
+def roi_rows(labels: np.ndarray, maps: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Statistics per label above zero and per map, with the columns `ROI_COLUMNS`.
+
+    Args:
+        labels: [V] integers.
+        maps: name -> [V].
+    """
+    for label in np.unique(labels[labels > 0]):
+        for name, values in maps.items():
+            inside = values[labels == label]
+            yield {"label": int(label), "map": name, **statistics(inside), "voxels": inside.size}
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Format rows as CSV, numbers to six digits."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    return buffer.getvalue()
+
+
+def write_sidecar(sidecar: Path, record: Mapping[str, Any]) -> None:
+    """Mark a case done.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    atomic.write_text(sidecar, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        ValueError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: expected a folder that can be made and written, found {error.strerror or error}; choose "
+            "another --output_dir"
+        ) from error

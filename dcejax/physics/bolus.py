@@ -1,0 +1,158 @@
+"""When a bolus arrives in a curve, how high and how wide its first pass is, and how noisy the curve."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dcejax.physics.units import SECONDS_PER_MINUTE
+
+_LEAST_FRAMES = 8
+_FIRST_PASS = 30.0 / SECONDS_PER_MINUTE  # min after the steepest rise; a bolus peaks sooner, leakage later
+_DETECTABLE = 6.0  # noise SDs; the first pass of nothing but noise comes to about 3
+
+
+class FirstPass(NamedTuple):
+    """The first pass of the bolus through each of V voxels."""
+
+    arrival: np.ndarray  # [V] min, NaN where nothing rises
+    mark: np.ndarray  # [V] min, where the curve passes its tail, or half of its peak where that is lower
+    baseline: np.ndarray  # [V]
+    height: np.ndarray  # [V] of the peak above the baseline
+    tail: np.ndarray  # [V] of the last quarter of the frames above the baseline
+    width: np.ndarray  # [V] min, where the curve is half-way between peak and tail; NaN where it does not fall to there
+
+
+def check_times(times: np.ndarray) -> np.ndarray:
+    """Return times [T] in float64.
+
+    Raises:
+        ValueError: fewer than 8 frames, or times that do not increase.
+    """
+    times = np.asarray(times, np.float64)
+    if times.ndim != 1 or times.size < _LEAST_FRAMES or not (np.diff(times) > 0).all():
+        raise ValueError(
+            f"times: expected at least {_LEAST_FRAMES} increasing times in min, found shape {times.shape} from "
+            f"{times.min(initial=np.inf):g} to {times.max(initial=-np.inf):g}; give the time of every frame"
+        )
+    return times
+
+
+def residuals(times: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """What its neighbours in time do not explain of each inner frame [V, T - 2], with the SD of white noise."""
+    weight = (times[2:] - times[1:-1]) / (times[2:] - times[:-2])
+    difference = curves[:, 1:-1] - weight * curves[:, :-2] - (1.0 - weight) * curves[:, 2:]
+    return difference / np.sqrt(1.0 + weight**2 + (1.0 - weight) ** 2)
+
+
+def _crossings(
+    times: np.ndarray, curves: np.ndarray, peak: np.ndarray, level: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times [V] at which curves pass a level last before and first after their peak; NaN where they never do."""
+    frames = np.arange(times.size)
+    rows = np.arange(len(curves))
+    below = curves < level[:, None]
+    before = np.where(below & (frames < peak[:, None]), frames, -1).max(axis=1)
+    after = np.where(below & (frames > peak[:, None]), frames, times.size).min(axis=1)
+
+    def interpolate(found, lower):
+        lower = np.where(found, lower, 0)
+        start, step = curves[rows, lower], curves[rows, lower + 1] - curves[rows, lower]
+        share = (level - start) / np.where(found, step, 1.0)
+        return np.where(found, times[lower] + share * (times[lower + 1] - times[lower]), np.nan)
+
+    return interpolate(before >= 0, before), interpolate(after < times.size, after - 1)
+
+
+def first_pass(times: np.ndarray, curves: np.ndarray, baseline: np.ndarray | None = None) -> FirstPass:
+    """Find the first pass in curves [V, T]; `arrival_time` says how.
+
+    Args:
+        times: [T] increasing, min.
+        curves: [V, T] finite.
+        baseline: [V], where it is known; otherwise the median of the frames before the steepest rise.
+    """
+    frames = np.arange(times.size)
+    rows = np.arange(len(curves))
+    intervals = np.diff(times)
+    slopes = np.diff(curves, axis=1) / intervals
+    start = slopes.argmax(axis=1)
+    if baseline is None:
+        baseline = np.array([np.median(curve[: i + 1]) for curve, i in zip(curves, start, strict=True)])
+    # Two frames at least: where frames are long the steepest step may end below the peak.
+    middle = (times[start] + times[start + 1]) / 2
+    last = np.maximum(np.searchsorted(times, middle + _FIRST_PASS, side="right") - 1, start + 2)
+    window = (frames > start[:, None]) & (frames <= last[:, None])
+    peak = np.where(window, curves, -np.inf).argmax(axis=1)
+    height = curves[rows, peak] - baseline
+    risen = (height > 0) & (slopes[rows, start] > 0)
+    duration = height / np.where(risen, slopes[rows, start], 1.0)
+    # A frame's own length is part of every rise that is seen, and adds in quadrature.
+    unblurred = np.sqrt(np.maximum(duration**2 - intervals[start] ** 2, 0.0))
+    half, _ = _crossings(times, curves, peak, baseline + np.minimum(height / 2, height))
+    tail = curves[:, -max(times.size // 4, 2) :].mean(axis=1) - baseline
+    # This orders the curves of one scan better than their arrival does: it needs no slope, and is reached where neither
+    # saturation of the signal nor its inversion distorts much.
+    mark, _ = _crossings(times, curves, peak, baseline + np.clip(tail, 0.1 * height, np.maximum(height, 0.0) / 2))
+    rising, falling = _crossings(times, curves, peak, baseline + (height + np.minimum(tail, height)) / 2)
+    return FirstPass(
+        arrival=np.where(risen, half - unblurred / 2, np.nan),
+        mark=np.where(risen, mark, np.nan),
+        baseline=baseline,
+        height=height,
+        tail=tail,
+        width=np.where(tail < height, falling - rising, np.nan),
+    )
+
+
+def arrival_time(times: np.ndarray, curve: np.ndarray) -> float:
+    """When the bolus arrives in a curve.
+
+    A line with the steepest slope of the curve, through the half of the peak, is followed down to the baseline (one of
+    the peak-gradient methods that Cheong 2003, Phys Med Biol 48:N83, takes for comparison); the frame's own length is
+    taken out of the duration of the rise. The peak is the highest frame within 30 s of the steepest rise, so that
+    leakage afterwards does not count.
+
+    This is when the curve visibly leaves its baseline, which Parker's curve does 2 to 3 s after its formal start.
+
+    Args:
+        times: [T] increasing, min.
+        curve: [T] signal or concentration, in any unit.
+
+    Returns:
+        Time in min, on the scale of `times`.
+
+    Raises:
+        ValueError: times or curve are not usable, or nothing rises from the noise.
+    """
+    times = check_times(times)
+    curve = np.asarray(curve, np.float64)
+    if curve.shape != times.shape or not np.isfinite(curve).all():
+        raise ValueError(
+            f"curve: expected {times.size} finite values, one for each time, found shape {curve.shape} with "
+            f"{np.count_nonzero(~np.isfinite(curve))} not finite; leave such voxels and frames out"
+        )
+    found = first_pass(times, curve[None])
+    noise = np.median(np.abs(residuals(times, curve[None]))) / 0.6745  # SD; the median ignores the bolus itself
+    if not (found.height[0] > _DETECTABLE * noise and np.isfinite(found.arrival[0])):
+        raise ValueError(
+            f"curve: expected a rise from the baseline by more than {_DETECTABLE:g} times the noise, found "
+            f"{found.height[0]:.3g} with noise of {noise:.3g}; the scan must begin before the bolus arrives"
+        )
+    return float(found.arrival[0])
+
+
+def baseline_count(times: np.ndarray, arrival: float) -> int:
+    """Count the frames that are safely before the bolus: by a whole frame, so that it matters little what part of a
+    frame its time stands for.
+
+    At least 1. Where the bolus arrives within the first two frames, the first is all there is and may hold contrast.
+
+    Args:
+        times: [T] increasing, min.
+        arrival: min, as from `arrival_time`.
+
+    Raises:
+        ValueError: the times are not usable.
+    """
+    times = check_times(times)
+    return max(1, int(np.count_nonzero(times + np.median(np.diff(times)) <= arrival)))

@@ -17,7 +17,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from scipy import ndimage
 
-from dcejax.physics.bolus import FirstPass, arrival_time, baseline_count, check_times, first_pass, residuals
+from dcejax.physics.bolus import arrival_time, baseline_count, check_times, first_pass, residuals
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Quantity
 
@@ -33,8 +33,8 @@ _REMEDY = "give the input as --aif=roi:MASK, as a file, or as a population's"
 class Criteria:
     """What makes a voxel arterial, in the order in which it is asked.
 
-    Heights are above the baseline: in mM, or, of signal, relative to the mean baseline of the neighbourhood: its
-    own would favour those that share blood with CSF, which is dark, and those that are dark by chance.
+    Heights are above the baseline: in mM, or, of signal, relative to the mean baseline around the voxel: its own
+    baseline would favour those that share blood with CSF, which is dark, and those that are dark by chance.
     """
 
     noise: float = 10.0  # least peak, in SDs of the noise; leaves out air and pulsating vessels
@@ -52,14 +52,14 @@ class Criteria:
     # Most of the tail, relative to the same vessels' median; leaves out leaking tissue that shares a voxel with a vein.
     # Blood that is diluted by tissue without leakage has less, for it saturates less.
     excess: float = 1.15
-    tissue_lag_frames: float = 0.1  # latest arrival after the tissue's mean curve; leaves out veins
-    spread_s: float = 1.0  # latest arrival after the earliest of these, plus spread_frames; leaves out further veins
+    tissue_lag_frames: float = 0.1  # latest that blood may fill after the tissue's mean curve; leaves out veins
+    spread_s: float = 1.0  # latest after the earliest of these, plus spread_frames; leaves out further veins
     spread_frames: float = 0.1
     # Least tail, relative to the median of these, of concentration; leaves out peaks that the inversion of saturated
     # signal blew up.
     blown: float = 0.7
     cluster: int = 3  # least voxels that touch, be it by corners; leaves out single voxels, which noise may have made
-    voxels: int = 8  # the best, whose mean is the curve; also the number from which "highest" and "earliest" are taken
+    voxels: int = 8  # the best, whose mean is the curve; so many are also taken for the earliest and fullest
 
 
 class Detection(NamedTuple):
@@ -117,7 +117,7 @@ def _tissue_curve(values: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _local_mean(values: np.ndarray, index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Mean [V] over those of the voxels at index [V, 3] that lie in a box around each."""
+    """Mean [V] of values [V] over those of the voxels at index [V, 3] that lie in a box around each."""
     at = tuple(index.T)
     total, inside = np.zeros(shape), np.zeros(shape)
     total[at], inside[at] = values, 1.0
@@ -190,11 +190,11 @@ def _select(
     counts: dict[str, int],
     times: np.ndarray,
     tissue: float,
-    shape,
+    shape: tuple[int, ...],
     criteria: Criteria,
     signal: bool,
 ) -> _Features:
-    """Apply all criteria after the first two; tissue is the arrival in its mean curve, min."""
+    """Apply all criteria after the first two; tissue is the mark of its mean curve, min."""
     frame = float(np.median(np.diff(times)))
 
     def keep(name, met, what):
@@ -211,8 +211,7 @@ def _select(
     met = (features.tail >= low) & (features.tail <= high)
     features = keep("tail", met, f"whose last quarter is {low:g} to {high:g} of the peak")
     widest = criteria.width_s / SECONDS_PER_MINUTE + frame
-    what = f"with a first pass of at most {widest * SECONDS_PER_MINUTE:.3g} s"
-    features = keep("width", features.width <= widest, what)
+    features = keep("width", features.width <= widest, f"as narrow as {widest * SECONDS_PER_MINUTE:.3g} s")
     # The fullest vessels are known by what they keep: peaks are saturated in signal, and blown up where it is inverted.
     kept = features.height * features.tail
     fullest = np.argsort(kept)[-max(criteria.voxels, round(_FULLEST * kept.size)) :]
@@ -239,30 +238,31 @@ def _describe(times: np.ndarray, curves: np.ndarray, frames: int, criteria: Crit
     """Measures and quality of the mean of the chosen curves [n, T]."""
     curve = curves.mean(axis=0)
     baseline = curve[:frames].mean()
-    passing: FirstPass = first_pass(times, curve[None], np.array([baseline]))
+    passing = first_pass(times, curve[None], np.array([baseline]))
     noise = float(np.sqrt((residuals(times, curve[None])[:, -(times.size // 2) :] ** 2).mean()))
     height, width = float(passing.height[0]), float(passing.width[0])
     enhancement = curves - curves[:, :frames].mean(axis=1, keepdims=True)
     mean = enhancement.mean(axis=0)
     agreement = 1.0 - np.sqrt(((enhancement - mean) ** 2).mean() / (mean**2).mean())
     sampling = min(1.0, width / (_WELL_SAMPLED * float(np.median(np.diff(times)))))
-    number = min(1.0, len(curves) / criteria.voxels)
     measures = {
         "arrival_s": float(passing.arrival[0]) * SECONDS_PER_MINUTE,
         "baseline_frames": frames,
         "peak": height,
         "width_s": width * SECONDS_PER_MINUTE,
         "tail_to_peak": float(passing.tail[0]) / height,
-        "peak_to_noise": height / noise if noise > 0 else float("inf"),
+        "peak_to_noise": height / max(noise, 1e-6 * height),
         "agreement": float(agreement),
         "sampling": sampling,
         "voxels": len(curves),
     }
-    return measures, float(np.clip(agreement, 0.0, 1.0)) * sampling * number
+    return measures, max(float(agreement), 0.0) * sampling * len(curves) / criteria.voxels
 
 
 def _check(values: np.ndarray, mask: np.ndarray, times: np.ndarray, quantity: Quantity) -> np.ndarray:
     times = check_times(times)
+    if quantity not in get_args(Quantity):
+        raise ValueError(f"quantity: expected one of {get_args(Quantity)}, found {quantity!r}; say what the values are")
     if values.ndim != 4 or values.shape[-1] != times.size:
         raise ValueError(f"values: expected shape [X, Y, Z, {times.size}], found {values.shape}; give one time a frame")
     if mask.shape != values.shape[:3] or mask.dtype != bool or not mask.any():
@@ -270,8 +270,6 @@ def _check(values: np.ndarray, mask: np.ndarray, times: np.ndarray, quantity: Qu
             f"mask: expected true voxels in a boolean array of shape {values.shape[:3]}, found "
             f"{np.count_nonzero(mask)} in {mask.dtype} of shape {mask.shape}; give a mask of the head"
         )
-    if quantity not in get_args(Quantity):
-        raise ValueError(f"quantity: expected one of {get_args(Quantity)}, found {quantity!r}; say what the values are")
     return times
 
 
@@ -283,10 +281,14 @@ def detect(
     Voxels with values that are not finite, or never change, are left out. Nothing is random, and no more than a few
     tens of thousands of curves are copied at a time.
 
-    The quality is a product of three shares: how much of the chosen curves their mean explains (less where noise or
-    partial volume differ), how well frames sample the first pass (1 where its width holds two of them), and how many
-    of the wanted voxels there were. Above 0.9 eight voxels agree on a curve that the frames can follow; below 0.5 look
-    at the curve before use. Partial volume, inflow and saturation that all voxels share do not show in it.
+    The quality is a product of three shares: how well the chosen curves agree (1 less the RMS of their differences from
+    the mean, relative to the RMS of the mean), how well frames sample the first pass (1 where its width holds two of
+    them), and how many of the wanted voxels there were. Above 0.9 eight voxels agree on a curve that the frames can
+    follow; below 0.5 look at the curve before use. What all voxels share (partial volume, inflow, saturation) does not
+    show in it: in simulated patients it was unrelated to the error of the peak.
+
+    In 20 simulated patients all voxels were arterial with frames of 5 s and 10 s; with 15 s they were in 18, and two
+    were refused. Of eight volumes above the arteries none gave a vein.
 
     Args:
         values: [X, Y, Z, T] signal in any unit, or concentration in mM.
@@ -311,20 +313,21 @@ def detect(
         raise ValueError(f"arterial input, mean of the mask: {error}; {_REMEDY}") from error
     frames = baseline_count(times, tissue_arrival - _ARTERIAL_LEAD)
     passing = first_pass(times, tissue[None])
-    tissue_mark = float(passing.mark[0])
-    unit = np.ones(len(index))
+    unit, least = np.ones(len(index)), criteria.contrast * float(passing.height[0])
     if quantity == "signal":
-        before = values[..., :frames].mean(axis=-1, dtype=np.float64)[tuple(index.T)]
-        unit = _local_mean(before, index, mask.shape)
-        passing = FirstPass(*(field / passing.baseline for field in passing))
-    least = criteria.contrast * float(passing.height[0])
+        if not passing.baseline[0] > 0:
+            raise ValueError(
+                f"values: expected a positive signal before contrast, found a mean of {passing.baseline[0]:.3g}; give "
+                "the series as acquired, not its difference from the baseline"
+            )
+        before = values[(*index.T, slice(frames))].mean(axis=1, dtype=np.float64)
+        unit, least = _local_mean(before, index, mask.shape), least / float(passing.baseline[0])
     features, clear = _enhancing(values, index, unit, times, frames, least, criteria)
     counts = {"mask": int(np.count_nonzero(mask)), "usable": len(index)}
-    what = f"whose peak is at least {criteria.noise:g} times their noise"
-    _require(counts, "noise", clear, criteria.cluster, what)
+    _require(counts, "noise", clear, criteria.cluster, f"whose peak is at least {criteria.noise:g} times their noise")
     what = f"with a peak of at least {criteria.contrast:g} times the tissue's, {least:.3g}"
     _require(counts, "contrast", len(features.index), criteria.cluster, what)
-    features = _select(features, counts, times, tissue_mark, mask.shape, criteria, quantity == "signal")
+    features = _select(features, counts, times, float(passing.mark[0]), mask.shape, criteria, quantity == "signal")
 
     order = np.argsort(-features.level, kind="stable")
     candidates, levels = features.index[order], features.level[order]

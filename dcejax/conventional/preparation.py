@@ -12,13 +12,11 @@ from dcejax.conventional.settings import Settings
 from dcejax.conventional.status import count
 from dcejax.data import loading
 from dcejax.data.cases import Case
+from dcejax.physics.arterial import ARTERIAL_LEAD
 from dcejax.physics.bolus import arrival_time, baseline_count
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
-
-# Arteries may precede the mean of the tissue by this much, and their baseline must not hold their bolus.
-_ARTERIAL_LEAD = 4.0 / SECONDS_PER_MINUTE
 
 
 class Prepared(NamedTuple):
@@ -67,7 +65,7 @@ class _Arrival:
 def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: _Arrival) -> tuple[int, tuple[str, ...]]:
     """How many frames are before contrast, and a warning if it is hardly any."""
     if stated is None:
-        frames = baseline_count(scan.times, data_arrival() - _ARTERIAL_LEAD)
+        frames = baseline_count(scan.times, data_arrival() - ARTERIAL_LEAD)
         warning = "only the first frame is before the bolus, and may hold contrast: all concentrations depend on it"
         return frames, (warning,) if frames == 1 else ()
     if stated >= scan.times.size:

@@ -21,7 +21,9 @@ from dcejax.physics.bolus import arrival_time, baseline_count, check_times, firs
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Quantity
 
-_ARTERIAL_LEAD = 4.0 / SECONDS_PER_MINUTE  # min, by which arteries may precede the mean of the tissue
+ARTERIAL_LEAD = 4.0 / SECONDS_PER_MINUTE
+"""By how much arteries may precede the mean of the tissue, min; frames before it serve as baseline of both."""
+
 _NEIGHBOURHOOD = 3  # a local mean is over a third of the matrix along each axis: a coil's profile, not anatomy
 _VOXELS_PER_CHUNK = 16_384
 _FULLEST = 0.01  # share of the voxels with the shape of a vessel that are taken for nothing but blood
@@ -311,7 +313,7 @@ def detect(
         tissue_arrival = arrival_time(times, tissue)
     except ValueError as error:
         raise ValueError(f"arterial input, mean of the mask: {error}; {_REMEDY}") from error
-    frames = baseline_count(times, tissue_arrival - _ARTERIAL_LEAD)
+    frames = baseline_count(times, tissue_arrival - ARTERIAL_LEAD)
     passing = first_pass(times, tissue[None])
     unit, least = np.ones(len(index)), criteria.contrast * float(passing.height[0])
     if quantity == "signal":

@@ -84,16 +84,61 @@ def test_weights_silence_frames():
 def test_every_voxel_gets_a_finite_answer_and_a_reason():
     good = curves_of([0.07], [0.05], [0.25])[0]
     rng = np.random.default_rng(0)
-    data = np.stack([good, np.full(60, np.nan), np.zeros(60), 0.01 * rng.normal(size=60), -good, good * 40])
+    data = np.stack(
+        [good, np.full(60, np.nan), np.zeros(60), 0.01 * rng.normal(size=60), -good, good * 40, good * 1e20]
+    )
     data[1, 0] = np.inf
     result = fit("extended_tofts", data.astype(np.float32), TIMES, AIF)
-    for leaf in (*result.params, *result.se, result.residual, result.covariance):
+    for leaf in (*result.params, *result.se, result.residual, result.covariance, result.aicc):
         assert np.isfinite(leaf).all()
     assert result.status[0] == FitStatus.CONVERGED
     assert result.status[1] == FitStatus.NOT_FITTED
     assert result.params.ktrans[1] == 0
     assert (result.status[2:5] == FitStatus.NOT_ENHANCING).all()
     assert result.status[5] == FitStatus.AT_BOUND
+    assert result.status[6] == FitStatus.NOT_FITTED
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"ktrans": (0.0, 1.0), "vp": (0.0, 0.1), "ve": (0.05, 1.0)},
+        {"ktrans": (0.0, 0.2), "ve": (0.1, 0.6)},
+        {"ktrans": (0.05, 0.06), "vp": (0.02, 0.04), "ve": (0.1, 0.11)},
+    ],
+)
+def test_no_start_of_scipy_does_better_within_user_bounds(bounds):
+    data = random_voxels(40, seed=6)
+    result = fit("extended_tofts", data, TIMES, AIF, bounds=bounds)
+    lower, upper = np.array([(BOUNDS[0][i], BOUNDS[1][i]) for i in range(3)]).T
+    for i, name in enumerate(("ktrans", "vp", "ve")):
+        lower[i], upper[i] = bounds.get(name, (lower[i], upper[i]))
+    rng = np.random.default_rng(7)
+    for curve, residual in zip(data, result.residual, strict=True):
+        for start in lower + (upper - lower) * rng.uniform(0.02, 0.98, (4, 3)):
+            found, _ = curve_fit(
+                float64_model, TIMES, curve, start, bounds=(lower, upper), max_nfev=2000, x_scale=upper - lower
+            )
+            assert residual <= ((curve - float64_model(TIMES, *found)) ** 2).sum() * (1 + 1e-4)
+
+
+def test_wide_bounds_hold_nothing_and_predict_follows_them():
+    curve = curves_of([8.0], [0.05], [0.6])
+    result = fit("extended_tofts", curve, TIMES, AIF, bounds={"ktrans": (0.0, 1e6)})
+    assert result.status[0] == FitStatus.CONVERGED
+    assert result.se.ktrans[0] > 0
+    np.testing.assert_allclose(predict("extended_tofts", result.params, TIMES, AIF), curve, atol=1e-4)
+
+
+def test_clock_and_unit_of_weights_change_nothing():
+    data = random_voxels(20, seed=12)
+    plain = fit("extended_tofts", data, TIMES, AIF)
+    late = fit("extended_tofts", data, TIMES + 2.8e7, AIF)  # minutes since 1970
+    np.testing.assert_allclose(late.params.ktrans, plain.params.ktrans, rtol=1e-3)
+    for unit in (1e-24, 1e24):
+        scaled = fit("extended_tofts", data, TIMES, AIF, weights=np.full(60, unit))
+        np.testing.assert_allclose(scaled.params.ktrans, plain.params.ktrans, rtol=1e-6)
+        np.testing.assert_allclose(scaled.residual, plain.residual * np.float32(unit), rtol=1e-5)
 
 
 def test_user_bounds_hold():
@@ -124,6 +169,8 @@ def test_any_number_of_voxels_with_one_compilation(count):
         ({"aif": AIF[:50]}, "found"),
         ({"method": "guess"}, "nlls or linear"),
         ({"bounds": {"ve": (0.0, 1.0)}}, "above 0"),
+        ({"bounds": {"ktrans": (0.0, np.inf)}}, "finite"),
+        ({"times": TIMES[::-1].astype(np.uint8)}, "strictly increasing"),
         ({"bounds": {"kep": (0.0, 1.0)}}, "ktrans, vp, ve"),
         ({"weights": np.ones(7)}, "weights"),
         ({"model": "two_compartment_exchange", "method": "linear"}, "without a free delay"),
@@ -219,3 +266,7 @@ def test_predict_evaluates_the_model_for_any_number_of_voxels():
         curves[1], kinetics.extended_tofts(ExtendedTofts(0.2, 0.05, 0.2), TIMES, AIF, delay=0.05), atol=1e-6
     )
     assert predict("extended_tofts", ExtendedTofts(*np.zeros((3, 0))), TIMES, AIF).shape == (0, 60)
+    with pytest.raises(ValueError, match="expected one of"):
+        predict("toffs", params, TIMES, AIF)
+    with pytest.raises(ValueError, match="strictly increasing"):
+        predict("extended_tofts", params, TIMES[::-1], AIF)

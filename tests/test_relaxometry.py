@@ -8,7 +8,7 @@ import pytest
 from dcejax.physics import units
 from dcejax.physics.relaxometry import t1_linear, t1_nonlinear
 from dcejax.physics.signal import spgr
-from dcejax.types import T1Status
+from dcejax.types import Acquisition, T1Status
 
 ANGLES = np.deg2rad([2.0, 5.0, 10.0, 15.0])
 TR = 5.4e-3 / 60  # min
@@ -106,3 +106,12 @@ def test_jit_and_shape_of_the_batch_change_nothing(method):
 def test_wrong_shapes_are_named(signal, angles):
     with pytest.raises(ValueError, match=r"two or more flip angles \[A\]"):
         t1_linear(signal, angles, TR)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e20])
+def test_the_unit_of_the_signal_does_not_matter(unit):
+    angles, tr = np.deg2rad([2.0, 5.0, 10.0, 15.0]), 5.0 / 60_000
+    clean = spgr(0.0, 1.2 / 60, Acquisition(tr, angles, 270.0), s0=1000.0)
+    found = t1_nonlinear(np.asarray(clean) * np.float32(unit), angles, tr)
+    np.testing.assert_allclose(found.t1 * 60, 1.2, rtol=1e-3)
+    np.testing.assert_allclose(found.s0, 1000.0 * unit, rtol=1e-3)

@@ -77,6 +77,17 @@ def test_curves_that_cannot_be_fitted_say_so():
     assert selection.names[selection.chosen[1]] == "plasma_only"
 
 
+def test_integers_and_lost_voxels_are_treated_as_fit_treats_them():
+    data = np.stack([AIF * 10, np.full(60, 100.0)]).astype(np.int8)
+    weights = np.ones((2, 60))
+    weights[1, 3] = np.nan
+    selection = select("patlak", data, TIMES, AIF, weights=weights)
+    assert selection.chosen[0] > 0
+    assert selection.result.status[1] == FitStatus.NOT_FITTED
+    assert selection.result.residual[1] == 0
+    assert np.isfinite(selection.result.aicc).all()
+
+
 def test_a_model_without_nested_ones_is_refused():
     with pytest.raises(ValueError, match="others nested in it"):
         select("tofts", np.zeros((1, 60)), TIMES, AIF)

@@ -186,3 +186,19 @@ def test_jit_and_vmap_change_nothing():
     plain = spgr(CONCENTRATION, T10, PROTOCOL)
     np.testing.assert_allclose(jax.jit(spgr)(CONCENTRATION, T10, PROTOCOL), plain, rtol=1e-6)
     np.testing.assert_allclose(jax.vmap(spgr, (0, None, None))(CONCENTRATION, T10, PROTOCOL), plain, rtol=1e-6)
+
+
+def test_small_signals_below_the_baseline_are_inverted_with_decay_too():
+    decaying = PROTOCOL._replace(te=1.7 / 60_000, r2_star_relaxivity=7.1 * 60)
+    baseline = spgr(0.0, 1.5 / 60, decaying)
+    shares = np.array([0.01, 0.05, 0.3, 0.9, 1.5])
+    found = invert_spgr(shares * baseline, baseline, 1.5 / 60, decaying)
+    assert (np.asarray(found.status) == InversionStatus.OK).all()
+    np.testing.assert_allclose(spgr(found.concentration, 1.5 / 60, decaying), shares * baseline, rtol=1e-3)
+
+
+@pytest.mark.parametrize("t10", [np.inf, np.nan, 0.0, -1.0])
+def test_a_native_t1_that_is_none_has_no_concentration(t10):
+    found = invert_spgr(2.0, 1.0, t10, PROTOCOL)
+    assert found.status == InversionStatus.BAD_INPUT
+    assert np.isnan(found.concentration)

@@ -62,7 +62,7 @@ def _crossings(
     def interpolate(found, lower):
         lower = np.where(found, lower, 0)
         start, step = curves[rows, lower], curves[rows, lower + 1] - curves[rows, lower]
-        share = (level - start) / np.where(found, step, 1.0)
+        share = (level - start) / np.where(found & (step != 0), step, 1.0)
         return np.where(found, times[lower] + share * (times[lower + 1] - times[lower]), np.nan)
 
     return interpolate(before >= 0, before), interpolate(after < times.size, after - 1)

@@ -135,7 +135,7 @@ def search(
 def linear(
     name: str, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, limits: Limits
 ) -> Estimate:
-    """Linear estimates, which no bound holds; curve and Jacobian are those of the nearest admissible parameters.
+    """Linear estimates, which no bound holds; curve and Jacobian are those of the nearest that give a curve.
 
     Args:
         name: one of `linear.LINEAR_MODELS`.
@@ -147,6 +147,6 @@ def linear(
     """
     curve = _curve_of(name, times, plasma, fit_delay=False)
     params = linear_fit(name, curves, weights, times, plasma)
-    inside = jnp.clip(params, *limits)
+    inside = jnp.maximum(params, limits.lower)
     fisher = information(_split(jax.vmap(jax.jacfwd(curve))(inside)), weights)
     return Estimate(_split(params), jax.vmap(curve)(inside), fisher, jnp.ones(curves.shape[0], bool))

@@ -28,7 +28,8 @@ Method = Literal["nlls", "linear"]
 # Voxels per chunk where the optimum is projected, and where it is searched with hundreds of model evaluations each.
 _CHUNK = {"cpu": (4096, 64)}
 _CHUNK_ACCELERATOR = (131_072, 32_768)
-_BOUND_MARGIN = 1e-6  # share of the range within which an estimate counts as lying on its bound
+_BOUND_MARGIN = 1e-6  # share of the range, or of 1 in wide ranges, within which an estimate counts as on its bound
+_GREATEST = 1e6  # mM; no concentration, and its square still far from overflow
 
 
 class FitStatus(IntEnum):
@@ -36,10 +37,10 @@ class FitStatus(IntEnum):
 
     CONVERGED = 0
     NOT_IDENTIFIABLE = 1  # a standard error as large as the range between the bounds, or no information at all
-    AT_BOUND = 2  # a parameter ends on a bound (linear: outside the bounds that nlls would have)
+    AT_BOUND = 2  # a parameter ends on a bound (linear: outside those of nlls); errors of the others hold it fixed
     NOT_CONVERGED = 3  # the last iteration still moved
     NOT_ENHANCING = 4  # by AICc no better described by the model than by zero
-    NOT_FITTED = 5  # NaN or infinity in the curve or its weights, or too few frames of weight; estimates are 0
+    NOT_FITTED = 5  # NaN, infinity or 1e6 mM in the curve, a bad weight, or too few frames of weight; estimates are 0
 
 
 class FitResult(NamedTuple):
@@ -79,7 +80,7 @@ def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
 @functools.partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
 def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, bounds: tuple, fit_delay: bool):
     """Fit one chunk of curves [V, T]; grid is the table of a projected model, the columns of a searched one."""
-    usable = jnp.isfinite(curves).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
+    usable = (jnp.abs(curves) < _GREATEST).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
     curves = jnp.where(usable[:, None], curves, 0.0)
     weights = jnp.where(jnp.isfinite(weights) & (weights >= 0), weights, 0.0)
     ranges = [*bounds, DELAY_BOUNDS] if fit_delay else list(bounds)
@@ -95,7 +96,7 @@ def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, 
 
     residual = (weights * (curves - found.fitted) ** 2).sum(-1)
     span = limits.upper - limits.lower
-    margin = _BOUND_MARGIN * span
+    margin = _BOUND_MARGIN * jnp.minimum(span, 1.0)
     held = [
         (p <= low) | (p >= high)
         for p, low, high in zip(found.params, limits.lower + margin, limits.upper - margin, strict=True)
@@ -133,9 +134,12 @@ def _any(conditions: Iterable[jax.Array]) -> jax.Array:
     return functools.reduce(jnp.logical_or, conditions)
 
 
-def _check(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray, model: str, method: str, fit_delay: bool):
+def _check_model(model: str) -> None:
     if model not in MODELS:
         raise ValueError(f"model: expected one of {', '.join(MODELS)}, found {model!r}")
+
+
+def _check_method(model: str, method: str, fit_delay: bool) -> None:
     if method not in ("nlls", "linear"):
         raise ValueError(f"method: expected nlls or linear, found {method!r}")
     if method == "linear" and (model not in LINEAR_MODELS or fit_delay):
@@ -143,15 +147,30 @@ def _check(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray, model:
             f"method='linear': expected one of {', '.join(LINEAR_MODELS)} without a free delay, found {model} "
             f"with fit_delay={fit_delay}; use method='nlls'"
         )
+
+
+def _check_input(times: np.ndarray, aif: np.ndarray) -> None:
+    if times.ndim != 1 or aif.shape != times.shape:
+        raise ValueError(f"expected times and aif of one shape [T], found {times.shape} and {aif.shape}")
+    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("times: expected strictly increasing minutes; put the frames and their times in order")
+    if not np.isfinite(aif).all() or not (aif > 0).any():
+        raise ValueError("aif: expected finite plasma concentration in mM that rises above zero; check its units")
+
+
+def _check_curves(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray) -> None:
     if concentration.ndim != 2 or times.shape != concentration.shape[1:] or aif.shape != times.shape:
         raise ValueError(
             f"expected concentration [V, T] with times and aif [T], found {concentration.shape}, {times.shape} and "
             f"{aif.shape}"
         )
-    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise ValueError("times: expected strictly increasing minutes; put the frames and their times in order")
-    if not np.isfinite(aif).all() or not (aif > 0).any():
-        raise ValueError("aif: expected finite plasma concentration in mM that rises above zero; check its units")
+    _check_input(times, aif)
+
+
+def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Times from the first frame, which single precision resolves on any clock, and arterial input."""
+    dtype = jnp.result_type(float)
+    return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
 
 
 def fit(
@@ -178,21 +197,24 @@ def fit(
         fit_delay: also estimate the arrival in tissue after the arterial input, within ± 10 s.
 
     Returns:
-        Estimates with standard errors from the curvature at the minimum and the residual variance.
+        Estimates with standard errors from the curvature at the minimum and the residual variance. Of linear estimates
+        below the model's least values, errors, residual, R² and AICc are those of the nearest admissible ones.
 
     Raises:
         ValueError: shapes that do not match, times that do not increase, an arterial input that is zero or not finite,
             an unknown model, method or bound, or bounds that hold no value.
     """
-    concentration, times, aif = (np.asarray(a) for a in (concentration, times, aif))
-    _check(concentration, times, aif, model, method, fit_delay)
+    concentration, times, aif = np.asarray(concentration), np.asarray(times, np.float64), np.asarray(aif)
+    _check_model(model)
+    _check_method(model, method, fit_delay)
+    _check_curves(concentration, times, aif)
     names = MODELS[model].params._fields
     limits = dict(zip(names, MODELS[model].bounds, strict=True))
     for name, (low, high) in (bounds or {}).items():
-        if name not in limits or not low < high or low < 0:
+        if name not in limits or not 0 <= low < high < np.inf:
             raise ValueError(
-                f"bounds: expected (lower, upper) with 0 <= lower < upper for any of {', '.join(names)}, found "
-                f"{name}: ({low}, {high})"
+                f"bounds: expected finite (lower, upper) with 0 <= lower < upper for any of {', '.join(names)}, "
+                f"found {name}: ({low}, {high})"
             )
         limits[name] = (float(low), float(high))
     if limits.get("ve", (1.0,))[0] <= 0:
@@ -201,8 +223,11 @@ def fit(
     weights = np.ones((1, times.size)) if weights is None else np.atleast_2d(np.asarray(weights))
     if weights.shape[1:] != times.shape or weights.shape[0] not in (1, len(concentration)):
         raise ValueError(f"weights: expected [T] or [V, T] like the concentration, found {weights.shape}")
+    # Only ratios of weights matter to the estimates, and single precision has little room for their scale.
+    unit = float(weights.max(initial=0.0, where=np.isfinite(weights))) or 1.0
+    weights = weights / unit
     settings = {"name": model, "method": method, "bounds": tuple(limits.values()), "fit_delay": fit_delay}
-    times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
+    times, aif = _on_device(times, aif)
     searched = _is_searched(model, method, fit_delay)
     if searched:
         grid = start_search.make_columns(times, aif, columns=MODELS[model].columns, fit_delay=fit_delay)
@@ -218,14 +243,16 @@ def fit(
     count = len(concentration)
     whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
     kind = MODELS[model].params
+    samples = np.broadcast_to((weights > 0).sum(-1), whole.aicc.shape)
+    unit_share = np.where(whole.status != FitStatus.NOT_FITTED, samples * np.log(unit), 0.0)
     return FitResult(
         params=kind(*whole.params[: len(names)]),
         se=kind(*whole.error[: len(names)]),
         covariance=np.moveaxis(whole.covariance, -1, 0),
-        residual=whole.residual,
+        residual=whole.residual * np.asarray(unit, dtype),
         status=whole.status,
         r_squared=whole.r_squared,
-        aicc=whole.aicc,
+        aicc=(whole.aicc + unit_share).astype(dtype),
         delay=whole.params[-1] if fit_delay else None,
     )
 
@@ -250,21 +277,25 @@ def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay:
 
     Args:
         model: a name in `MODELS`.
-        params: the model's NamedTuple of [V]; values outside its bounds are moved to the nearest bound, as `fit` does
-            where it compares a linear estimate with the data.
-        times: [T] min.
+        params: the model's NamedTuple of [V]. Values below the model's least, which linear estimates may have and which
+            give no curve, are moved to it, as `fit` does where it compares such an estimate with the data.
+        times: [T] strictly increasing, min.
         aif: [T] mM plasma.
         delay: [V] min, or None.
 
     Returns:
         [V, T] float32 (float64 under x64), mM.
+
+    Raises:
+        ValueError: an unknown model, or times or arterial input that `fit` refuses.
     """
-    dtype = jnp.result_type(float)
-    times, aif = jnp.asarray(times, dtype), jnp.asarray(aif, dtype)
-    ranges = MODELS[model].bounds
-    values = [np.clip(p, *r) for p, r in zip(params, ranges, strict=True)]
+    times, aif = np.asarray(times, np.float64), np.asarray(aif)
+    _check_model(model)
+    _check_input(times, aif)
+    times, aif = _on_device(times, aif)
+    values = [np.maximum(p, low) for p, (low, _) in zip(params, MODELS[model].bounds, strict=True)]
     delay = np.zeros_like(values[0]) if delay is None else delay
-    values = np.stack([*values, delay], -1).astype(dtype)
+    values = np.stack([*values, delay], -1).astype(times.dtype)
     size = chunk_size(searched=False)
     parts = [
         _predict_chunk(_padded(values[start : start + size], size), times, aif, name=model)

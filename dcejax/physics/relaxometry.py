@@ -56,6 +56,8 @@ def t1_nonlinear(signal: ArrayLike, flip_angles: ArrayLike, tr: ArrayLike, *, b1
         T1 (min), S0 (the signal's unit) and a `T1Status`, each [...]; zeros where the status is not OK.
     """
     signal, angles, usable = _prepare(signal, flip_angles, b1)
+    unit = signal.max(-1, keepdims=True)  # squares of signals in any unit must neither vanish nor overflow
+    signal = signal / unit
     low, high = -jnp.log(_LONGEST_T1), -jnp.log(_SHORTEST_T1)
     start, _ = _straight_line(signal, angles, tr)
     x = jnp.log(jnp.clip(jnp.where(start > 0, start, SECONDS_PER_MINUTE), 1.0 / _LONGEST_T1, 1.0 / _SHORTEST_T1))
@@ -76,7 +78,7 @@ def t1_nonlinear(signal: ArrayLike, flip_angles: ArrayLike, tr: ArrayLike, *, b1
     x, *_, last_step = jax.lax.fori_loop(0, _ITERATIONS, advance, state)
     r1 = jnp.exp(x)
     shape = _shape(r1, angles, tr)
-    s0 = (shape * signal).sum(-1) / (shape**2).sum(-1)
+    s0 = (shape * signal).sum(-1) / (shape**2).sum(-1) * unit[..., 0]
     return _result(
         r1,
         s0,

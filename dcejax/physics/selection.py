@@ -35,9 +35,11 @@ class Selection(NamedTuple):
 
 def _nothing(like: FitResult, curves: np.ndarray, weights: np.ndarray) -> FitResult:
     """The fit of no enhancement, in the form of another fit of the same curves."""
-    residual = (weights * np.nan_to_num(curves) ** 2).sum(-1)
-    samples = np.broadcast_to((weights > 0).sum(-1), residual.shape)
     lost = like.status == FitStatus.NOT_FITTED
+    safe = np.where(lost[:, None], 0.0, curves).astype(like.residual.dtype)
+    known = np.where(np.isfinite(weights), weights, 0.0)
+    residual = np.where(lost, 0.0, (known * safe**2).sum(-1)).astype(like.residual.dtype)
+    samples = np.broadcast_to((known > 0).sum(-1), residual.shape)
     empty = {name: _zeros(value) for name, value in like._asdict().items()}
     status = np.where(lost, FitStatus.NOT_FITTED, FitStatus.NOT_ENHANCING).astype(np.int8)
     criterion = np.asarray(aicc(residual, samples.astype(residual.dtype), 0))

@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 
 from dcejax.types import Acquisition, Inversion, InversionStatus
 
-# The rise of log S falls with concentration, so that Newton's iteration from below never oversteps and its error is
-# squared each time; only within 1e-4 of the highest signal there is does it need more steps than these.
+# The rise of log S falls with concentration, so that Newton's iteration from below, as the inverse without decay is for
+# positive concentrations, never oversteps and its error is squared each time; only within 1e-4 of the highest signal
+# there is does it need more steps than these.
 _NEWTON_STEPS = 8
 
 
@@ -99,7 +100,7 @@ def invert_spgr(
     angle = acquisition.flip_angle * jnp.asarray(b1)
     t10, signal, baseline = (jnp.asarray(a) for a in (t10, signal, baseline))
     angle, t10, signal, baseline = jnp.broadcast_arrays(angle, t10, signal, baseline)
-    usable = (angle > 0) & (t10 > 0) & jnp.isfinite(angle + signal + baseline)
+    usable = (angle > 0) & (angle < jnp.pi) & (t10 > 0) & jnp.isfinite(t10 + signal + baseline)
     based = usable & (baseline > 0)
     # Safe values where there is no answer keep NaN out of the gradients of the others.
     angle = jnp.where(usable, angle, 1.0)
@@ -140,18 +141,21 @@ def _allow_for_decay(
     target = jnp.log(jnp.where(measurable, relative, 1.0))
 
     def residual_and_slope(concentration):
-        remaining = jnp.exp(-acquisition.tr * (r10 + acquisition.relaxivity * concentration))  # E
-        saturation = 1.0 - remaining
+        relaxed = acquisition.tr * (r10 + acquisition.relaxivity * concentration)
+        remaining, saturation = jnp.exp(-relaxed), -jnp.expm1(-relaxed)  # E and 1 - E
         steady = versine + cosine * saturation
         growth = acquisition.tr * acquisition.relaxivity * remaining * versine / (saturation * steady)
         return jnp.log(saturation / steady) - decay * concentration - target, growth - decay
 
+    least = -r10 / acquisition.relaxivity  # where relaxation, and with it the signal, would end
     concentration = jnp.where(measurable, start, 0.0)
     valid = measurable
     for _ in range(_NEWTON_STEPS):
         residual, slope = residual_and_slope(concentration)
         valid = valid & (slope > 0)
-        concentration = jnp.where(valid, concentration - residual / jnp.where(valid, slope, 1.0), 0.0)
+        step = residual / jnp.where(valid, slope, 1.0)
+        # Below zero the root lies left of the start, and a full step may go where there is no signal.
+        concentration = jnp.where(valid, jnp.maximum(concentration - step, 0.5 * (concentration + least)), 0.0)
     residual, slope = residual_and_slope(concentration)
     explained = valid & (slope > 0) & (jnp.abs(residual) < 1e-4)
     return jnp.where(measurable, concentration, start), explained | ~measurable

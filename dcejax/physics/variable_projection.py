@@ -179,11 +179,32 @@ def _around(values: jax.Array, window: jax.Array) -> jax.Array:
     return jnp.take_along_axis(values, window, axis=0)
 
 
-def _best_node(cost: jax.Array, admissible: jax.Array) -> jax.Array:
+def _best_node(cost: jax.Array, candidates: np.ndarray) -> jax.Array:
     """Index [V] of the least cost [G, V]; two plain reductions are faster than one of pairs."""
-    cost = jnp.where(admissible[:, None], cost, jnp.inf)
+    cost = jnp.where(candidates[:, None], cost, jnp.inf)
     nodes = jnp.arange(cost.shape[0])[:, None]
     return jnp.max(jnp.where(cost <= cost.min(0), nodes, 0), axis=0)
+
+
+def _log_rate_range(bounds: Bounds) -> tuple[float, float]:
+    """Least and greatest log kep that the bounds admit, inside the table."""
+    slowest = max(bounds.ktrans[0] / bounds.ve[1], _LOWEST_RATE)
+    fastest = min(bounds.ktrans[1] / bounds.ve[0], _HIGHEST_RATE)
+    return float(np.log(slowest)), float(np.log(fastest))
+
+
+def _candidates(slowest: float, fastest: float) -> np.ndarray:
+    """Which of the nodes that are tried may be the best one.
+
+    Beyond the range a bound is violated, which would make a wrong basin look good; the outermost nodes lack neighbours
+    to interpolate with. A range between two nodes is searched from the nearest.
+    """
+    index = np.arange(0, _NODES, _STRIDE)
+    inner = (index >= _REACH) & (index < _NODES - _REACH)
+    log_rates = np.linspace(np.log(_LOWEST_RATE), np.log(_HIGHEST_RATE), _NODES)[index]
+    inside = inner & (log_rates >= slowest) & (log_rates <= fastest)
+    distance = np.where(inner, np.abs(log_rates - 0.5 * (slowest + fastest)), np.inf)
+    return inside if inside.any() else distance == distance.min()
 
 
 def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -> Solution:
@@ -215,15 +236,9 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
     log_rates = table.log_rates[::_STRIDE]
     low, high = _ktrans_range(jnp.exp(log_rates), bounds)
     ktrans, vp = _solve(tried, pp, py, (low[:, None], high[:, None]), vp_range)
-    # Rates at which no Ktrans is admissible are out, up to one step beyond the limits, where the search below stops;
-    # so are the outermost nodes, which lack neighbours to interpolate with.
     spacing = table.log_rates[1] - table.log_rates[0]
-    slowest = jnp.log(jnp.maximum(bounds.ktrans[0] / bounds.ve[1], _LOWEST_RATE))
-    fastest = jnp.log(jnp.minimum(bounds.ktrans[1] / bounds.ve[0], _HIGHEST_RATE))
-    step = _STRIDE * spacing
-    admissible = (log_rates > slowest - step) & (log_rates < fastest + step)
-    inner = (np.arange(0, _NODES, _STRIDE) >= _REACH) & (np.arange(0, _NODES, _STRIDE) < _NODES - _REACH)
-    best = _STRIDE * _best_node(_cost(tried, pp, py, ktrans, vp), admissible & inner)
+    slowest, fastest = _log_rate_range(bounds)
+    best = _STRIDE * _best_node(_cost(tried, pp, py, ktrans, vp), _candidates(slowest, fastest))
 
     window = best + offsets[:, None]
     local = _Local(*(to_coefficients.astype(curves.dtype) @ _around(values, window) for values in nodes))

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import exams
@@ -63,6 +64,25 @@ def test_only_usable_voxels_are_fitted_and_keep_their_place(noisy):
     assert not some.modelled[~usable].any()
     assert count(some.status)["SATURATED"] == (~usable).sum()
     np.testing.assert_allclose(every.maps["IAUC60"], noisy @ weights * 60, rtol=1e-4)
+
+
+def test_a_voxel_that_is_not_fitted_has_no_model(noisy):
+    curves, status = noisy[:6].copy(), np.zeros(6, np.uint8)
+    status[0] = VoxelStatus.NO_T1
+    curves[1, 3] = np.nan
+    settings = dataclasses.replace(SETTINGS, model="patlak", select=True)
+    found = analysis.analyse(curves, status, exams.TIMES, exams.PLASMA, settings, None)
+    assert found.chosen.dtype == np.int8
+    assert (found.chosen == analysis.NO_MODEL).tolist() == [True] * 2 + [False] * 4
+    assert analysis.describe(settings, found)["models"] == {
+        -1: "outside the mask, or not fitted",
+        0: "none",
+        1: "plasma_only",
+        2: "patlak",
+    }
+    assert not analysis.has_value(found, "R2")[:2].any()
+    assert analysis.has_value(found, "R2")[2:].all()
+    np.testing.assert_array_equal(analysis.has_value(found, "Ktrans"), found.chosen == 2)
 
 
 def test_a_voxel_of_noise_is_fitted_and_says_so(noisy):

@@ -33,23 +33,37 @@ def test_what_is_written_is_read_with_every_digit(tmp_path):
 
 def test_samples_that_are_frames_are_taken_whatever_their_clock():
     for clock in (exams.TIMES, 7.0 + exams.TIMES * 1.005):
-        plasma, how = arterial.on_frames(CSV, ArterialInput(clock, exams.PLASMA), scan_of(start=2.0))
-        np.testing.assert_array_equal(plasma, exams.PLASMA)
-        assert how == "sample for sample"
+        found = arterial.on_frames(CSV, ArterialInput(clock, exams.PLASMA), scan_of(start=2.0))
+        np.testing.assert_array_equal(found.plasma, exams.PLASMA)
+        assert found.provenance["sampling"] == "sample for sample"
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "told"), [(0.0, ""), (2.4, ""), (-2.4, ""), (2.6, "2.6 s after the"), (-60.0, "60 s before the")]
+)
+def test_a_shift_between_the_clocks_is_told(offset_s, told):
+    clock = 2.0 + exams.TIMES + offset_s / 60
+    found = arterial.on_frames(CSV, ArterialInput(clock, exams.PLASMA), scan_of(start=2.0))
+    np.testing.assert_array_equal(found.plasma, exams.PLASMA)
+    assert found.provenance["clock_offset_s"] == pytest.approx(offset_s, abs=1e-3)
+    assert len(found.warnings) == bool(told)
+    for warning in found.warnings:
+        assert f"aif.csv: its clock starts {told} series'" in warning
+        assert "--fit_delay" in warning
 
 
 @pytest.mark.parametrize("start", [0.0, 2.0])
 def test_other_samples_are_interpolated_on_the_scans_clock(start):
     clock = start + np.linspace(-0.5, 4, 300)
-    plasma, how = arterial.on_frames(CSV, ArterialInput(clock, 2.0 * clock), scan_of(start=start))
-    np.testing.assert_allclose(plasma, 2.0 * (start + exams.TIMES))
-    assert how == "linear interpolation"
+    found = arterial.on_frames(CSV, ArterialInput(clock, 2.0 * clock), scan_of(start=start))
+    np.testing.assert_allclose(found.plasma, 2.0 * (start + exams.TIMES))
+    assert (found.provenance["sampling"], found.warnings) == ("linear interpolation", ())
 
 
 def test_before_its_first_sample_it_is_zero_and_half_a_frame_may_miss():
     last = exams.TIMES[-1]
     clock = np.linspace(1.0, last - 0.4 * 5 / 60, 50)
-    plasma, _ = arterial.on_frames(CSV, ArterialInput(clock, np.ones(50)), scan_of())
+    plasma = arterial.on_frames(CSV, ArterialInput(clock, np.ones(50)), scan_of()).plasma
     np.testing.assert_array_equal(plasma, exams.TIMES >= 1.0)
     with pytest.raises(ValueError, match=r"from 60 to 192 s: AIF shorter than the scan"):
         arterial.on_frames(CSV, ArterialInput(np.linspace(1.0, last - 0.05, 50), np.ones(50)), scan_of())
@@ -73,11 +87,13 @@ def test_a_populations_curve_is_seen_to_arrive_when_the_data_do(name):
     case = Case("p", Path("p.nii.gz"), FitFacts(aif=ArterialSource(name), hematocrit=0.4))
     found = arterial.arterial_input(case, scan_of(), SETTINGS, None, lambda: 0.8)
     assert arterial.bolus.arrival_time(exams.TIMES, found.plasma) == pytest.approx(0.8, abs=2.5 / 60)
-    assert found.provenance["hematocrit"] == 0.4
+    assert found.provenance.get("hematocrit") == (None if name == "weinmann" else 0.4)
+    assert ["hematocrit without effect" in text for text in found.warnings] == [True] * (name == "weinmann")
     stated = Case("p", Path("p.nii.gz"), FitFacts(aif=ArterialSource(name), aif_arrival_s=0.0))
-    plasma = arterial.arterial_input(stated, scan_of(), SETTINGS, None, pytest.fail).plasma
+    again = arterial.arterial_input(stated, scan_of(), SETTINGS, None, pytest.fail)
+    assert again.warnings == ()
     expected = getattr(arterial.population, name)(exams.TIMES, hematocrit=0.42)
-    np.testing.assert_allclose(plasma, expected)
+    np.testing.assert_allclose(again.plasma, expected)
 
 
 def test_a_region_of_nothing_but_nan(tmp_path):

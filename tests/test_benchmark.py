@@ -65,7 +65,7 @@ def test_a_small_run_reports_every_figure(monkeypatch, capsys):
     for key in ("voxels_per_s", "ratio_curve_fit", "seconds", "peak_rss_gib"):
         assert results[key] > 0
     assert results["ratio_curve_fit"] > 1
-    assert abs(results["vp_bias"]) < 0.01
+    assert abs(results["vp_bias_median"]) < 0.01
     assert set(results["seconds_by_voxels"]) == {"100", "1000"}
     assert results["ratio_osipy"] is None
     assert "3.12" in results["osipy"]
@@ -73,7 +73,7 @@ def test_a_small_run_reports_every_figure(monkeypatch, capsys):
 
 def test_osipy_is_timed_in_the_interpreter_that_has_it(tmp_path, monkeypatch):
     """A stand-in interpreter that answers as the worker does."""
-    answer = {"version": "9", "seconds": [2.0, 2.0, 2.0], "voxels": 20, "vp_bias": -0.1}
+    answer = {"version": "9", "seconds": [2.0, 2.0, 2.0], "voxels": 20, "vp_bias_median": -0.1, "vp_error_p95": 0.2}
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\ntest $1 = -c || echo '{json.dumps(answer)}'\n")
     script.chmod(0o755)

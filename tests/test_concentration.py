@@ -64,7 +64,7 @@ def test_the_first_reason_is_reported(exam):
     signal[10, 20] = -1.0  # noise about zero
     signal[11, 20] = np.inf
     found, status = concentration.to_concentration(signal, conversion._replace(t1=t1, b1=b1, baseline=baseline))
-    reasons = [VoxelStatus.NO_T1] * 4 + [VoxelStatus.NO_B1] * 2 + [VoxelStatus.NO_BASELINE] * 2
+    reasons = [VoxelStatus.NO_T1] * 2 + [VoxelStatus.NO_B1] * 4 + [VoxelStatus.NO_BASELINE] * 2
     reasons += [VoxelStatus.SATURATED] * 2 + [FitStatus.CONVERGED, FitStatus.NOT_FITTED]
     assert status[:12].tolist() == reasons
     assert np.isfinite(found[status == FitStatus.CONVERGED]).all()
@@ -89,11 +89,66 @@ def test_t1_from_flip_angles_has_its_own_tr(files, exam):
     np.testing.assert_allclose(found.t1 * 60, 2 * exam.t1_s[INSIDE], rtol=1e-3)
 
 
+@pytest.fixture
+def beside(files, exam, tmp_path):
+    """T1 from flip angles beside a sidecar of its own; takes what is stated and what the sidecar holds."""
+    path = scans.save(tmp_path / "vfa.nii.gz", exam.vfa)
+
+    def t1(stated, **fields):
+        scans.save_sidecar(path, **fields)
+        case, scan = case_of(files, vfa=path, b1_map=files["b1_map"], **stated)
+        return concentration.tissue_t1(case, scan, concentration.transmit_field(case, scan), SETTINGS)
+
+    return t1
+
+
+ANGLES = {"vfa_flip_angles_deg": exams.VFA_DEG}
+
+
+@pytest.mark.parametrize(
+    ("stated", "fields", "tr", "source"),
+    [
+        (ANGLES, {}, 1, "assumed"),
+        (ANGLES, {"RepetitionTime": 0.002 * exams.TR_MS, "FlipAngle": 15}, 2, "sidecar"),
+        (ANGLES | {"vfa_tr_ms": 2 * exams.TR_MS}, {"RepetitionTime": 0.00201 * exams.TR_MS}, 2, "stated"),
+        ({}, {"RepetitionTime": 0.003 * exams.TR_MS, "FlipAngle": exams.VFA_DEG}, 3, "sidecar"),
+    ],
+)
+def test_the_sidecar_of_flip_angles_is_used(beside, exam, stated, fields, tr, source):
+    found = beside(stated, **fields)
+    np.testing.assert_allclose(found.t1 * 60, tr * exam.t1_s[INSIDE], rtol=1e-3)
+    assert found.provenance["tr_source"] == source
+    assert found.provenance["flip_angles_deg"] == list(exams.VFA_DEG)
+    told = "no TR of vfa.nii.gz was given; that of the series, 4 ms, is assumed: --vfa_tr_ms"
+    assert found.warnings == ((told,) if source == "assumed" else ())
+
+
+@pytest.mark.parametrize(
+    ("stated", "fields", "message"),
+    [
+        (
+            {"vfa_tr_ms": 4.0},
+            {"RepetitionTime": 0.00405},
+            r"vfa\.nii\.gz: expected one TR in ms, found two that differ by more than 1%: stated 4, sidecar vfa\.json "
+            r"4\.05; correct one of them",
+        ),
+        ({}, {"RepetitionTime": 4.0}, r"expected a TR of 0\.5 to 500 ms, found 4000; check its unit"),
+        ({}, {"RepetitionTime": "4 ms"}, r"vfa\.json: expected a positive number for RepetitionTime, found '4 ms'"),
+        ({}, {"FlipAngle": [2, 5, 10, 20]}, r"expected one list of flip angles, .* stated 2, 5, 10, 15, sidecar"),
+        ({}, {"FlipAngle": [2, 5, 10]}, r"expected one list of flip angles"),
+        ({}, {"FlipAngle": ["2", "5"]}, r"vfa\.json: expected a list of degrees for FlipAngle"),
+    ],
+)
+def test_a_sidecar_of_flip_angles_that_cannot_be_used(beside, stated, fields, message):
+    with pytest.raises(ValueError, match=message):
+        beside(ANGLES | stated, **fields)
+
+
 def test_voxels_without_t1_are_told(files, exam, tmp_path):
     vfa = exam.vfa.copy()
     vfa[5, 4, 0] = 0
     path = scans.save(tmp_path / "vfa.nii.gz", vfa)
-    case, scan = case_of(files, vfa=path, vfa_flip_angles_deg=exams.VFA_DEG)
+    case, scan = case_of(files, vfa=path, vfa_flip_angles_deg=exams.VFA_DEG, vfa_tr_ms=exams.TR_MS)
     found = concentration.tissue_t1(case, scan, np.ones(INSIDE.sum(), np.float32), SETTINGS)
     assert (found.t1 == 0).sum() == 1
     assert found.warnings == ("1 voxels of the mask have no T1: not fitted",)

@@ -98,7 +98,7 @@ def test_what_a_case_leaves(fit_signal, files):
     assert record["t1"]["source"] == "file t1_map.nii.gz"
     assert record["conversion"]["relaxivity_per_mM_s"] == exams.RELAXIVITY
     assert record["conversion"]["baseline_frames"] >= 5
-    assert record["aif"] == {"source": "file aif.csv", "sampling": "sample for sample"}
+    assert record["aif"] == {"source": "file aif.csv", "clock_offset_s": 0.0, "sampling": "sample for sample"}
     assert record["warnings"] == []
     assert set(record["seconds"]) == {"prepare", "fit", "write"}
     with open(out / "signal_desc-fit_rois.csv", newline="") as file:
@@ -373,6 +373,9 @@ def test_other_models_and_options(run_fit, files, tmp_path):
     record = results.sidecar(out, "concentration", "fit")
     model = results.fitted(out, "concentration", "model")
     assert record["model"]["models"]["4"] == "extended_tofts"
+    assert record["model"]["models"]["-1"] == "outside the mask, or not fitted"
+    assert model.dtype == np.int8
+    assert (model[~INSIDE] == -1).all()
     assert (model[INSIDE] == 4).mean() > 0.95
 
 
@@ -416,6 +419,11 @@ def test_done_cases_are_skipped_until_something_changes(fit_signal, files, exam)
     scans.save(files["t1_map"], exam.t1_s * np.float32(1.1))
     assert status(aif="parker", aif_arrival_s=30) == "done"
     assert status(aif="parker", aif_arrival_s=30) == "skipped"
+    vfa = {"t1_map": None, "vfa": files["vfa"], "vfa_flip_angles_deg": "2,5,10,15"}
+    assert status(**vfa) == "done"
+    scans.save_sidecar(files["vfa"], RepetitionTime=exams.TR_MS / 1000)
+    assert status(**vfa) == "done"
+    assert status(**vfa) == "skipped"
 
 
 def test_manifest_shards_and_a_bad_case_among_good_ones(run_fit, files, tmp_path):

@@ -29,6 +29,8 @@ def test_columns_of_the_fit(tmp_path):
         hematocrit=0.0,
     )
     assert first.files() == {"input": tmp_path / "a.nii.gz", "vfa": tmp_path / "v.nii.gz", "aif": tmp_path / "m.nii.gz"}
+    (tmp_path / "v.json").write_text("{}")
+    assert first.files()["vfa_sidecar"] == tmp_path / "v.json"
     assert second.facts == FitFacts(aif=ArterialSource("georgiou"), t1_s=1.2)
     assert third.facts == FitFacts(aif=ArterialSource("file", Path("/data/c.csv")))
 

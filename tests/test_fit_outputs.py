@@ -2,6 +2,7 @@ import csv
 import io
 
 import exams
+import nibabel as nib
 import numpy as np
 import pytest
 import scans
@@ -53,6 +54,32 @@ def test_table_counts_what_was_fitted(tmp_path):
     assert not list(tmp_path.glob("*modelled*"))
 
 
+def test_table_leaves_out_voxels_whose_chosen_model_lacks_the_parameter(tmp_path):
+    labels = np.zeros(exams.SHAPE, np.int32)
+    labels[4:6, 3:6, 0] = 1  # 6 voxels
+    labels[6, 4, 0] = 2
+    places = np.flatnonzero(labels[INSIDE] == 1)
+    names = ("none", "plasma_only", "patlak", "tofts", "extended_tofts")
+    chosen = np.full(VOXELS, 2, np.int8)
+    chosen[places] = [-1, 0, 1, 2, 3, 4]
+    found = analysis_of()._replace(chosen=chosen, model_names=names)
+    found.maps.update({name: np.ones(VOXELS, np.float32) for name in ("IAUC60", "delay")})
+    found.status[places[0]] = FitStatus.NOT_FITTED
+    outputs.write_case(tmp_path, scan_of(labels), found, arterial_of(), None, b"")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "p1_desc-fit_rois.csv").read_text())))
+    fitted = {row["map"]: int(row["fitted"]) for row in rows if row["label"] == "1"}
+    assert fitted == {"Ktrans": 3, "vp": 3, "ve": 2, "kep": 2, "R2": 5, "IAUC60": 5, "delay": 4}
+    assert {row["voxels"] for row in rows if row["label"] == "1"} == {"6"}
+    ve = next(row for row in rows if row["map"] == "ve")
+    assert float(ve["mean"]) == pytest.approx(found.maps["ve"][places[-2:]].mean(), rel=1e-5)
+    patlak = {row["map"]: row["median"] for row in rows if row["label"] == "2"}
+    assert (patlak["ve"], patlak["kep"]) == ("", "")
+    assert float(patlak["vp"]) > 0
+    model = nib.load(tmp_path / "p1_desc-fit_model.nii.gz")
+    assert model.get_data_dtype() == np.int8
+    assert (model.get_fdata()[~INSIDE] == -1).all()
+
+
 @pytest.mark.parametrize(("status", "outside"), [(FitStatus.CONVERGED, True), (VoxelStatus.SATURATED, False)])
 def test_picture(status, outside):
     concentration = np.ones((VOXELS, exams.FRAMES), np.float32)
@@ -60,6 +87,17 @@ def test_picture(status, outside):
     pixels = png.imread(io.BytesIO(content))
     assert pixels.shape[0] > 1000
     assert pixels[..., :3].std() > 0.1
+
+
+def test_picture_of_a_slice_without_a_finite_value():
+    labels = np.zeros(exams.SHAPE, np.int32)
+    labels[4:6, 4, 1] = 1
+    scan = scan_of(labels)
+    scan.values[:, :, 1] = np.nan
+    found = analysis_of()
+    found.status[np.nonzero(INSIDE)[2] == 1] = FitStatus.NOT_FITTED
+    concentration = scan.values[INSIDE]
+    assert qc.overview(scan, concentration, found, arterial_of(), "").startswith(b"\x89PNG")
 
 
 def test_every_status_has_its_colour_and_text():

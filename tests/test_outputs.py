@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 
@@ -136,6 +137,15 @@ def test_picture_of_nothing_and_of_one_voxel():
     scan = Scan("p", np.zeros((*shape, 60), np.float32), "signal", np.arange(60), np.ones(shape, bool), np.eye(4))
     zeros = np.zeros((*shape, 3), np.float32)
     assert qc.overview(scan, Prediction(zeros, zeros, zeros), "").startswith(b"\x89PNG")
+
+
+def test_picture_of_a_slice_without_a_finite_value():
+    scan = scan_of(labels())
+    values = scan.values.copy()
+    values[:, :, drawing.choose_slice(scan, np.zeros(scans.SHAPE))] = np.nan
+    damaged = dataclasses.replace(scan, values=values)
+    assert qc.overview(damaged, prediction_of(), "").startswith(b"\x89PNG")
+    assert drawing.top_of(np.full((2, 2), np.nan)) == 1.0
 
 
 def test_picture_against_the_truth():

@@ -8,20 +8,20 @@ interpreter has it, osipy. The last line of the output is one JSON object. Nothi
 Exit codes: 0 measured; 2 bad flags.
 """
 
-import copy
 import json
-import sys
 
 from absl import flags
+
+from dcejax.cli import command
 
 _FLAGS = flags.FlagValues()
 _SUBJECTS = ("fit",)
 
 
 def _define() -> None:
-    own = {"flag_values": _FLAGS}
-    flags.DEFINE_string("osipy_python", None, "Interpreter that has osipy; searched on the path if absent.", **own)
-    flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", **own)
+    text = "Interpreter that has osipy; searched on the path if absent."
+    flags.DEFINE_string("osipy_python", None, text, flag_values=_FLAGS)
+    command.define_help(_FLAGS)
 
 
 _define()
@@ -34,15 +34,7 @@ def _show(results: dict) -> None:
     print(json.dumps(results))
 
 
-def _run(argv: list[str]) -> int:
-    values = copy.deepcopy(_FLAGS)
-    try:
-        _, *words = values(argv)
-    except flags.Error as error:
-        raise ValueError(f"{error}; see --help") from error
-    if values.help:
-        print(f"{__doc__}\nFlags:\n{values.get_help()}")
-        return 0
+def _run(values: flags.FlagValues, words: list[str]) -> int:
     if len(words) != 1 or words[0] not in _SUBJECTS:
         raise ValueError(
             f"expected what to measure, one of {', '.join(_SUBJECTS)}, found {' '.join(words) or 'nothing'}"
@@ -60,12 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: program name and arguments; those of the process if absent.
     """
-    try:
-        code = _run(sys.argv if argv is None else argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+    command.exit_with(_run, _FLAGS, __doc__, argv)
 
 
 if __name__ == "__main__":

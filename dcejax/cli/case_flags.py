@@ -1,16 +1,13 @@
 """The flags of every command that works on cases, and what is made of them."""
 
-import copy
 import dataclasses
 import os
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
-from dcejax.data import access
+from dcejax.cli import command
 
 
 def define(values: flags.FlagValues) -> None:
@@ -26,22 +23,13 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0.", **own)
     flags.DEFINE_boolean("overwrite", False, "Redo cases that are done.", **own)
     flags.DEFINE_boolean("dry_run", False, "Check all inputs, run and write nothing.", **own)
-    flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", **own)
+    command.define_help(values)
 
 
-def parse(values: flags.FlagValues, argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """Flags and inputs; words that are no flags are further inputs, as a shell's own expansion of a glob gives them.
-
-    Raises:
-        ValueError: an unknown flag, or a value of the wrong type.
-    """
-    values = copy.deepcopy(values)
-    try:
-        _, *words = values(argv)
-    except flags.Error as error:
-        raise ValueError(f"{error}; see --help") from error
+def inputs(values: flags.FlagValues, words: list[str]) -> list[str]:
+    """Inputs; words that are no flags are further ones, as a shell's own expansion of a glob gives them."""
     named = [part for text in values.input for part in ([text] if os.path.exists(text) else text.split(","))]
-    return values, [text for text in (*named, *words) if text]
+    return [text for text in (*named, *words) if text]
 
 
 def facts(values: flags.FlagValues, kind: type):
@@ -77,19 +65,3 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None) -> di
         "overwrite": values.overwrite,
         "dry_run": values.dry_run,
     }
-
-
-def exit_with(run: Callable[[list[str]], int], argv: list[str] | None) -> None:
-    """Run a command and exit with its code, 2 for what is wrong with its input.
-
-    Args:
-        run: from program name and arguments to an exit code.
-        argv: those of the process if absent.
-    """
-    try:
-        code = run(sys.argv if argv is None else argv)
-    except (ValueError, OSError) as error:
-        reason = access.refusal(error) if isinstance(error, OSError) else error
-        print(f"error: {reason}", file=sys.stderr)
-        code = 2
-    sys.exit(code)

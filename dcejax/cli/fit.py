@@ -13,7 +13,7 @@ import dataclasses
 
 from absl import flags
 
-from dcejax.cli import case_flags
+from dcejax.cli import case_flags, command
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
@@ -30,7 +30,7 @@ def _define() -> None:
     flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **own)
     flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **own)
     flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **own)
-    flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42).", **own)
+    flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **own)
     flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **own)
     flags.DEFINE_float("flip_angle_deg", None, "Nominal flip angle in degrees.", **own)
     flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s) (4.5).", **own)
@@ -59,11 +59,8 @@ def _settings(values: flags.FlagValues):
     return Settings(**common, **{name: value for name, value in stated.items() if value is not None})
 
 
-def _run(argv: list[str]) -> int:
-    values, inputs = case_flags.parse(_FLAGS, argv)
-    if values.help:
-        print(f"{__doc__}\nFlags:\n{values.get_help()}")
-        return 0
+def _run(values: flags.FlagValues, words: list[str]) -> int:
+    inputs = case_flags.inputs(values, words)
     if not inputs:
         raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
     from dcejax.conventional.facts import FitFacts
@@ -83,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: program name and arguments; those of the process if absent.
     """
-    case_flags.exit_with(_run, argv)
+    command.exit_with(_run, _FLAGS, __doc__, argv)
 
 
 if __name__ == "__main__":

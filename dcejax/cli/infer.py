@@ -12,7 +12,7 @@ Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2
 
 from absl import flags
 
-from dcejax.cli import case_flags
+from dcejax.cli import case_flags, command
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
@@ -78,13 +78,9 @@ def _infer(values: flags.FlagValues, inputs: list[str]) -> int:
     return cohort.run(cases.enumerate_cases(inputs, facts), weights.load(values.weights), settings, Console())
 
 
-def _run(argv: list[str]) -> int:
-    values, inputs = case_flags.parse(_FLAGS, argv)
-    if values.help:
-        print(f"{__doc__}\nFlags:\n{values.get_help()}")
-        return 0
-    command = _demo if values.demo else _infer
-    return command(values, inputs)
+def _run(values: flags.FlagValues, words: list[str]) -> int:
+    inputs = case_flags.inputs(values, words)
+    return _demo(values, inputs) if values.demo else _infer(values, inputs)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -93,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: program name and arguments; those of the process if absent.
     """
-    case_flags.exit_with(_run, argv)
+    command.exit_with(_run, _FLAGS, __doc__, argv)
 
 
 if __name__ == "__main__":

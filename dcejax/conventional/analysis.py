@@ -12,6 +12,8 @@ from dcejax.physics.fitting import MODELS, FitResult, FitStatus, fit, predict
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 IAUC_DURATION = 1.0  # min
+NO_MODEL = -1
+"""In the map of selected models: outside the mask, or not fitted."""
 
 
 class Analysis(NamedTuple):
@@ -21,7 +23,7 @@ class Analysis(NamedTuple):
     errors: dict[str, np.ndarray]  # name -> [V] standard errors, in the same units
     status: np.ndarray  # [V] uint8, FitStatus or VoxelStatus
     modelled: np.ndarray  # [V, T] mM
-    chosen: np.ndarray | None  # [V] int8, index into model_names, if the model was selected
+    chosen: np.ndarray | None  # [V] int8, index into model_names, -1 if not fitted; None if no model was selected
     model_names: tuple[str, ...]
 
 
@@ -67,11 +69,29 @@ def _maps(result: FitResult) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
     return maps, errors
 
 
-def _everywhere(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Values of the usable voxels, zero in the others."""
+def _maps_of(model: str) -> set[str]:
+    """Maps that a model gives a voxel; none of its parameters where the model is no enhancement."""
+    everywhere = {"IAUC60", "R2"}
+    if model == "none":
+        return everywhere
+    own = {MAP_OF_FIELD[name] for name in MODELS[model].params._fields}
+    return everywhere | own | {"delay"} | ({"kep"} if {"Ktrans", "ve"} <= own else set())
+
+
+def has_value(analysis: Analysis, name: str) -> np.ndarray:
+    """Whether a voxel was fitted with a model that has the parameter of a map, [V] bool."""
+    fitted = has_estimates(analysis.status)
+    if analysis.chosen is None:
+        return fitted
+    has_it = np.array([name in _maps_of(model) for model in analysis.model_names])
+    return fitted & has_it[analysis.chosen]
+
+
+def _everywhere(values: np.ndarray, usable: np.ndarray, elsewhere: int = 0) -> np.ndarray:
+    """Values of the usable voxels, and one value in the others."""
     if usable.all():
         return values
-    full = np.zeros((usable.size, *values.shape[1:]), values.dtype)
+    full = np.full((usable.size, *values.shape[1:]), elsewhere, values.dtype)
     full[usable] = values
     return full
 
@@ -103,7 +123,8 @@ def analyse(
     if settings.select:
         found = selection.select(settings.model, curves, times, plasma, fit_delay=settings.fit_delay)
         result, modelled, names = found.result, found.curve, tuple(found.names)
-        chosen = _everywhere(found.chosen, usable)
+        fitted = has_estimates(result.status)
+        chosen = _everywhere(np.where(fitted, found.chosen, NO_MODEL).astype(np.int8), usable, NO_MODEL)
     else:
         result = fit(settings.model, curves, times, plasma, method=settings.method, fit_delay=settings.fit_delay)
         modelled = predict(settings.model, result.params, times, plasma, delay=result.delay)
@@ -135,5 +156,5 @@ def describe(settings: Settings, analysis: Analysis) -> dict[str, Any]:
         record["OSIPI"] = MODEL_OSIPI[settings.model]
     if analysis.chosen is not None:
         record["selected_by"] = "AICc"
-        record["models"] = dict(enumerate(analysis.model_names))
+        record["models"] = {NO_MODEL: "outside the mask, or not fitted"} | dict(enumerate(analysis.model_names))
     return record

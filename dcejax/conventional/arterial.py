@@ -18,6 +18,8 @@ from dcejax.physics.signal import invert_spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Acquisition, InversionStatus, Scan
 
+_IN_PLASMA = ("file", "weinmann")  # sources that no hematocrit has a part in
+
 
 class BloodSignal(NamedTuple):
     """What turns the signal of arteries into concentration."""
@@ -37,37 +39,48 @@ class ArterialInput(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def on_frames(path: Path, curve: aif.ArterialInput, scan: Scan) -> tuple[np.ndarray, str]:
+def on_frames(path: Path, curve: aif.ArterialInput, scan: Scan) -> ArterialInput:
     """Bring a curve from a file to the scan's frames.
 
     A curve with as many samples as the scan has frames, equally spaced within 1 %, is taken sample for sample whatever
     its clock. Any other is interpolated linearly on the scan's own clock, and is zero before its first sample.
 
     Returns:
-        [T] plasma mM, and what was done.
+        The input; its provenance says what was done and how much later than the series its clock starts, and a warning
+        tells of a shift of more than half a frame that sample for sample ignores.
 
     Raises:
         ValueError: the file's times are in another unit, or it ends more than half a frame before the scan.
     """
     plausibility.check_arterial_duration(path, curve.times, scan.times)
     own = curve.times - curve.times[0]
-    if own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]:
-        return curve.plasma, "sample for sample"
     clock = scan.start + scan.times
     half_frame = float(np.median(np.diff(clock))) / 2
+    shift = float(curve.times[0] - clock[0])
+    shift_s = round(shift * SECONDS_PER_MINUTE, 3)
+    provenance = {"source": f"file {path.name}", "clock_offset_s": shift_s}
+    if own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]:
+        warning = (
+            f"{path.name}: its clock starts {abs(shift_s):g} s {'after' if shift > 0 else 'before'} the series'; it is "
+            "taken sample for sample and the shift ignored: if it is real, resample the curve to another spacing, or "
+            "use --fit_delay"
+        )
+        warnings = (warning,) if abs(shift) > half_frame else ()
+        return ArterialInput(curve.plasma, None, provenance | {"sampling": "sample for sample"}, warnings)
     if curve.times[-1] < clock[-1] - half_frame:
         first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], clock[-1]))
         raise ValueError(
             f"{path}: expected an arterial input to the last frame at {end:.4g} s, found one from {first:.4g} to "
             f"{last:.4g} s: AIF shorter than the scan; give a longer one, or one sample per frame"
         )
-    return np.interp(clock, curve.times, curve.plasma, left=0.0), "linear interpolation"
+    plasma = np.interp(clock, curve.times, curve.plasma, left=0.0)
+    return ArterialInput(plasma, None, provenance | {"sampling": "linear interpolation"}, ())
 
 
 def _from_file(path: Path, scan: Scan) -> ArterialInput:
-    plasma, how = on_frames(path, aif.read(path), scan)
-    plausibility.check_arterial_peak(str(path), plasma)
-    return ArterialInput(plasma, None, {"source": f"file {path.name}", "sampling": how}, ())
+    result = on_frames(path, aif.read(path), scan)
+    plausibility.check_arterial_peak(str(path), result.plasma)
+    return result
 
 
 def _blood_concentration(curve: np.ndarray, voxels: np.ndarray, blood: BloodSignal, name: str) -> np.ndarray:
@@ -159,7 +172,9 @@ def arterial_input(
     """Make the arterial input of a case, automatically where nothing is stated.
 
     Blood that flows into the volume between excitations has seen few of them, which ruins T1 from flip angles in
-    arteries: the T1 of blood is the literature's, or stated, never the T1 map's.
+    arteries: the T1 of blood is the literature's, or stated, never the T1 map's. Blood becomes plasma with one
+    hematocrit whatever the source: the stated one, else the assumed one of the settings, also for Georgiou's curve,
+    whose paper has 0.35.
 
     Args:
         case: states the source and the hematocrit.
@@ -185,13 +200,14 @@ def arterial_input(
         )
     if source.kind == "file":
         result = _from_file(source.path, scan)
-        return result if case.facts.hematocrit is None else _unused_hematocrit(result)
-    if source.kind == "roi":
+    elif source.kind == "roi":
         result = _from_region(case, source.path, scan, blood, hematocrit)
     elif source.kind == "auto":
         result = _detected(case, scan, blood, hematocrit)
     else:
         result = _of_population(source.kind, scan, arrival_s, data_arrival, hematocrit)
+    if source.kind in _IN_PLASMA:
+        return result if case.facts.hematocrit is None else _unused_hematocrit(result)
     provenance = result.provenance | {"hematocrit": hematocrit}
     if blood is not None and result.voxels is not None:
         provenance["blood_t1_s"] = blood.t1 * SECONDS_PER_MINUTE
@@ -199,5 +215,5 @@ def arterial_input(
 
 
 def _unused_hematocrit(result: ArterialInput) -> ArterialInput:
-    warning = "hematocrit without effect: the file holds plasma concentration"
+    warning = "hematocrit without effect: the arterial input is plasma concentration already"
     return result._replace(warnings=(*result.warnings, warning))

@@ -1,17 +1,20 @@
 """Between signal and concentration, voxel by voxel of the mask, in chunks so that memory stays bounded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dcejax.conventional.facts import FitFacts
-from dcejax.conventional.settings import LONGEST_PLAUSIBLE_T1_S, Settings
+from dcejax.conventional.settings import Settings
 from dcejax.conventional.status import VoxelStatus
 from dcejax.data import loading, nifti
 from dcejax.data.cases import Case
+from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
+from dcejax.data.timing import AGREEMENT
 from dcejax.physics import units
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.relaxometry import t1_nonlinear
@@ -104,18 +107,54 @@ def transmit_field(case: Case, scan: Scan) -> np.ndarray:
     return np.where(np.isfinite(inside) & (inside > 0), inside, 0.0).astype(np.float32)
 
 
+def _agree(vfa: Path, what: str, stated: Sequence[float], sidecar: Sequence[float]) -> None:
+    """Refuse what is stated where the sidecar of a series over flip angles differs."""
+    if len(stated) == len(sidecar) and np.allclose(stated, sidecar, rtol=AGREEMENT, atol=0.0):
+        return
+    one, other = (", ".join(f"{value:g}" for value in values) for values in (stated, sidecar))
+    raise ValueError(
+        f"{vfa}: expected one {what}, found two that differ by more than {AGREEMENT:.0%}: stated {one}, sidecar "
+        f"{nifti.sidecar_path(vfa).name} {other}; correct one of them"
+    )
+
+
+def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[float, ...]:
+    """Flip angles of a series over them, as stated, else from its sidecar; empty where nobody says."""
+    stated, listed = facts.vfa_flip_angles_deg or (), sidecar.get("FlipAngle")
+    if not isinstance(listed, list):  # one number is that of a single volume, as converters of DICOM leave it
+        return stated
+    if not all(type(angle) in (int, float) for angle in listed):
+        name = nifti.sidecar_path(facts.vfa)
+        raise ValueError(f"{name}: expected a list of degrees for FlipAngle, found {listed!r:.60}; mend it")
+    if stated:
+        _agree(facts.vfa, "list of flip angles", stated, listed)
+    return stated or tuple(map(float, listed))
+
+
+def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float) -> tuple[float, str]:
+    """TR of a series over flip angles, and where it comes from."""
+    stated, key = facts.vfa_tr_ms, "RepetitionTime"
+    listed = 1e3 * loading.positive_number(facts.vfa, sidecar, key) if key in sidecar else None
+    if stated is not None and listed is not None:
+        _agree(facts.vfa, "TR in ms", [stated], [listed])
+    if stated is not None:
+        return stated, "stated"
+    return (series_tr_ms, "assumed") if listed is None else (listed, "sidecar")
+
+
 def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
     facts: FitFacts = case.facts
-    angles_deg = facts.vfa_flip_angles_deg
-    if not angles_deg or len(set(angles_deg)) < 2:
-        found = ", ".join(f"{a:g}" for a in angles_deg or ()) or "none"
+    sidecar = nifti.read_sidecar(facts.vfa)
+    angles_deg = _vfa_angles_deg(facts, sidecar)
+    if len(set(angles_deg)) < 2:
+        found = ", ".join(f"{a:g}" for a in angles_deg) or "none"
         raise ValueError(
             f"{facts.vfa}: expected two different flip angles or more, found {found}; give --vfa_flip_angles_deg with "
-            "one angle per volume"
+            "one angle per volume, or a list FlipAngle in its sidecar"
         )
     for angle in angles_deg:
         _check_flip_angle("flip angles", angle, str(facts.vfa))
-    tr_ms = facts.vfa_tr_ms or scan.provenance["acquisition"]["tr_ms"]
+    tr_ms, tr_source = _vfa_tr_ms(facts, sidecar, scan.provenance["acquisition"]["tr_ms"])
     _check_tr("a TR", tr_ms, str(facts.vfa))
     series = nifti.read_angles(facts.vfa, len(angles_deg), loading.grid_of(case, scan)).values[scan.mask]
     parts = [
@@ -129,9 +168,13 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
         "method": "nonlinear least squares",
         "flip_angles_deg": list(angles_deg),
         "tr_ms": tr_ms,
+        "tr_source": tr_source,
         "voxels": {code.name: int(np.count_nonzero(status == code)) for code in T1Status},
     }
-    return TissueT1(t1, provenance, ())
+    warnings = ()
+    if tr_source == "assumed":
+        warnings = (f"no TR of {facts.vfa.name} was given; that of the series, {tr_ms:g} ms, is assumed: --vfa_tr_ms",)
+    return TissueT1(t1, provenance, warnings)
 
 
 def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: Settings) -> TissueT1:
@@ -205,8 +248,8 @@ def to_concentration(signal: np.ndarray, conversion: Conversion) -> tuple[np.nda
     status = np.zeros(len(signal), np.uint8)
     status[saturated] = VoxelStatus.SATURATED
     status[~(conversion.baseline > 0)] = VoxelStatus.NO_BASELINE
-    status[~(conversion.b1 > 0)] = VoxelStatus.NO_B1
     status[~(conversion.t1 > 0)] = VoxelStatus.NO_T1
+    status[~(conversion.b1 > 0)] = VoxelStatus.NO_B1  # without B1 there is no T1 from flip angles either
     status[~np.isfinite(signal).all(axis=1)] = FitStatus.NOT_FITTED
     return concentration, status
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.conventional.analysis import Analysis
+from dcejax.conventional.analysis import NO_MODEL, Analysis, has_value
 from dcejax.conventional.arterial import ArterialInput
 from dcejax.conventional.quantities import QUANTITIES
-from dcejax.conventional.status import STATUS_TEXT, VoxelStatus, has_estimates
+from dcejax.conventional.status import STATUS_TEXT, VoxelStatus
 from dcejax.data import aif, atomic, nifti, results
 from dcejax.types import Scan
 
@@ -44,14 +44,15 @@ def conventions(analysis: Analysis) -> dict[str, Any]:
 
 
 def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]]:
-    """Statistics over the voxels that were fitted; without numbers where a label has none."""
-    fitted = has_estimates(analysis.status)
+    """Statistics over the voxels that were fitted with a model that has the map; no numbers where a label has none."""
+    usable = {name: has_value(analysis, name) for name in analysis.maps}
     for label in np.unique(labels[labels > 0]):
         inside = labels == label
-        counts = {"voxels": int(np.count_nonzero(inside)), "fitted": int(np.count_nonzero(inside & fitted))}
-        rows = results.roi_rows(np.where(inside & fitted, label, 0), analysis.maps)
-        empty = ({"label": int(label), "map": name} for name in analysis.maps)
-        yield from (row | counts for row in (rows if counts["fitted"] else empty))
+        for name, values in analysis.maps.items():
+            fitted = values[inside & usable[name]]
+            numbers = results.statistics(fitted) if fitted.size else {}
+            counts = {"voxels": int(np.count_nonzero(inside)), "fitted": fitted.size}
+            yield {"label": int(label), "map": name, **numbers, **counts}
 
 
 def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarray:
@@ -104,7 +105,8 @@ def write_case(
         write("se", name, _volume(values, scan.mask), note)
     write("fit", "status", status_volume(analysis, scan.mask), "dcejax fit status, codes in the sidecar")
     if analysis.chosen is not None:
-        write("fit", "model", _volume(analysis.chosen, scan.mask), "dcejax selected model, codes in the sidecar")
+        codes = _volume(analysis.chosen, scan.mask, NO_MODEL)
+        write("fit", "model", codes, "dcejax selected model, codes in the sidecar")
     if modelled is not None:
         unit = "mM" if scan.quantity == "concentration" else "the input's unit"
         write("fit", "modelled", _volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")

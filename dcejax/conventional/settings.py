@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from dcejax.config import ProtocolConfig
 from dcejax.data import cohort
+from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import MODELS
 from dcejax.physics.linear import LINEAR_MODELS
 from dcejax.physics.selection import NESTED
 
 _ASSUMED = ProtocolConfig()
-LONGEST_PLAUSIBLE_T1_S = 20.0  # no tissue has more: a number above it is in ms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,11 @@ from dcejax.physics.fitting import FitStatus
 STATUS_TEXT = {
     FitStatus.CONVERGED: "fitted",
     FitStatus.NOT_IDENTIFIABLE: "fitted, but the data cannot tell a parameter: its standard error is its whole range",
-    FitStatus.AT_BOUND: "fitted, a parameter lies on a bound (linear: beyond it)",
+    FitStatus.AT_BOUND: "fitted, a parameter lies on a bound (linear: beyond it); nonlinear standard errors are those "
+    "of the other parameters with this one held",
     FitStatus.NOT_CONVERGED: "fitted, the last iteration still moved",
     FitStatus.NOT_ENHANCING: "fitted, but no better described by the model than by zero",
-    FitStatus.NOT_FITTED: "not fitted: NaN or infinity in the series, or too few frames",
+    FitStatus.NOT_FITTED: "not fitted: NaN or infinity in the series or its weights, or too few frames of weight",
 }
 
 

@@ -66,8 +66,10 @@ def choose_slice(scan: Scan, ktrans: np.ndarray) -> int:
 
 
 def top_of(*images: np.ndarray, percentile: float = _TOP_PERCENTILE) -> float:
-    """Upper end of a scale that shows images without their few extreme voxels."""
+    """Upper end of a scale that shows images without their few extreme voxels; 1 where no value is finite."""
     values = np.concatenate([image[np.isfinite(image)] for image in images])
+    if not values.size:
+        return 1.0
     return max(float(np.percentile(values, percentile)), 1e-6)
 
 

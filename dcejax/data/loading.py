@@ -11,8 +11,8 @@ from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
 
-# A T1 map in ms instead of s would pass silently; no tissue has a T1 of 20 s.
-_LONGEST_PLAUSIBLE_T1_S = 20.0
+LONGEST_PLAUSIBLE_T1_S = 20.0
+"""No tissue has more: a number above it is in ms."""
 
 
 def _check_numbers(case: Case) -> None:
@@ -33,11 +33,23 @@ def _read_t1_map(path: Path, image: nifti.Image, mask: np.ndarray) -> np.ndarray
     median = _median_usable(t1_s, mask)
     if median is None:
         raise ValueError(f"{path}: expected T1 in s in the mask's voxels, found none above zero; check the map")
-    if median > _LONGEST_PLAUSIBLE_T1_S:
+    if median > LONGEST_PLAUSIBLE_T1_S:
         raise ValueError(
             f"{path}: expected T1 in s, found a median of {median:.6g} in the mask; divide a map in ms by 1000"
         )
     return t1_s / np.float32(SECONDS_PER_MINUTE)
+
+
+def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
+    """A number that the sidecar of an image holds.
+
+    Raises:
+        ValueError: something else than a positive number.
+    """
+    value = sidecar[key]
+    if type(value) not in (int, float) or not value > 0:
+        raise ValueError(f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r}; mend it")
+    return float(value)
 
 
 def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
@@ -45,12 +57,7 @@ def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, flo
     known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
     for name, key, factor in (("tr_ms", "RepetitionTime", 1e3), ("flip_angle_deg", "FlipAngle", 1.0)):
         if known[name] is None and key in sidecar:
-            value = sidecar[key]
-            if type(value) not in (int, float) or not value > 0:
-                raise ValueError(
-                    f"{nifti.sidecar_path(case.path)}: expected a positive number for {key}, found {value!r}; mend it"
-                )
-            known[name] = value * factor
+            known[name] = positive_number(case.path, sidecar, key) * factor
     return {name: float(value) for name, value in known.items() if value is not None}
 
 

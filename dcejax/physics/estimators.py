@@ -18,7 +18,7 @@ from dcejax.physics.variable_projection import Bounds, Solution, Table
 PROJECTED = ("plasma_only", "tofts", "extended_tofts", "patlak")
 """Models with at most one nonlinear rate, whose global optimum is found by projection while the delay is known."""
 
-_ITERATIONS = 60  # of Levenberg-Marquardt, at most
+_ITERATIONS = 150  # of Levenberg-Marquardt, at most
 
 
 class Estimate(NamedTuple):

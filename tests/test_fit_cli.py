@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from dcejax.conventional.status import VoxelStatus
 from dcejax.data import aif
 from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.signal import spgr
 
 SIGNAL = {"tr_ms": exams.TR_MS, "flip_angle_deg": exams.FLIP_DEG}
 MAPS = ("Ktrans", "vp", "ve", "kep", "IAUC60", "R2")
@@ -132,6 +133,32 @@ def test_the_written_input_gives_identical_maps(fit_signal, files):
         again = out.with_name(f"{name}-again") / exported.name
         assert again.read_text() == exported.read_text()
     assert (out / "signal_desc-fit_aifmask.nii.gz").exists()
+
+
+def test_the_baseline_ends_before_the_arterial_input_arrives(fit_signal, tmp_path):
+    """Slowly enhancing tissue shows the bolus late, or, where it is noise on a ramp, anywhere."""
+    leak = np.cumsum(np.r_[0.0, np.diff(exams.TIMES) * (exams.PLASMA[1:] + exams.PLASMA[:-1]) / 2])
+    noise = 0.002 * np.random.default_rng(0).normal(size=(*exams.SHAPE, exams.FRAMES))
+    ramp = 0.01 * leak + 0.03 * np.maximum(exams.TIMES - 2.0, 0.0) + noise
+    signal = np.asarray(spgr(ramp, 1.5 / 60, exams.ACQUISITION, s0=1000.0), np.float32)
+    series = scans.save(tmp_path / "slow.nii.gz", signal, dt_s=exams.DT_S)
+    before = int(np.sum(np.cumsum(exams.PLASMA > 0.01) == 0))
+    code, err, out = fit_signal(input=series, t1_map=None, b1_map=None, t1_s=1.5)
+    assert code == 0, err
+    frames = json.loads((out / "slow_desc-fit.json").read_text())["conversion"]["baseline_frames"]
+    assert 1 <= frames <= before + 1
+    code, err, _ = fit_signal("stated", input=series, t1_map=None, b1_map=None, t1_s=1.5, baseline_frames=before + 9)
+    assert code == 0
+    assert f"before --baseline_frames={before + 9} end" in err
+
+
+def test_a_mask_over_nothing_is_warned_of(run_fit, files, tmp_path):
+    noise = 0.01 * np.random.default_rng(1).normal(size=(*exams.SHAPE, exams.FRAMES))
+    series = scans.save(tmp_path / "nothing.nii.gz", noise.astype(np.float32), dt_s=exams.DT_S)
+    stated = {"input": series, "input_quantity": "concentration", "mask": files["mask"], "aif": files["aif"]}
+    code, err = run_fit(**stated, output_dir=tmp_path / "out")
+    assert code == 0, err
+    assert "of the mask's voxels do not enhance" in err
 
 
 def test_region_of_blood(fit_signal, run_fit, files, exam, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 
 from dcejax.conventional import analysis, outputs, qc
 from dcejax.conventional import concentration as conversions
@@ -13,8 +14,10 @@ from dcejax.conventional.status import count, has_estimates
 from dcejax.data import cohort, results
 from dcejax.data.cases import Case
 from dcejax.data.cohort import Status
+from dcejax.physics.fitting import FitStatus
 from dcejax.types import Report
 
+_MOSTLY = 0.9
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
@@ -55,11 +58,15 @@ class _Runner:
             ready.concentration, ready.status, scan.times, ready.arterial.plasma, settings, ready.iauc_weights
         )
         watch.lap("fit")
+        warnings = list(ready.warnings)
+        if (share := np.mean(found.status == FitStatus.NOT_ENHANCING)) > _MOSTLY:
+            warnings.append(f"{share:.0%} of the mask's voxels do not enhance: check mask, arterial input and timing")
+            report.line(f"{case.case_id}: warning: {warnings[-1]}")
         report.status(f"{position}: writing")
         method = "linear" if settings.method == "linear" else "nonlinear"
         footer = f"{settings.model}, {method} least squares · research only, not for clinical decisions"
-        if ready.warnings:
-            footer += f" · {len(ready.warnings)} warning(s), see {sidecar.name}"
+        if warnings:
+            footer += f" · {len(warnings)} warning(s), see {sidecar.name}"
         picture = qc.overview(scan, ready.concentration, found, ready.arterial, footer)
         modelled = None
         if settings.modelled:
@@ -78,7 +85,7 @@ class _Runner:
                 "voxels": count(found.status),
                 "inputs": inputs,
                 **ready.provenance,
-                "warnings": list(ready.warnings),
+                "warnings": warnings,
                 "seconds": watch.seconds,
                 "versions": cohort.versions(_VERSIONED),
                 "device": jax.devices()[0].device_kind,

@@ -17,8 +17,8 @@ _PEAK_RANGE_MM = (0.05, 100.0)
 # slow sampling, partial volume or a population smaller than the patient, raise the ratio: real scans with their own
 # inputs reach 0.25 (each of three visits of a glioblastoma) and 1.4 (a whole slice through breasts and heart, whose
 # 99.9th percentile is noise at 10). Five times the plasma's is another unit: 60 times the glioblastoma's is 15.
-# The least of tissue peaks is noise, at about 1/500; a thousand times less is M.
-_TISSUE_RATIO_RANGE = (1.0 / 3000.0, 5.0)
+# White matter alone has 0.01 and noise 1/500: a thousand times less than tissue is M.
+_TISSUE_RATIO_RANGE = (1.0 / 1000.0, 5.0)
 _TOP_PERCENTILE = 99.0
 # Inputs without a first pass (Weinmann's peaks at 0.9 mM) lie below the vessels in their own series.
 _LEAST_FIRST_PASS_MM = 2.0

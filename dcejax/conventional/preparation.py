@@ -62,15 +62,21 @@ class _Arrival:
             ) from error
 
 
-def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: _Arrival) -> tuple[int, tuple[str, ...]]:
-    """How many frames are before contrast, and a warning if it is hardly any."""
+def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: _Arrival) -> int:
+    """How many frames are before contrast, from what is stated or from the series itself."""
     if stated is None:
-        frames = baseline_count(scan.times, data_arrival() - ARTERIAL_LEAD)
-        warning = "only the first frame is before the bolus, and may hold contrast: all concentrations depend on it"
-        return frames, (warning,) if frames == 1 else ()
+        return baseline_count(scan.times, data_arrival() - ARTERIAL_LEAD)
     if stated >= scan.times.size:
         raise ValueError(f"{case.path}: expected fewer --baseline_frames than its {scan.times.size}, found {stated}")
-    return stated, ()
+    return stated
+
+
+def _frames_before(times: np.ndarray, plasma: np.ndarray) -> int:
+    """Frames before an arterial input arrives; all, where its arrival is not to be seen."""
+    try:
+        return baseline_count(times, arrival_time(times, plasma))
+    except ValueError:
+        return times.size
 
 
 def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
@@ -81,9 +87,8 @@ def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
     return _Converted(curves, status, None, None, {}, warnings)
 
 
-def _from_signal(case: Case, scan: Scan, curves: np.ndarray, settings: Settings, data_arrival: _Arrival) -> _Converted:
+def _from_signal(case: Case, scan: Scan, curves: np.ndarray, settings: Settings, frames: int) -> _Converted:
     acquisition = conversions.acquisition_of(case, scan, settings)
-    frames, warnings = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
     b1 = conversions.transmit_field(case, scan)
     tissue = conversions.tissue_t1(case, scan, b1, settings)
     conversion = Conversion(acquisition, tissue.t1, b1, conversions.baseline_of(curves, frames), frames)
@@ -92,7 +97,30 @@ def _from_signal(case: Case, scan: Scan, curves: np.ndarray, settings: Settings,
     b1_volume[scan.mask] = b1
     blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
     provenance = {"conversion": conversions.describe(conversion, scan), "t1": tissue.provenance}
-    return _Converted(concentration, status, conversion, blood, provenance, (*warnings, *tissue.warnings))
+    return _Converted(concentration, status, conversion, blood, provenance, tissue.warnings)
+
+
+def _signal_and_input(
+    case: Case, scan: Scan, curves: np.ndarray, settings: Settings, data_arrival: _Arrival
+) -> tuple[_Converted, ArterialInput, tuple[str, ...]]:
+    """Concentration from signal and the arterial input, with a baseline that ends before the bolus comes.
+
+    Where tissue enhances slowly its own curve shows the bolus late; the arterial input then says when it came.
+    """
+    frames = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
+    converted = _from_signal(case, scan, curves, settings, frames)
+    source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
+    warnings = []
+    if (latest := _frames_before(scan.times, source.plasma)) < frames:
+        if settings.baseline_frames is None:
+            frames = latest
+            converted = _from_signal(case, scan, curves, settings, frames)
+            source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
+        else:
+            warnings.append(f"the arterial input arrives after {latest} frames, before --baseline_frames={frames} end")
+    if frames == 1:
+        warnings.append("only the first frame is the baseline, and may hold contrast: all concentrations depend on it")
+    return converted, source, tuple(warnings)
 
 
 def _iauc_weights(times: np.ndarray, plasma: np.ndarray) -> tuple[np.ndarray | None, dict[str, Any], tuple[str, ...]]:
@@ -115,12 +143,11 @@ def prepare(case: Case, settings: Settings) -> Prepared:
     curves = scan.values[scan.mask]
     data_arrival = _Arrival(case, scan, curves)
     if scan.quantity == "concentration":
-        converted = _from_concentration(case, curves)
-    else:
-        converted = _from_signal(case, scan, curves, settings, data_arrival)
-    source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
-    if scan.quantity == "concentration":
+        converted, warnings = _from_concentration(case, curves), ()
+        source = arterial.arterial_input(case, scan, settings, None, data_arrival)
         plausibility.check_tissue(str(case.path), curves, source.plasma)
+    else:
+        converted, source, warnings = _signal_and_input(case, scan, curves, settings, data_arrival)
     status = converted.status
     if not (status == FitStatus.CONVERGED).any():
         raise ValueError(
@@ -135,6 +162,6 @@ def prepare(case: Case, settings: Settings) -> Prepared:
         converted.conversion,
         source,
         weights,
-        (*scan.warnings, *converted.warnings, *source.warnings, *area_warnings),
+        (*scan.warnings, *converted.warnings, *warnings, *source.warnings, *area_warnings),
         scan.provenance | clock | converted.provenance | {"aif": source.provenance} | area,
     )

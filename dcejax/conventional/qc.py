@@ -96,8 +96,13 @@ def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial
     for name, values in analysis.maps.items():
         unit = QUANTITIES[name].unit
         label = f"{name} (fraction)" if unit == "1" else f"{name} ({unit})"
-        top = drawing.top_of(values[shown], percentile=_TOP_PERCENTILE)
-        drawing.panel(figure, next(panels), view, view(maps[name], masked=True), label, top, "inferno")
+        image = view(maps[name], masked=True)
+        if name == "delay":  # the one map with a sign
+            top = drawing.top_of(np.abs(values[shown]), percentile=_TOP_PERCENTILE)
+            drawing.panel(figure, next(panels), view, image, label, top, "RdBu_r", low=-top)
+        else:
+            top = drawing.top_of(values[shown], percentile=_TOP_PERCENTILE)
+            drawing.panel(figure, next(panels), view, image, label, top, "inferno")
     for axes in panels:
         axes.axis("off")
     figure.suptitle(f"{scan.case_id} · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)

@@ -89,10 +89,17 @@ def show(
 
 
 def panel(
-    figure: Figure, axes: Axes, view: View, image: np.ndarray, title: str, top: float, colours: str | Colormap
+    figure: Figure,
+    axes: Axes,
+    view: View,
+    image: np.ndarray,
+    title: str,
+    top: float,
+    colours: str | Colormap,
+    low: float = 0.0,
 ) -> None:
-    """Draw a cut image from 0 to `top`, with its sides and its scale."""
-    shown = show(axes, view, image, title, 0.0, top, colours)
+    """Draw a cut image from `low` to `top`, with its sides and its scale."""
+    shown = show(axes, view, image, title, low, top, colours)
     figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=8)
 
 

@@ -22,7 +22,6 @@ from dcejax.types import Report
 _PAIRS = 5  # of dcejax and curve_fit, alternating
 _VOXELS = 100_000
 _VOXELS_CURVE_FIT = 600
-_VOXELS_OSIPY = 20_000
 _VOXELS_CLEAN = 2_000
 _WHOLE_BRAIN = 650_000
 _SCALING = (1_000, 10_000, 100_000, 1_000_000)
@@ -45,13 +44,12 @@ def _first(problem: Problem, voxels: int) -> Problem:
     )
 
 
-def _beside_curve_fit(report: Report) -> dict[str, Any]:
-    problem = make_problem(_VOXELS, seed=1)
+def _beside_curve_fit(problem: Problem, report: Report) -> dict[str, Any]:
     few = _first(problem, _VOXELS_CURVE_FIT)
     ours, theirs = [], []
     for pair in range(_PAIRS):
         report.status(f"dcejax and curve_fit, pair {pair + 1} of {_PAIRS}")
-        ours.append(_VOXELS / _seconds(lambda: _fit(problem)))
+        ours.append(len(problem.curves) / _seconds(lambda: _fit(problem)))
         theirs.append(_VOXELS_CURVE_FIT / _seconds(lambda: curve_fit.fit(few)))
     ratios = np.array(ours) / theirs
     return {
@@ -153,10 +151,10 @@ def run(osipy_python: str | None, report: Report) -> dict[str, Any]:
     """
     python = _find_osipy(osipy_python)
     clean = make_problem(_VOXELS_CLEAN, seed=3, noise_mM=0.0, fine=True)
-    problem = make_problem(_VOXELS_OSIPY, seed=4)
+    problem = make_problem(_VOXELS, seed=1)
     _fit(problem)  # compile
     return {
-        **_beside_curve_fit(report),
+        **_beside_curve_fit(problem, report),
         **_beside_osipy(python, problem, clean, report),
         **_whole_brain(report),
         **_scaling(report),

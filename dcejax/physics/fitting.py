@@ -7,7 +7,9 @@ compiled once.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
@@ -173,6 +175,17 @@ def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array
     return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
 
 
+def _side_by_side(compute: Callable[[int], _Chunk], starts: range) -> list[_Chunk]:
+    """Compute all chunks: the first alone, because it compiles, the others on a CPU in one thread a core.
+
+    Within a chunk most operations are too small to be shared by cores; accelerators share them themselves.
+    """
+    first = compute(starts[0])
+    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    with ThreadPoolExecutor(workers) as pool:
+        return [first, *pool.map(compute, starts[1:])]
+
+
 def fit(
     model: str,
     concentration: ArrayLike,
@@ -234,12 +247,16 @@ def fit(
     else:
         grid = _make_table(times, aif)
     size = chunk_size(searched=searched)
-    parts = []
-    for start in range(0, max(len(concentration), 1), size):
+
+    def compute(start: int) -> _Chunk:
         chunk = slice(start, start + size)
         curves = _padded(concentration[chunk], size).astype(dtype, copy=False)
         chosen = weights if len(weights) == 1 else _padded(weights[chunk], size)
-        parts.append(_fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings))
+        with jax.enable_x64(dtype == jnp.float64):  # the setting belongs to the thread
+            part = _fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings)
+        return jax.tree.map(np.asarray, part)
+
+    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size))
     count = len(concentration)
     whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
     kind = MODELS[model].params

@@ -38,7 +38,6 @@ class _Converted(NamedTuple):
     concentration: np.ndarray  # [V, T] mM
     status: np.ndarray  # [V] uint8
     conversion: Conversion | None
-    blood: BloodSignal | None
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -84,43 +83,38 @@ def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
     stated = {name: getattr(case.facts, name) for name in ("t1_map", "t1_s", "vfa", "b1_map", "relaxivity")}
     names = [name for name, value in stated.items() if value is not None]
     warnings = (f"{', '.join(names)} without effect on concentration input",) if names else ()
-    return _Converted(curves, status, None, None, {}, warnings)
+    return _Converted(curves, status, None, {}, warnings)
 
 
-def _from_signal(case: Case, scan: Scan, curves: np.ndarray, settings: Settings, frames: int) -> _Converted:
-    acquisition = conversions.acquisition_of(case, scan, settings)
-    b1 = conversions.transmit_field(case, scan)
-    tissue = conversions.tissue_t1(case, scan, b1, settings)
-    conversion = Conversion(acquisition, tissue.t1, b1, conversions.baseline_of(curves, frames), frames)
-    concentration, status = conversions.to_concentration(curves, conversion)
-    b1_volume = np.zeros(scan.mask.shape, np.float32)
-    b1_volume[scan.mask] = b1
-    blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
-    provenance = {"conversion": conversions.describe(conversion, scan), "t1": tissue.provenance}
-    return _Converted(concentration, status, conversion, blood, provenance, tissue.warnings)
-
-
-def _signal_and_input(
+def _from_signal(
     case: Case, scan: Scan, curves: np.ndarray, settings: Settings, data_arrival: _Arrival
-) -> tuple[_Converted, ArterialInput, tuple[str, ...]]:
+) -> tuple[_Converted, ArterialInput]:
     """Concentration from signal and the arterial input, with a baseline that ends before the bolus comes.
 
     Where tissue enhances slowly its own curve shows the bolus late; the arterial input then says when it came.
     """
+    acquisition = conversions.acquisition_of(case, scan, settings)
     frames = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
-    converted = _from_signal(case, scan, curves, settings, frames)
-    source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
-    warnings = []
+    b1 = conversions.transmit_field(case, scan)
+    tissue = conversions.tissue_t1(case, scan, b1, settings)
+    b1_volume = np.zeros(scan.mask.shape, np.float32)
+    b1_volume[scan.mask] = b1
+    blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
+    source = arterial.arterial_input(case, scan, settings, blood, data_arrival)
+    warnings = list(tissue.warnings)
     if (latest := _frames_before(scan.times, source.plasma)) < frames:
         if settings.baseline_frames is None:
             frames = latest
-            converted = _from_signal(case, scan, curves, settings, frames)
-            source = arterial.arterial_input(case, scan, settings, converted.blood, data_arrival)
+            blood = blood._replace(baseline_frames=frames)
+            source = arterial.arterial_input(case, scan, settings, blood, data_arrival)
         else:
             warnings.append(f"the arterial input arrives after {latest} frames, before --baseline_frames={frames} end")
     if frames == 1:
         warnings.append("only the first frame is the baseline, and may hold contrast: all concentrations depend on it")
-    return converted, source, tuple(warnings)
+    conversion = Conversion(acquisition, tissue.t1, b1, conversions.baseline_of(curves, frames), frames)
+    concentration, status = conversions.to_concentration(curves, conversion)
+    provenance = {"conversion": conversions.describe(conversion, scan), "t1": tissue.provenance}
+    return _Converted(concentration, status, conversion, provenance, tuple(warnings)), source
 
 
 def _iauc_weights(times: np.ndarray, plasma: np.ndarray) -> tuple[np.ndarray | None, dict[str, Any], tuple[str, ...]]:
@@ -143,11 +137,11 @@ def prepare(case: Case, settings: Settings) -> Prepared:
     curves = scan.values[scan.mask]
     data_arrival = _Arrival(case, scan, curves)
     if scan.quantity == "concentration":
-        converted, warnings = _from_concentration(case, curves), ()
+        converted = _from_concentration(case, curves)
         source = arterial.arterial_input(case, scan, settings, None, data_arrival)
         plausibility.check_tissue(str(case.path), curves, source.plasma)
     else:
-        converted, source, warnings = _signal_and_input(case, scan, curves, settings, data_arrival)
+        converted, source = _from_signal(case, scan, curves, settings, data_arrival)
     status = converted.status
     if not (status == FitStatus.CONVERGED).any():
         raise ValueError(
@@ -162,6 +156,6 @@ def prepare(case: Case, settings: Settings) -> Prepared:
         converted.conversion,
         source,
         weights,
-        (*scan.warnings, *converted.warnings, *warnings, *source.warnings, *area_warnings),
+        (*scan.warnings, *converted.warnings, *source.warnings, *area_warnings),
         scan.provenance | clock | converted.provenance | {"aif": source.provenance} | area,
     )

@@ -81,7 +81,7 @@ def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
 
 @functools.partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
 def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, bounds: tuple, fit_delay: bool):
-    """Fit one chunk of curves [V, T]; grid is the table of a projected model, the columns of a searched one."""
+    """Fit one chunk of curves [V, T]; grid is the table of a projected model or the columns of a searched one."""
     usable = (jnp.abs(curves) < _GREATEST).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
     curves = jnp.where(usable[:, None], curves, 0.0)
     weights = jnp.where(jnp.isfinite(weights) & (weights >= 0), weights, 0.0)
@@ -245,7 +245,7 @@ def fit(
     if searched:
         grid = start_search.make_columns(times, aif, columns=MODELS[model].columns, fit_delay=fit_delay)
     else:
-        grid = _make_table(times, aif)
+        grid = None if method == "linear" else _make_table(times, aif)
     size = chunk_size(searched=searched)
 
     def compute(start: int) -> _Chunk:

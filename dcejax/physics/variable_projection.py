@@ -38,9 +38,9 @@ _INDEPENDENT = 1e-6  # share of a column that must not lie along the other for b
 class Bounds(NamedTuple):
     """Lower and upper limits of Ktrans (1/min), vp and ve."""
 
-    ktrans: tuple[float, float] = (0.0, 5.0)
-    vp: tuple[float, float] = (0.0, 1.0)
-    ve: tuple[float, float] = (0.005, 1.0)
+    ktrans: tuple[float, float]
+    vp: tuple[float, float]
+    ve: tuple[float, float]
 
 
 class Table(NamedTuple):

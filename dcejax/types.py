@@ -151,6 +151,21 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class SimulatedScan:
+    """A scan with all that is true about it."""
+
+    scan: Scan  # int16 signal of the whole head; its T1 map is the true one, its mask that of the brain
+    truth: np.ndarray  # [X, Y, Z, C] float32 Ktrans (1/min), vp, ve; zero outside the mask
+    b1_map: np.ndarray  # [X, Y, Z] float32, true over nominal flip angle
+    tissue: np.ndarray  # [X, Y, Z] uint8, index of the dominant tissue
+    tissue_names: tuple[str, ...]
+    arterial: np.ndarray  # [T] float64, plasma concentration in the arteries in mM, averaged within frames
+    sidecar: Mapping[str, Any]  # of the series, as BIDS names things
+    settings: Mapping[str, Any]  # every sampled number of patient and examination, ready for JSON
+    description: str  # what kind of patient
+
+
+@dataclass(frozen=True)
 class Series:
     """What the networks see: the curves inside the mask, scaled, on the weights' time grid."""
 

@@ -17,7 +17,7 @@ LEVELS = (
     ("types", "config", "rng", "weights"),
     ("physics",),
     ("simulation", "data", "models"),
-    ("training", "inference", "conventional"),
+    ("training", "inference", "conventional", "dro"),
     ("evaluation", "selfcheck", "benchmark"),
     ("cli",),
 )

@@ -4,10 +4,11 @@ import results
 
 from dcejax.cli import infer
 from dcejax.inference import demo
+from dcejax.simulation.imaging import Size
 
 
 def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "SLICES", 1)
+    monkeypatch.setattr(demo, "SIZE", Size((64, 64, 20), acquired=48, slab=2))
     out = tmp_path / "demo"
     with pytest.raises(SystemExit) as stop:
         infer.main(["infer.py", "--demo", f"--output_dir={out}", f"--weights={tiny_weights}"])
@@ -28,7 +29,7 @@ def test_demo_errors_are_medians_within_each_tissue():
     tissue = np.array([[[1], [1]], [[2], [2]]])
     mask = np.ones((2, 2, 1), bool)
     mask[1, 1] = False
-    rows = demo.error_rows(truth + np.array([0.5, 0, 0]), truth, mask, tissue, {0: "air", 1: "tumour", 2: "brain"})
+    rows = demo.error_rows(truth + np.array([0.5, 0, 0]), truth, mask, tissue, ("air", "tumour", "brain"))
     assert [(row["tissue"], row["voxels"]) for row in rows[::3]] == [("tumour", 2), ("brain", 1), ("whole mask", 3)]
     assert rows[0] == {
         "tissue": "tumour",

@@ -14,15 +14,21 @@ def define(values: flags.FlagValues) -> None:
     """Define the flags that say which cases there are, what belongs to them, and where results go."""
     own = {"flag_values": values}
     flags.DEFINE_multi_string("input", [], "4-D NIfTI, glob, BIDS folder or CSV manifest; repeat or use commas.", **own)
-    flags.DEFINE_string("output_dir", None, "Folder for the results.", **own)
     flags.DEFINE_string("mask", None, "Brain mask, > 0 inside; an automatic foreground if absent.", **own)
     flags.DEFINE_string("segmentation", None, "Labels for the table of regions.", **own)
     flags.DEFINE_string("times", None, "Text file of frame times in s, one per line; wins over other timing.", **own)
     flags.DEFINE_float("dt_s", None, "Frame interval in s.", **own)
     flags.DEFINE_enum("input_quantity", None, ["signal", "concentration"], "What the input holds (signal).", **own)
+    define_run(values)
+
+
+def define_run(values: flags.FlagValues) -> None:
+    """Define the flags that say how a run is made, and --help."""
+    own = {"flag_values": values}
+    flags.DEFINE_string("output_dir", None, "Folder for the results.", **own)
     flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0.", **own)
     flags.DEFINE_boolean("overwrite", False, "Redo cases that are done.", **own)
-    flags.DEFINE_boolean("dry_run", False, "Check all inputs, run and write nothing.", **own)
+    flags.DEFINE_boolean("dry_run", False, "Check everything, run and write nothing.", **own)
     command.define_help(values)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from dcejax.data import access, results
 from dcejax.data.cases import Case
@@ -18,6 +18,17 @@ from dcejax.types import Report
 
 Status = Literal["done", "skipped", "checked", "bad", "failed"]
 """`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
+
+
+class Identified(Protocol):
+    """What a run needs to know of a case."""
+
+    @property
+    def case_id(self) -> str:
+        """Names it in messages, records and files."""
+
+
+_CaseT = TypeVar("_CaseT", bound=Identified)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,12 @@ def case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], settings: Map
         "dcejax": version("dcejax"),
         **settings,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return digest(facts)
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Hash of what is ready for JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def version(name: str) -> str:
@@ -115,7 +131,7 @@ def check_writable(folder: Path) -> None:
         )
 
 
-def _record(folder: Path, case: Case, status: Status, reason: str, seconds: float) -> None:
+def _record(folder: Path, case: Identified, status: Status, reason: str, seconds: float) -> None:
     """Append a line in one write, so that processes of other shards can do the same."""
     results.make_folder(folder)
     line = {"case_id": case.case_id, "status": status, "reason": reason, "seconds": round(seconds, 3)}
@@ -124,8 +140,8 @@ def _record(folder: Path, case: Case, status: Status, reason: str, seconds: floa
 
 
 def run(
-    all_cases: Sequence[Case],
-    make_process: Callable[[], Callable[[Case, str], Status]],
+    all_cases: Sequence[_CaseT],
+    make_process: Callable[[], Callable[[_CaseT, str], Status]],
     settings: Settings,
     report: Report,
 ) -> int:

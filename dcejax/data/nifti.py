@@ -124,6 +124,15 @@ def read_angles(path: Path, angles: int, grid: Image) -> Image:
     return image
 
 
+def read_label_map(path: Path) -> Image:
+    """Read a 3-D image of labels on a grid of its own.
+
+    Raises:
+        ValueError: missing, damaged or not 3-D.
+    """
+    return _read(path, 3, "a 3-D NIfTI (labels)", "keep one volume")
+
+
 def read_volume(path: Path, what: str, grid: Image) -> Image:
     """Read a 3-D image that must lie on the grid of another.
 
@@ -223,7 +232,9 @@ def header_for_series(frame_interval_s: float | None) -> Any:
     return header
 
 
-def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, description: str) -> None:
+def write(
+    path: Path, values: np.ndarray, affine: np.ndarray, header: Any, description: str, *, compression: int = 4
+) -> None:
     """Write an image by atomic rename; the same image gives the same bytes.
 
     Args:
@@ -233,6 +244,7 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
         header: nibabel header to start from: its space (sform and qform codes too) is kept, what described the values
             of another image (scaling, display window, frame interval of a series) is reset. None for a fresh one in mm.
         description: at most 79 characters of ASCII.
+        compression: level of gzip, 1 (fast) to 9.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -247,7 +259,7 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(values, affine, header)
     image.header.set_slope_inter(1.0, 0.0)
-    atomic.write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+    atomic.write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=compression, mtime=0))
 
 
 def axis_codes(affine: np.ndarray) -> tuple[str, ...]:

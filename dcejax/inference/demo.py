@@ -1,26 +1,29 @@
 """The demonstration: a simulated patient through files and the ordinary path, judged against its truth."""
 
 import dataclasses
-import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dcejax import rng
 from dcejax.config import ProtocolConfig
-from dcejax.data import atomic, cases, loading, nifti, results
+from dcejax.data import atomic, cases, dataset, loading, nifti, results
 from dcejax.data import weights as weights_io
 from dcejax.data.cohort import check_writable
 from dcejax.data.facts import Facts
 from dcejax.inference import cohort, qc
 from dcejax.inference.cohort import Settings
-from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.simulation.case import SimulatedCase, simulate_case
+from dcejax.simulation.cohorts import ScanPriors
+from dcejax.simulation.imaging import Size
+from dcejax.simulation.reference import render
+from dcejax.simulation.session import sample_session
 from dcejax.types import PARAMETERS, UNITS, Report, Weights
 
 CASE_ID = "sub-demo"
-SLICES = 8  # of 256 x 256 voxels: half a minute of work on two cores
+SIZE = Size((256, 256, 40), acquired=192, slab=8)  # the published matrix; half a minute of work on two cores
+
+_GLIOBLASTOMA = 0  # index into TUMOUR_CLASSES
 
 _COLUMNS = (
     "tissue",
@@ -34,51 +37,8 @@ _COLUMNS = (
 )
 
 
-def write_dataset(folder: Path, case: SimulatedCase, protocol: ProtocolConfig) -> None:
-    """Write a simulated examination as the files a real one has, with its truth beside them.
-
-    Args:
-        folder: of the data set; the subject is the scan's case id.
-        case: what was simulated.
-        protocol: with which acquisition.
-
-    Raises:
-        ValueError: the folder cannot be written.
-    """
-    scan = case.scan
-    perf = folder / scan.case_id / "perf"
-    results.make_folder(perf)
-    seconds = scan.times * SECONDS_PER_MINUTE
-    header = nifti.header_for_series(float(np.diff(seconds).mean()))
-    note = "simulated, dcejax digital phantom"
-
-    def path(name: str) -> Path:
-        return perf / f"{scan.case_id}_{name}"
-
-    nifti.write(path("dce.nii.gz"), scan.values, scan.affine, header, note)
-    nifti.write(path("desc-brain_mask.nii.gz"), scan.mask.astype(np.uint8), scan.affine, None, note)
-    nifti.write(path("desc-tumour_dseg.nii.gz"), scan.segmentation.astype(np.uint8), scan.affine, None, note)
-    for channel, parameter in enumerate(PARAMETERS):
-        values = np.ascontiguousarray(case.truth[..., channel], np.float32)
-        nifti.write(path(f"desc-truth_{parameter}.nii.gz"), values, scan.affine, None, note)
-    sidecar = {
-        "Simulated": True,
-        "FrameTimesStart": [round(float(t), 6) for t in seconds],
-        "RepetitionTime": protocol.tr_ms / 1e3,
-        "FlipAngle": protocol.flip_angle_deg,
-    }
-    atomic.write_text(path("dce.json"), json.dumps(sidecar, indent=2) + "\n")
-    description = {
-        "Name": "Simulated DCE-MRI (dcejax digital phantom)",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "raw",
-    }
-    atomic.write_text(folder / "dataset_description.json", json.dumps(description, indent=2) + "\n")
-    atomic.write_text(folder / ".bidsignore", "**/perf/*_dce.*\n**/perf/*_desc-*\n")
-
-
 def error_rows(
-    predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray, tissue: np.ndarray, names: dict[int, str]
+    predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray, tissue: np.ndarray, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Errors per tissue and map, beside two trivial predictions: zero everywhere, and the tissue's true median.
 
@@ -87,13 +47,13 @@ def error_rows(
         truth: [X, Y, Z, C].
         mask: [X, Y, Z] bool; voxels outside do not count.
         tissue: [X, Y, Z] integer.
-        names: of the tissues.
+        names: of the tissues, in the order of their indices.
 
     Returns:
         One row per tissue with voxels in the mask and per map, the whole mask last. `bias` is the median of predicted
         minus true.
     """
-    groups = {name: mask & (tissue == index) for index, name in names.items()} | {"whole mask": mask}
+    groups = {name: mask & (tissue == index) for index, name in enumerate(names)} | {"whole mask": mask}
     rows = []
     for name, inside in groups.items():
         if not inside.any():
@@ -127,6 +87,16 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _scan_priors(protocol: ProtocolConfig) -> ScanPriors:
+    """Examinations with the acquisition that the weights are made for."""
+    return ScanPriors(
+        frame_interval_s=(protocol.frame_interval_s,) * 2,
+        frames=(protocol.frames,) * 2,
+        tr_ms=(protocol.tr_ms,) * 2,
+        flip_angle_deg=(protocol.flip_angle_deg,) * 2,
+    )
+
+
 def run(weights: Weights, settings: Settings, report: Report) -> str:
     """Simulate, infer from the files, compare.
 
@@ -137,11 +107,14 @@ def run(weights: Weights, settings: Settings, report: Report) -> str:
         ValueError: the folder cannot be written, or weights that are not whole.
     """
     check_writable(settings.output_dir)
-    protocol = weights_io.config_of(weights).protocol
     report.status("simulating a patient")
-    simulated = simulate_case(rng.stream(settings.seed, "held-out demo"), protocol, slices=SLICES, case_id=CASE_ID)
+    key = rng.stream(settings.seed, "held-out demo")
+    session = sample_session(key, _GLIOBLASTOMA, _scan_priors(weights_io.config_of(weights).protocol))
+    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID)
     data = settings.output_dir / "simulated"
-    write_dataset(data, simulated, protocol)
+    dataset.write_root(data, "A simulated patient for dcejax's demonstration", {})
+    dataset.write_examination(data, CASE_ID, None, simulated)
+    dataset.write_record(data, CASE_ID, None, {"settings": simulated.settings, "seed": settings.seed})
     (case,) = cases.enumerate_cases([str(data)], Facts())
     cohort.run([case], weights, dataclasses.replace(settings, overwrite=True), report)
 

@@ -8,21 +8,26 @@ import jax.numpy as jnp
 
 from dcejax.config import ProtocolConfig, StageConfig
 from dcejax.rng import fold
-from dcejax.simulation.anatomy import tissue_shares
+from dcejax.simulation.anatomy import brain_depth, tumour_depth
+from dcejax.simulation.cohorts import TRAINING_MIX
 from dcejax.simulation.patient import (
+    SCALE_POINTS,
     SHAPE,
     VOXEL_MM,
-    Patient,
+    Examination,
     Voxels,
     arterial_kernels,
+    fullest_points,
     observe,
-    sample_patient,
+    sample_examination,
     signal_scale,
     tumour_share,
 )
 from dcejax.simulation.priors import PRIORS
+from dcejax.simulation.scanner import to_head, to_scanner
 
 _TUMOUR_CANDIDATES = 512
+_MENINGES_MM = 2.0  # under the skull, spared by tumours
 
 
 class Batch(NamedTuple):
@@ -39,21 +44,21 @@ def voxel_centres(index: jax.Array) -> jax.Array:
     return (index - (jnp.array(SHAPE) - 1) / 2) * jnp.array(VOXEL_MM)
 
 
-def _tumour_voxel(key: jax.Array, patient: Patient) -> tuple[jax.Array, jax.Array]:
+def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
     """Index [3] of a random tumour voxel, and whether one was found."""
     key_points, key_choice = jax.random.split(key)
-    radius = 1.4 * patient.anatomy.radius
-    points = patient.anatomy.centre + jax.random.uniform(
-        key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius
-    )
+    anatomy, placement = examination.patient.anatomy, examination.scanner.placement
+    radius = 1.4 * anatomy.radius
+    points = anatomy.centre + jax.random.uniform(key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius)
+    points = to_scanner(placement, points)
     index = jnp.round(points / jnp.array(VOXEL_MM) + (jnp.array(SHAPE) - 1) / 2).astype(int)
-    shares, mask = tissue_shares(patient.anatomy, voxel_centres(index))
+    at = to_head(placement, voxel_centres(index))
     inside = ((index >= 0) & (index < jnp.array(SHAPE))).all(-1)
-    eligible = (tumour_share(shares) > 0.5) & mask & inside
+    eligible = (tumour_depth(anatomy, at) > 0.0) & (brain_depth(anatomy, at) > _MENINGES_MM) & inside
     return index[jax.random.categorical(key_choice, jnp.where(eligible, 0.0, -jnp.inf))], eligible.any()
 
 
-def patch_corners(key: jax.Array, patient: Patient, stage: StageConfig) -> jax.Array:
+def patch_corners(key: jax.Array, examination: Examination, stage: StageConfig) -> jax.Array:
     """First indices [P, 3] of patches that lie wholly in the volume.
 
     The first `tumour_fraction` of them are centred on a random voxel of the tumour, the others (all, where there is
@@ -63,7 +68,7 @@ def patch_corners(key: jax.Array, patient: Patient, stage: StageConfig) -> jax.A
     key_tumour, key_anywhere = jax.random.split(key)
     count = stage.patches_per_patient
     on_tumour = jnp.arange(count) < round(stage.tumour_fraction * count)
-    voxel, found = jax.vmap(_tumour_voxel, (0, None))(jax.random.split(key_tumour, count), patient)
+    voxel, found = jax.vmap(_tumour_voxel, (0, None))(jax.random.split(key_tumour, count), examination)
     anywhere = jax.random.randint(key_anywhere, (count, 3), 0, jnp.array(SHAPE))
     centre = jnp.where((on_tumour & found)[:, None], voxel, anywhere)
     size = jnp.array([stage.patch_size, stage.patch_size, 1])
@@ -80,14 +85,16 @@ def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], f
 
 def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfig) -> Batch:
     key_patient, key_corners, key_scale, key_noise = jax.random.split(key, 4)
-    patient = sample_patient(key_patient, protocol)
-    kernels = arterial_kernels(patient, protocol)
+    examination = sample_examination(key_patient, protocol, TRAINING_MIX)
+    kernels = arterial_kernels(examination, protocol)
     size = stage.patch_size
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
-    index = patch_corners(key_corners, patient, stage)[:, None] + offsets.reshape(1, -1, 3)
-    points = voxel_centres(index).reshape(-1, 3)
-    voxels = observe(key_noise, patient, kernels, points, protocol)
-    scale = signal_scale(key_scale, patient, kernels, protocol)
+    index = patch_corners(key_corners, examination, stage)[:, None] + offsets.reshape(1, -1, 3)
+    fullest, sampled = fullest_points(key_scale, examination)
+    points = jnp.concatenate([voxel_centres(index).reshape(-1, 3), fullest])
+    observed = observe(key_noise, examination, kernels, points, protocol)  # together: compiling it twice takes long
+    scale = signal_scale(observed.curves[-SCALE_POINTS:], sampled, protocol)
+    voxels = jax.tree.map(lambda leaf: leaf[:-SCALE_POINTS], observed)
     shape = (stage.patches_per_patient, size, size)
     mask = _lesion_masks(fold(key, "lesion mask"), voxels, shape, stage.lesion_mask_fraction)
     curves, maps = (jnp.where(mask[:, None], a, 0.0) for a in (voxels.curves / scale, voxels.maps))
@@ -105,7 +112,7 @@ def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) ->
     Raises:
         ValueError: the protocol's frame interval is not one that the priors simulate.
     """
-    low, high = PRIORS.frame_interval_s
+    low, high = PRIORS.frame_interval_training_s
     if not low <= protocol.frame_interval_s <= high:
         raise ValueError(
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "

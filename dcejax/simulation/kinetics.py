@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.simulation.anatomy import ARTERY, TUMOUR, VEIN
+from dcejax.simulation.anatomy import ARTERY, TUMOUR, VEIN, Anatomy
 from dcejax.simulation.fields import Field, evaluate, gaussian_field
-from dcejax.simulation.priors import PRIORS, TISSUES, TUMOUR_CLASSES
+from dcejax.simulation.priors import NON_ENHANCING, PRIORS, TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
 from dcejax.types import ExtendedTofts
 
 _MODES = 32
+_DELAY_MODES = 8
+_DELAY_LENGTH_MM = 20.0  # territories of the large arteries
 _QUANTITIES = ("ktrans", "vp", "ve", "t10_s")
 
 
@@ -21,17 +23,25 @@ class Kinetics(NamedTuple):
 
     between: jax.Array  # [K, 4] of Ktrans, vp, ve, T10 in each tissue
     within: Field  # batched [4]: the same quantities over space
-    tumour_class: jax.Array
+    delay: Field  # of arrival in tissue
+    tumour: jax.Array  # index into TUMOUR_KINETICS
 
 
 class Properties(NamedTuple):
-    """What the voxels of a patient are made of; each [V]."""
+    """What the voxels of a patient are made of; each [V] unless stated.
 
-    params: ExtendedTofts  # of tissue, without large vessels
-    artery: jax.Array  # plasma fraction of large arteries
-    vein: jax.Array  # plasma fraction of large veins
-    t10: jax.Array  # min
-    m0: jax.Array  # proton density relative to CSF
+    Blood in large vessels does not mix with the tissue beside it: both send their own signal.
+    """
+
+    params: ExtendedTofts  # of tissue without large vessels, per volume of voxel
+    t10: jax.Array  # min, of tissue without large vessels
+    m0: jax.Array  # proton density of tissue, per volume of voxel, relative to CSF
+    artery: jax.Array  # share of large arteries
+    vein: jax.Array  # share of large veins
+    blood_t10: jax.Array  # [2] min, of arteries and veins
+    hematocrit: jax.Array  # scalar
+    delay: jax.Array  # min, from artery to tissue, relative to the patient's typical delay
+    tumour: jax.Array  # share of solid tumour
 
 
 def _correlate(z: jax.Array) -> jax.Array:
@@ -42,15 +52,21 @@ def _correlate(z: jax.Array) -> jax.Array:
     return jnp.stack([z[..., 0], vp, ve, z[..., 3]], axis=-1)
 
 
-def sample_kinetics(key: jax.Array, tumour_class: jax.Array) -> Kinetics:
+def sample_kinetics(key: jax.Array, anatomy: Anatomy) -> Kinetics:
     """Draw a patient's kinetics from the priors."""
-    key_between, key_within = jax.random.split(key)
+    key_between, key_within, key_delay = jax.random.split(key, 3)
     fields = [
         gaussian_field(k, PRIORS.correlation_length_mm, _MODES) for k in jax.random.split(key_within, len(_QUANTITIES))
     ]
     # Truncated so that no patient lies beyond what was ever reported.
     between = _correlate(jax.random.truncated_normal(key_between, -2.5, 2.5, (len(TISSUES), len(_QUANTITIES))))
-    return Kinetics(between, jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields), tumour_class)
+    by_class = jnp.array([c.kinetics for c in TUMOUR_CLASSES])[anatomy.tumour_class]
+    return Kinetics(
+        between=between,
+        within=jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields),
+        delay=gaussian_field(key_delay, _DELAY_LENGTH_MM, _DELAY_MODES),
+        tumour=jnp.where(anatomy.enhancing, by_class, NON_ENHANCING),
+    )
 
 
 def _table(attribute: str) -> np.ndarray:
@@ -58,16 +74,32 @@ def _table(attribute: str) -> np.ndarray:
     return np.array([[getattr(getattr(t, q), attribute) for q in _QUANTITIES] for t in TISSUES])
 
 
-def _tumour_row(attribute: str) -> np.ndarray:
-    """The same for each tumour class, [classes, 3]; T10 does not depend on the class."""
-    return np.array([[getattr(getattr(c, q), attribute) for q in _QUANTITIES[:3]] for c in TUMOUR_CLASSES])
+def _tumour_table(attribute: str) -> np.ndarray:
+    """The same for each kind of tumour, [kinds, 3]; T10 does not depend on the kind."""
+    return np.array([[getattr(getattr(k, q), attribute) for q in _QUANTITIES[:3]] for k in TUMOUR_KINETICS])
+
+
+def _patient_table(kinetics: Kinetics, attribute: str) -> jax.Array:
+    """One number of the priors [K, 4], with the tumour's of this patient's kind."""
+    return jnp.asarray(_table(attribute)).at[TUMOUR, :3].set(jnp.asarray(_tumour_table(attribute))[kinetics.tumour])
+
+
+def _typical(kinetics: Kinetics) -> jax.Array:
+    """Values [K, 4] of this patient's tissues, before they vary over space."""
+    median, between = (_patient_table(kinetics, a) for a in ("median", "between"))
+    return median * jnp.exp(between * kinetics.between)
+
+
+def blood_t10(kinetics: Kinetics) -> jax.Array:
+    """Native T1 [2] in min of blood in large arteries and veins."""
+    return _typical(kinetics)[jnp.array([ARTERY, VEIN]), 3] / SECONDS_PER_MINUTE
 
 
 def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematocrit: jax.Array) -> Properties:
     """Mix the tissues at each point.
 
-    Ktrans, vp and R1 mix linearly, as concentrations and rates do; ve is averaged over the tissue that has an
-    extravascular space.
+    Ktrans, vp and ve are those of the tissues times their shares, as plasma, leakage and interstitium of a voxel add
+    up. Relaxation rates are weighted by protons.
 
     Args:
         kinetics: one patient's.
@@ -75,29 +107,41 @@ def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematoc
         points: [V, 3] mm.
         hematocrit: scalar.
     """
-    median, between, within = (
-        jnp.asarray(_table(a)).at[TUMOUR, :3].set(jnp.asarray(_tumour_row(a))[kinetics.tumour_class])
-        for a in ("median", "between", "within")
-    )
     local = _correlate(jax.vmap(evaluate, (0, None), 1)(kinetics.within, points)).clip(-3.0, 3.0)
-    typical = median * jnp.exp(between * kinetics.between)
-    values = typical * jnp.exp(within * local[:, None, :])  # [V, K, 4]
+    values = _typical(kinetics) * jnp.exp(_patient_table(kinetics, "within") * local[:, None, :])  # [V, K, 4]
+    ktrans = jnp.minimum(values[..., 0], PRIORS.most_ktrans)
     # A plasma and an interstitial space must fit into the voxel.
     ve = jnp.minimum(values[..., 2], 0.9 - jnp.minimum(values[..., 1], 0.4))
-    leaky = shares * (median[:, 2] > 0)
-    params = ExtendedTofts(
-        ktrans=(shares * values[..., 0]).sum(-1),
-        vp=(shares * values[..., 1]).sum(-1),
-        ve=(leaky * ve).sum(-1),
+    tissue = shares.at[:, ARTERY].set(0.0).at[:, VEIN].set(0.0)
+    weights = tissue * jnp.array([t.m0 for t in TISSUES])
+    protons = weights.sum(-1)
+    rate = (weights * SECONDS_PER_MINUTE / values[..., 3]).sum(-1)
+    return Properties(
+        params=ExtendedTofts(
+            ktrans=(tissue * ktrans).sum(-1),
+            vp=(tissue * values[..., 1]).sum(-1),
+            ve=(tissue * ve).sum(-1),
+        ),
+        t10=jnp.where(protons > 0, protons, 1.0) / jnp.where(protons > 0, rate, 1.0),
+        m0=protons,
+        artery=shares[:, ARTERY],
+        vein=shares[:, VEIN],
+        blood_t10=blood_t10(kinetics),
+        hematocrit=hematocrit,
+        delay=PRIORS.tissue_delay_sd_s / SECONDS_PER_MINUTE * evaluate(kinetics.delay, points),
+        tumour=shares[:, TUMOUR],
     )
-    m0 = jnp.array([t.m0 for t in TISSUES])
-    # Signal-weighted relaxation rate: a voxel's protons relax each at their own rate.
-    protons = (shares * m0).sum(-1)
-    rate = (shares * m0 * SECONDS_PER_MINUTE / values[..., 3]).sum(-1) / protons
-    plasma = 1.0 - hematocrit
-    return Properties(params, shares[:, ARTERY] * plasma, shares[:, VEIN] * plasma, 1.0 / rate, protons)
 
 
 def true_maps(tissue: Properties) -> jax.Array:
     """Ktrans, vp, ve [V, 3] as an ideal reader would report them: large vessels count as plasma."""
-    return jnp.stack([tissue.params.ktrans, tissue.params.vp + tissue.artery + tissue.vein, tissue.params.ve], -1)
+    plasma = (1.0 - tissue.hematocrit) * (tissue.artery + tissue.vein)
+    return jnp.stack([tissue.params.ktrans, tissue.params.vp + plasma, tissue.params.ve], -1)
+
+
+def relaxation(tissue: Properties) -> tuple[jax.Array, jax.Array]:
+    """Protons [V] relative to CSF of all that sends signal in a voxel, blood included, and the sum of their native
+    relaxation rates [V] in 1/min; T1 is the ratio of the two."""
+    protons = tissue.m0 + tissue.artery + tissue.vein  # blood's density is 1
+    rate = tissue.m0 / tissue.t10 + tissue.artery / tissue.blood_t10[0] + tissue.vein / tissue.blood_t10[1]
+    return protons, rate

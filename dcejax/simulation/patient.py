@@ -1,20 +1,21 @@
 """A simulated patient: every random choice of one examination, and what any set of points in it looks like."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dcejax.config import ProtocolConfig
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.acquisition import (
     Kernels,
-    Scanner,
     frame_count,
     measure,
+    protocol_acquisition,
     regrid,
     sample_kernels,
-    sample_scanner,
 )
 from dcejax.simulation.anatomy import (
     BRAIN_SEMI_AXES_MM,
@@ -29,21 +30,30 @@ from dcejax.simulation.anatomy import (
 )
 from dcejax.simulation.arterial import ArterialInput, sample_arterial_input
 from dcejax.simulation.kinetics import Kinetics, properties, sample_kinetics, true_maps
+from dcejax.simulation.priors import PRIORS
+from dcejax.simulation.scanner import Scanner, sample_scanner, to_head
 
 VOXEL_MM = (0.9375, 0.9375, 3.0)
 SHAPE = (256, 256, 40)  # of the published cohort
 
-_SCALE_POINTS = 16_384
-_SCALE_VESSEL_POINTS = 192
+SCALE_POINTS = 192  # the fullest of a sample
+_SCALE_SAMPLE = 16_384
 
 
 class Patient(NamedTuple):
-    """Every random choice of one examination but the noise."""
+    """Who is examined."""
 
     anatomy: Anatomy
     kinetics: Kinetics
+
+
+class Examination(NamedTuple):
+    """Every random choice of one examination but the noise."""
+
+    patient: Patient
     arterial: ArterialInput
     scanner: Scanner
+    frame_interval: jax.Array  # min
 
 
 class Voxels(NamedTuple):
@@ -55,47 +65,80 @@ class Voxels(NamedTuple):
     mask: jax.Array  # [V] bool
 
 
-def sample_patient(key: jax.Array, protocol: ProtocolConfig) -> Patient:
-    """Draw a patient and an examination."""
-    anatomy = sample_anatomy(fold(key, "anatomy"))
-    return Patient(
-        anatomy=anatomy,
-        kinetics=sample_kinetics(fold(key, "kinetics"), anatomy.tumour_class),
+def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
+    """Draw a patient with a tumour of the class, an index into `priors.TUMOUR_CLASSES`."""
+    anatomy = sample_anatomy(fold(key, "anatomy"), tumour_class)
+    return Patient(anatomy, sample_kinetics(fold(key, "kinetics"), anatomy))
+
+
+def sample_examination(key: jax.Array, protocol: ProtocolConfig, mix: Sequence[float]) -> Examination:
+    """Draw a patient and an examination for training.
+
+    Args:
+        key: decides everything.
+        protocol: TR and flip angle; the frame interval is drawn from the priors.
+        mix: relative frequency of each of `priors.TUMOUR_CLASSES`.
+    """
+    tumour_class = jax.random.categorical(fold(key, "class"), jnp.log(jnp.array(mix)))
+    low, high = (jnp.log(snr) for snr in PRIORS.snr_training)
+    snr = jnp.exp(jax.random.uniform(fold(key, "SNR"), minval=low, maxval=high))
+    shortest, longest = PRIORS.frame_interval_training_s
+    interval = jax.random.uniform(fold(key, "frame interval"), minval=shortest, maxval=longest)
+    return Examination(
+        patient=sample_patient(key, tumour_class),
         arterial=sample_arterial_input(fold(key, "arterial input")),
-        scanner=sample_scanner(fold(key, "scanner"), protocol),
+        scanner=sample_scanner(fold(key, "scanner"), protocol_acquisition(protocol), snr),
+        frame_interval=interval / SECONDS_PER_MINUTE,
     )
 
 
-def arterial_kernels(patient: Patient, protocol: ProtocolConfig) -> Kernels:
-    """The patient's arterial input as the frames see it; compute once, use for all points."""
-    return sample_kernels(patient.arterial, patient.scanner.frame_interval, frame_count(protocol))
+def arterial_kernels(examination: Examination, protocol: ProtocolConfig) -> Kernels:
+    """The arterial input as the frames see it; compute once, use for all points."""
+    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(protocol))
 
 
-def observe(key: jax.Array, patient: Patient, kernels: Kernels, points: jax.Array, protocol: ProtocolConfig) -> Voxels:
-    """Measure a patient at points [V, 3] in mm; the key is that of the noise."""
-    shares, mask = tissue_shares(patient.anatomy, points)
-    tissue = properties(patient.kinetics, shares, points, patient.arterial.hematocrit)
-    frames = measure(key, tissue, points, mask, patient.scanner, kernels, protocol)
-    curves = regrid(frames, patient.scanner.frame_interval, protocol)
+def observe(
+    key: jax.Array, examination: Examination, kernels: Kernels, points: jax.Array, protocol: ProtocolConfig
+) -> Voxels:
+    """Measure a patient at points [V, 3] in mm in the scanner; the key is that of the noise."""
+    patient, arterial, scanner, interval = examination
+    inside = to_head(scanner.placement, points)
+    shares, mask = tissue_shares(patient.anatomy, inside)
+    tissue = properties(patient.kinetics, shares, inside, arterial.hematocrit)
+    frames = measure(key, tissue, points, mask, scanner, arterial, kernels, protocol)
+    curves = regrid(frames, interval, protocol)
     return Voxels(curves, jnp.where(mask[:, None], true_maps(tissue), 0.0), shares, mask)
 
 
-def signal_scale(key: jax.Array, patient: Patient, kernels: Kernels, protocol: ProtocolConfig) -> jax.Array:
-    """The percentile by which inference divides a volume, from a sample of it.
+def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
+    """The points of a volume, from a sample of it, that hold most of a large vessel.
 
-    One voxel in ten thousand is a matter of the large vessels alone. Random points of the volume say how many of them
-    there are, and only the fullest are measured.
+    One voxel in ten thousand, which decides the scale of a volume, is a matter of the large vessels alone.
+
+    Returns:
+        Positions [P, 3] in mm in the scanner, and how many points of the sample lie in the head.
     """
-    key_points, key_noise = jax.random.split(key)
     half_slab = SHAPE[2] * VOXEL_MM[2] / 2
     extent = jnp.array([BRAIN_SEMI_AXES_MM[0], BRAIN_SEMI_AXES_MM[1], half_slab]) * jnp.array([1.1, 1.1, 1.0])
-    points = jax.random.uniform(key_points, (_SCALE_POINTS, 3), minval=-extent, maxval=extent)
-    depth = brain_depth(patient.anatomy, points)
+    points = jax.random.uniform(key, (_SCALE_SAMPLE, 3), minval=-extent, maxval=extent)
+    anatomy = examination.patient.anatomy
+    inside = to_head(examination.scanner.placement, points)
+    depth = brain_depth(anatomy, inside)
     mask = brain_mask(depth)
-    vessel = sum(vessel_shares(patient.anatomy, points, depth)) * mask
-    _, fullest = jax.lax.top_k(vessel, _SCALE_VESSEL_POINTS)
-    curves = observe(key_noise, patient, kernels, points[fullest], protocol).curves
-    rank = (1.0 - protocol.scale_percentile / 100.0) * mask.sum() * protocol.frames
+    vessel = sum(vessel_shares(anatomy, inside, depth)) * mask
+    _, fullest = jax.lax.top_k(vessel, SCALE_POINTS)
+    return points[fullest], mask.sum()
+
+
+def signal_scale(curves: jax.Array, sampled: jax.Array, protocol: ProtocolConfig) -> jax.Array:
+    """The percentile by which inference divides a volume.
+
+    Args:
+        curves: [P, T] of its fullest points.
+        sampled: of how many points of the volume they are the fullest.
+        protocol: says which percentile.
+    """
+    rank = (1.0 - protocol.scale_percentile / 100.0) * sampled * protocol.frames
     return jnp.sort(curves.ravel(), descending=True)[rank.astype(int)]
 
 

@@ -1,0 +1,195 @@
+"""A data set on disk, laid out as BIDS: simulated examinations in the files that real ones have, the truth beside them.
+
+    dataset_description.json README .bidsignore participants.tsv participants.json
+    sub-<id>/[ses-<n>/]perf/sub-<id>[_ses-<n>]_dce.nii.gz and so on
+
+Nothing here depends on the time, the machine or the folder, so the same data set is the same bytes wherever it is made.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.data import aif, atomic, nifti, results
+from dcejax.data.cohort import version
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import PARAMETERS, SimulatedScan
+
+PARTICIPANT_COLUMNS = {
+    "sex": {"Description": "Sex", "Levels": {"M": "male", "F": "female"}},
+    "age": {"Description": "Age at the examination", "Units": "years"},
+    "diagnosis": {"Description": "Integrated diagnosis"},
+    "idh": {"Description": "IDH status", "Levels": {"mutant": "IDH-mutant", "wildtype": "IDH-wildtype"}},
+    "grade": {"Description": "Histological grade of the WHO, 2 to 4"},
+}
+"""What participants.tsv says of each subject, and what participants.json says of its columns."""
+
+ROOT_FILES = ("dataset_description.json", "README", ".bidsignore", "participants.tsv", "participants.json")
+"""What `write_root` writes."""
+
+_BIDS_VERSION = "1.10.0"
+_NOTE = "simulated, dcejax digital reference object"
+_TUMOUR_LABELS = ((1, "enhancing tumour"), (2, "necrotic core"), (3, "non-enhancing tumour and oedema"))
+
+# Noise hardly compresses: level 1 takes 40 % less time than level 4 and leaves a series 2 % larger.
+_SERIES_COMPRESSION = 1
+
+_README = """{name}
+
+Simulated by dcejax; not clinical evidence. No file here was measured in a person.
+
+Each examination, in sub-<id>/[ses-<n>/]perf:
+  _dce.nii.gz, _dce.json          the series, in scanner units, and its acquisition
+  _desc-brain_mask.nii.gz         1 in the brain
+  _desc-tumour_dseg.nii.gz        labels of the tumour, named in the .tsv beside it
+  _desc-tissue_dseg.nii.gz        the tissue that fills most of a voxel, named in the .tsv beside it
+  _T1map.nii.gz                   true T1 before contrast, s
+  _B1map.nii.gz                   true over nominal flip angle
+  _aif.csv                        true arterial plasma concentration in mM, averaged within frames
+  _desc-truth_Ktrans.nii.gz       1/min
+  _desc-truth_{{vp,ve}}.nii.gz      fractions 0-1
+  _desc-dro.json                  every setting that was drawn; written last, so it marks a whole examination
+
+  dcejax-infer --input=THIS_FOLDER --output_dir=DIR
+  dcejax-fit --input=THIS_FOLDER --output_dir=DIR
+"""
+
+# Files that BIDS has no names for: a contrast-enhanced series, its maps and its truth.
+_BIDSIGNORE = "perf/\ncases.jsonl\ndcejax-*.json\n"
+
+
+def case_id(subject: str, session: str | None) -> str:
+    """How the files of an examination begin: the subject's label, then that of the session if there are several."""
+    return subject if session is None else f"{subject}_{session}"
+
+
+def record_path(folder: Path, subject: str, session: str | None) -> Path:
+    """Where the record of a simulated examination lies, which is written last."""
+    return _stem(folder, subject, session, "desc-dro.json")
+
+
+def _stem(folder: Path, subject: str, session: str | None, ending: str) -> Path:
+    return folder / subject / (session or "") / "perf" / f"{case_id(subject, session)}_{ending}"
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _tsv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
+    return buffer.getvalue()
+
+
+def _frame_interval_s(times: np.ndarray) -> float | None:
+    """The interval of evenly spaced frames at times [T] in min; of others there is none."""
+    intervals = np.diff(times) * SECONDS_PER_MINUTE
+    return round(float(intervals.mean()), 6) if np.allclose(intervals, intervals.mean(), rtol=1e-6) else None
+
+
+def write_examination(folder: Path, subject: str, session: str | None, simulated: SimulatedScan) -> None:
+    """Write all files of a simulated examination but its record.
+
+    The series comes last, so that an examination cut short has none and no command takes it for a case.
+
+    Args:
+        folder: of the data set.
+        subject: BIDS label with its sub-.
+        session: BIDS label with its ses-, None for a subject's only one.
+        simulated: what to write; the type of the series is kept.
+
+    Raises:
+        ValueError: the folder cannot be written.
+        OSError: an earlier version cannot be removed.
+    """
+    scan = simulated.scan
+    series = _stem(folder, subject, session, "dce.nii.gz")
+    results.make_folder(series.parent)
+    # Those of an earlier version vouch for files that are about to change.
+    record_path(folder, subject, session).unlink(missing_ok=True)
+    series.unlink(missing_ok=True)
+
+    def path(ending: str) -> Path:
+        return _stem(folder, subject, session, ending)
+
+    volumes = {
+        "desc-brain_mask": scan.mask.astype(np.uint8),
+        "desc-tumour_dseg": scan.segmentation.astype(np.uint8),
+        "desc-tissue_dseg": simulated.tissue.astype(np.uint8),
+        "T1map": (scan.t1_map * SECONDS_PER_MINUTE).astype(np.float32),
+        "B1map": simulated.b1_map.astype(np.float32),
+    }
+    for channel, parameter in enumerate(PARAMETERS):
+        volumes[f"desc-truth_{parameter}"] = simulated.truth[..., channel].astype(np.float32)
+    for name, values in volumes.items():
+        nifti.write(path(f"{name}.nii.gz"), values, scan.affine, None, _NOTE)
+    tables = {"tumour": _TUMOUR_LABELS, "tissue": enumerate(simulated.tissue_names)}
+    for name, labels in tables.items():
+        atomic.write_text(path(f"desc-{name}_dseg.tsv"), _tsv(("index", "name"), labels))
+    aif.write(path("aif.csv"), scan.start + scan.times, simulated.arterial)
+    atomic.write_text(nifti.sidecar_path(series), _json(simulated.sidecar))
+    header = nifti.header_for_series(_frame_interval_s(scan.times))
+    nifti.write(series, scan.values, scan.affine, header, _NOTE, compression=_SERIES_COMPRESSION)
+
+
+def write_record(folder: Path, subject: str, session: str | None, record: Mapping[str, Any]) -> None:
+    """Mark a simulated examination whole.
+
+    Args:
+        folder: of the data set.
+        subject: as for `write_examination`.
+        session: as for `write_examination`.
+        record: ready for JSON; its "hash" says what the examination was made from.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    results.write_sidecar(record_path(folder, subject, session), record)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a text file unless it holds that text already.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    if not path.is_file() or path.read_bytes() != text.encode():
+        atomic.write_text(path, text)
+
+
+def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what describes a whole simulated data set; files that are as they should be are left alone.
+
+    Args:
+        folder: of the data set.
+        name: of the data set, one line.
+        participants: label with its sub- -> `PARTICIPANT_COLUMNS`, in order; without any there is no table.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    results.make_folder(folder)
+    description = {
+        "Name": name,
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "raw",
+        "GeneratedBy": [{"Name": "dcejax", "Version": version("dcejax")}],
+    }
+    texts = {
+        "dataset_description.json": _json(description),
+        "README": _README.format(name=name),
+        ".bidsignore": _BIDSIGNORE,
+    }
+    if participants:
+        columns = tuple(PARTICIPANT_COLUMNS)
+        rows = [(subject, *(row[column] for column in columns)) for subject, row in participants.items()]
+        texts["participants.tsv"] = _tsv(("participant_id", *columns), rows)
+        texts["participants.json"] = _json(PARTICIPANT_COLUMNS)
+    for file, text in texts.items():
+        write_new(folder / file, text)

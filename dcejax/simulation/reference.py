@@ -1,0 +1,248 @@
+"""The digital reference object: whole examinations, rendered by other numerics than the training generator's.
+
+Anatomy and kinetics are the same functions of position. Everything else differs: a spatial grid twice as fine as the
+acquisition, on which tissues and blood send their own signals; a time grid of 0.1 s averaged within frames; rigid
+motion; a k-space cut to the acquired lines and zero-filled; complex noise shaped by a g-factor.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+
+from dcejax.physics.signal import spgr
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.rng import fold
+from dcejax.simulation.anatomy import CORE, OEDEMA, TISSUE_NAMES, TUMOUR, tissue_shares
+from dcejax.simulation.fine_time import B1_NODES, FRESHNESS_NODES, GROUP_WEIGHTS, RATES, Tables, make_tables
+from dcejax.simulation.imaging import (
+    FIELD_OF_VIEW_MM,
+    HALO,
+    SUB_SLICES,
+    Size,
+    acquire,
+    fine_points,
+    noise_map,
+    over_voxels,
+)
+from dcejax.simulation.paint import Exposure, SharesAt, Subject, Truth, expose
+from dcejax.simulation.scanner import to_scanner, transmit_field
+from dcejax.simulation.session import Session, record
+from dcejax.types import Acquisition, Scan, SimulatedScan
+
+_POINTS_PER_CALL = 1 << 16
+_BLUR_OF_POINT = 0.4  # half-width of borders, in points of the fine grid
+_LEAST_SIGNAL = 1e-4  # of fully relaxed CSF; air sends none
+_ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
+
+
+_M1_Z_MM = -22.0  # level of the middle cerebral arteries, which a slab should hold if it can
+
+
+def first_slice(session: Session, size: Size) -> int:
+    """Index of the first slice rendered: with the tumour's centre, and as near to the large arteries as that allows."""
+    centre = to_scanner(session.scanner.placement, session.patient.anatomy.centre[None])[0, 2]
+    thickness = size.voxel_mm[2]
+
+    def slice_at(z: float) -> float:
+        return (z + FIELD_OF_VIEW_MM[2] / 2) / thickness - 0.5
+
+    slack = size.slices // 2 - 1  # the tumour's centre stays a slice away from the slab's ends
+    middle = np.clip(slice_at(_M1_Z_MM), slice_at(float(centre)) - slack, slice_at(float(centre)) + slack)
+    return int(np.clip(round(float(middle) - (size.slices - 1) / 2), 0, size.shape[2] - size.slices))
+
+
+class Frame(NamedTuple):
+    """The tables of one frame; see `fine_time.Tables`."""
+
+    tissue: jax.Array  # [delays, G]
+    convolved: jax.Array  # [delays * rates, G]
+    artery: jax.Array  # [B1, freshness]
+    vein: jax.Array  # [B1]
+
+
+def tissue_signal(
+    points: Exposure, frame: Frame, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
+) -> jax.Array:
+    """Signal [V, G] of the tissue at points in each group of a frame, relative to the points' amplitudes.
+
+    Args:
+        points: what they are made of.
+        frame: the tables of the frame.
+        delay_step: min, between the tables' delays.
+        acquisition: as tissue sees it.
+        exchange: whether a tumour follows the exchange model, which has a second exponential.
+    """
+    node = jnp.round(points.delay / delay_step).astype(int)
+    concentration = points.vp[:, None] * frame.tissue[node]
+    terms = ((points.slow, points.slow_rate), (points.fast, points.fast_rate))
+    for amplitude, position in terms if exchange else terms[:1]:
+        lower = position.astype(int)
+        weight = (position - lower)[:, None]
+        row = node * len(RATES) + lower
+        leaked = (1.0 - weight) * frame.convolved[row] + weight * frame.convolved[row + 1]
+        concentration += amplitude[:, None] * leaked
+    return spgr(concentration, 1.0 / points.r10[:, None], acquisition, b1=points.b1[:, None])
+
+
+@partial(jax.jit, static_argnames="exchange")
+def _signal(
+    points: Exposure, frame: Frame, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
+) -> jax.Array:
+    """Signal [V] of points in a frame, blood included."""
+    tissue = tissue_signal(points, frame, delay_step, acquisition, exchange) @ GROUP_WEIGHTS
+    angle = (points.b1 - B1_NODES[0]) / (B1_NODES[1] - B1_NODES[0])
+    freshness = points.freshness / FRESHNESS_NODES[1]
+    arterial = map_coordinates(frame.artery, [angle, freshness], order=1, mode="nearest")
+    venous = map_coordinates(frame.vein, [angle], order=1, mode="nearest")
+    return points.tissue * tissue + points.artery * arterial + points.vein * venous
+
+
+@partial(jax.jit, static_argnames=("shares_at", "size"))
+def _paint_slice(subject: Subject, shares_at: SharesAt, size: Size, index: jax.Array) -> tuple[Exposure, Truth]:
+    """Expose the points of a slice, [V], and average their truth over its voxels, [X, Y, ...]."""
+    points = fine_points(size, index, 1)
+    exposure, truth = expose(subject, shares_at, points.reshape(-1, 3), _BLUR_OF_POINT * size.fine_mm[0])
+    truth = jax.tree.map(lambda values: over_voxels(size, values.reshape(*points.shape[:3], *values.shape[1:])), truth)
+    return exposure, truth
+
+
+def _paint(subject: Subject, shares_at: SharesAt, size: Size, first: int) -> tuple[Exposure, np.ndarray, Truth]:
+    """Expose every point, slice by slice.
+
+    Returns:
+        The points that send signal, their flat indices in the object, and the truth of each voxel [X, Y, Z, ...].
+    """
+    parts, indices, truths = [], [], []
+    for number, index in enumerate(range(first - HALO, first + size.slices + HALO)):
+        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, index))
+        sends = np.flatnonzero(exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL)
+        parts.append(Exposure(*(a[sends] for a in exposure)))
+        indices.append(sends + number * SUB_SLICES * size.fine**2)
+        if first <= index < first + size.slices:
+            truths.append(truth)
+    points = Exposure(*(np.concatenate(a) for a in zip(*parts, strict=True)))
+    return points, np.concatenate(indices), Truth(*(np.stack(a, axis=2) for a in zip(*truths, strict=True)))
+
+
+def _frames(
+    key: jax.Array, session: Session, tables: Tables, size: Size, first: int, points: Exposure, index: np.ndarray
+) -> np.ndarray:
+    """The series [X, Y, Z, T] int16 of points at flat indices of the object."""
+    protocol = session.protocol
+    padding = -len(index) % _POINTS_PER_CALL
+    padded = [np.pad(a, (0, padding), "edge") for a in points]
+    chunks = [
+        Exposure(*(jnp.asarray(a[start : start + _POINTS_PER_CALL]) for a in padded))
+        for start in range(0, len(index), _POINTS_PER_CALL)
+    ]
+    noise = jnp.asarray(noise_map(size, float(session.scanner.noise), session.g_factor))
+    volume = np.zeros((size.slices + 2 * HALO) * SUB_SLICES * size.fine**2, np.float32)
+    series = np.empty((*size.shape[:2], size.slices, protocol.frames), np.int16)
+    for t in range(protocol.frames):
+        frame = Frame(tables.tissue[t], tables.convolved[t], tables.artery[t], tables.vein[t])
+        values = [
+            _signal(c, frame, tables.delay_step, protocol.tissue, session.plasma_flow is not None) for c in chunks
+        ]
+        volume[index] = np.concatenate(values)[: len(index)]
+        fine = volume.reshape(-1, size.fine, size.fine)
+        image = acquire(fold(key, t), fine, session.poses[t], session.gain[t], noise, first, size)
+        series[..., t] = np.moveaxis(np.asarray(image), 0, -1)
+    return series
+
+
+def _segmentation(shares: np.ndarray, mask: np.ndarray, enhancing: bool) -> np.ndarray:
+    """Labels [X, Y, Z] uint8: enhancing tumour, core, and what is abnormal but does not enhance."""
+    tumour, core = shares[..., TUMOUR], shares[..., CORE]
+    solid = tumour + core > 0.5
+    abnormal = tumour + core + shares[..., OEDEMA] > 0.5
+    inside = np.where(core > tumour, _CORE, _ENHANCING if enhancing else _NON_ENHANCING)
+    return np.where(mask, np.where(solid, inside, np.where(abnormal, _NON_ENHANCING, 0)), 0).astype(np.uint8)
+
+
+def _t10(truth: Truth) -> np.ndarray:
+    """Native T1 [X, Y, Z] float32 in min, 0 where nothing sends signal."""
+    sends = truth.protons > _LEAST_SIGNAL
+    return np.where(sends, truth.protons / np.where(sends, truth.rates, 1.0), 0.0).astype(np.float32)
+
+
+def render(
+    key: jax.Array,
+    session: Session,
+    size: Size,
+    case_id: str,
+    shares_at: SharesAt = tissue_shares,
+    geometry: Any = None,
+) -> SimulatedScan:
+    """Render an examination.
+
+    Args:
+        key: of the noise.
+        session: everything else that is random.
+        size: of the image, one of `SIZES` or another.
+        case_id: name given to the scan.
+        shares_at: the anatomy as a function of position.
+        geometry: its first argument, if not the patient's own anatomy.
+    """
+    with jax.default_matmul_precision("highest"):
+        first = first_slice(session, size)
+        subject = Subject(
+            geometry=session.patient.anatomy if geometry is None else geometry,
+            kinetics=session.patient.kinetics,
+            arterial=session.arterial,
+            scanner=session.scanner,
+            inflow_mm=session.inflow_mm_per_min * session.protocol.tissue.tr,
+            plasma_flow=session.plasma_flow,
+        )
+        points, index, truth = _paint(subject, shares_at, size, first)
+        tables = make_tables(session)
+        series = _frames(key, session, tables, size, first, points, index)
+    return _simulated_scan(session, size, case_id, first, series, tables.aif, truth)
+
+
+def _simulated_scan(
+    session: Session, size: Size, case_id: str, first: int, series: np.ndarray, aif: np.ndarray, truth: Truth
+) -> SimulatedScan:
+    mask = truth.mask > 0.5
+    affine = np.diag([*size.voxel_mm, 1.0])
+    affine[:3, 3] = (np.array([0, 0, first]) + 0.5) * size.voxel_mm - FIELD_OF_VIEW_MM / 2
+    voxels = np.moveaxis(np.indices((*size.shape[:2], size.slices)), 0, -1)
+    b1 = transmit_field(session.scanner, (voxels @ affine[:3, :3] + affine[:3, 3]).reshape(-1, 3).astype(np.float32))
+    protocol = session.protocol
+    times = np.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE
+    settings = record(session)
+    scan = Scan(
+        case_id=case_id,
+        values=series,
+        quantity="signal",
+        times=times,
+        mask=mask,
+        affine=affine,
+        t1_map=_t10(truth),
+        segmentation=_segmentation(truth.shares, mask, bool(session.patient.anatomy.enhancing)),
+        provenance={"source": "simulated"},
+    )
+    return SimulatedScan(
+        scan=scan,
+        truth=np.where(mask[..., None], truth.maps, 0.0).astype(np.float32),
+        b1_map=np.asarray(b1, np.float32).reshape(mask.shape),
+        tissue=truth.shares.argmax(-1).astype(np.uint8),
+        tissue_names=TISSUE_NAMES,
+        arterial=aif,
+        sidecar={
+            "Simulated": True,
+            "FrameTimesStart": [round(float(t) * SECONDS_PER_MINUTE, 6) for t in times],
+            "RepetitionTime": protocol.tr_ms / 1e3,
+            "EchoTime": protocol.te_ms / 1e3,
+            "FlipAngle": protocol.flip_angle_deg,
+            "MagneticFieldStrength": 3,
+            "ContrastBolusIngredient": "GADOLINIUM",
+            "ContrastAgent": "gadobutrol",
+            "ContrastDose_mmol_per_kg": protocol.dose_mmol_per_kg,
+        },
+        settings=settings,
+        description=settings["tumour"]["class"],
+    )

@@ -34,6 +34,7 @@ class ArterialInput(NamedTuple):
     hematocrit: jax.Array
     arrival: jax.Array  # min
     injection: jax.Array  # min, by which a bolus injected at a constant rate is longer
+    dispersion: jax.Array  # min, time constant on the way to the brain's arteries
     tissue_delay: jax.Array  # min, from artery to tissue
     tissue_dispersion: jax.Array  # min, time constant on that way
     tumour_delay: jax.Array  # min, of tumour after other tissue
@@ -70,6 +71,7 @@ def sample_arterial_input(
         hematocrit=(mean + sd * jax.random.normal(next(keys))).clip(least, most),
         arrival=seconds(PRIORS.arrival_s),
         injection=seconds(PRIORS.injection_s),
+        dispersion=seconds(PRIORS.arterial_dispersion_s),
         tissue_delay=seconds(PRIORS.tissue_delay_s),
         tissue_dispersion=seconds(PRIORS.tissue_dispersion_s),
         tumour_delay=seconds(PRIORS.tumour_delay_s),
@@ -118,7 +120,7 @@ def plasma_concentration(arterial: ArterialInput, times: jax.Array) -> jax.Array
     """Plasma concentration [T] in mM in the brain's large arteries.
 
     The first pass is stretched at constant area (cardiac output), the tail is scaled and cleared faster or slower, and
-    the sum is averaged over the injection.
+    the sum is averaged over the injection and dispersed.
 
     Args:
         arterial: one injection.
@@ -131,7 +133,8 @@ def plasma_concentration(arterial: ArterialInput, times: jax.Array) -> jax.Array
     clearance = jnp.exp(-_PARKER_CLEARANCE * (arterial.clearance - 1.0) * since)
     blood = families[arterial.family] * ((1.0 - onset) / arterial.width + onset * arterial.tail * clearance)
     blood = jnp.where(times >= arterial.arrival, blood, 0.0) * arterial.amplitude
-    return _box(times, blood, arterial.injection) / (1.0 - arterial.hematocrit)
+    blood = disperse(times, _box(times, blood, arterial.injection), arterial.dispersion)
+    return blood / (1.0 - arterial.hematocrit)
 
 
 def disperse(times: jax.Array, curve: jax.Array, time_constant: jax.Array) -> jax.Array:

@@ -40,7 +40,7 @@ class ScanPriors:
     te_ms: Range = (1.0, 1.0)
     flip_angle_deg: Range = (10.0, 10.0)
     dose_mmol_per_kg: Range = (0.1, 0.1)
-    snr: Range = (24.5, 30.0)  # of white matter before contrast
+    snr: Range = (25.5, 31.5)  # of typical white matter before contrast; that of most patients is a little lower
     g_factor: Range = (1.0, 1.6)  # most over least, which is at the edge of the head
     gain_drift: float = 0.02  # largest change of gain over the series
     residual_motion_mm: Range = (0.1, 0.3)  # what motion correction leaves, SD of each frame's position

@@ -6,6 +6,9 @@ Half an hour on two cores for ten patients, all of them of the validation cohort
 """
 
 import argparse
+import os
+import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +19,16 @@ import matplotlib as mpl
 import numpy as np
 from scipy import ndimage
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs/ is not part of the package
+from configs.paper import get_config
 from dcejax import rng
 from dcejax.physics.fitting import fit
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.simulation import anatomy, cohorts, fine_time, imaging, paint, priors, reference, session
-from dcejax.types import PARAMETERS, ExtendedTofts
+from dcejax.simulation.batches import make_sampler
+from dcejax.training import stages as stages_of_training
+from dcejax.training.state import init_state, make_optimizer, train_step
+from dcejax.types import PARAMETERS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -38,7 +46,6 @@ GOALS = {
     "SNR of white matter": (24, 30),
     "SSIM of an all-zero Ktrans map": (0.95, 0.97),
 }
-RELATIVE = ExtendedTofts._fields
 
 
 def draw(number):
@@ -274,6 +281,45 @@ def cohort_table():
     return "\n".join(lines)
 
 
+def seconds(function, repeats=3):
+    """Median duration of a function after one call that compiles."""
+    jax.block_until_ready(function(0))
+    took = []
+    for repeat in range(1, repeats + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function(repeat))
+        took.append(time.perf_counter() - start)
+    return float(np.median(took))
+
+
+def speed_rows():
+    """Markdown: a patient of each size, and the training generator beside the step it feeds, on this machine."""
+    for name, size in imaging.SIZES.items():
+        took = seconds(
+            lambda i, size=size: reference.render(draw(i)[1], draw(i)[0], size, "x").truth, 1 + (size.slab or 0)
+        )
+        yield f"| a patient, `{name}` | {took:.1f} s |"
+    config = get_config()
+    tcn_params = stages_of_training.temporal_stage(config).init(jax.random.key(0))
+    for stage in (
+        stages_of_training.temporal_stage(config),
+        stages_of_training.spatial_stage(config, tcn_params),
+    ):
+        sampler = make_sampler(stage.config, config.protocol, stage.config.patients_per_step)
+        made = seconds(lambda i, sampler=sampler: sampler(rng.stream(0, "speed", i)))
+        batch = sampler(rng.stream(0, "speed", 0))
+        optimizer = make_optimizer(stage.config)
+        state = init_state(stage.init(jax.random.key(0)), optimizer)
+
+        def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
+            fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
+            return train_step(fresh, stage.prepare(batch), jax.random.key(i), loss=stage.loss, optimizer=optimizer)[1]
+
+        trained = seconds(step)
+        yield f"| {stage.name}: a batch of {stage.config.patches_per_patient} patches | {made:.2f} s |"
+        yield f"| {stage.name}: the training step it feeds | {trained:.2f} s, {trained / made:.1f} times as long |"
+
+
 def mosaic(simulated, path):
     """Baseline, peak and end of the signal, and the three true maps, over six heights."""
     scan = simulated.scan
@@ -344,6 +390,8 @@ def main():
         "PRIORS": prior_tables(),
         "HASH": priors.priors_sha256(),
         "TEST_SCAN": "\n".join(f"| `{k}` | {v} |" for k, v in asdict(cohorts.cohort("test-102").scan).items()),
+        "SPEED": "\n".join(speed_rows()),
+        "CORES": str(os.cpu_count()),
         "PATIENTS": str(count),
     }.items():
         text = text.replace("{{" + name + "}}", content)

@@ -146,7 +146,7 @@ def tumour_points(shown, count=150):
     centre = placement.rotation @ shown.patient.anatomy.centre + placement.shift
     points = np.asarray(centre) + generator.uniform(-reach, reach, (4096, 3)).astype(np.float32)
     subject = paint.Subject(
-        shown.patient.anatomy, shown.patient.kinetics, shown.arterial, shown.scanner, jnp.array(1.0), None
+        shown.patient.anatomy, shown.patient.kinetics, shown.arterial, shown.scanner, shown.protocol.tissue, None
     )
     exposure, truth = jax.jit(paint.expose, static_argnums=1)(subject, anatomy.tissue_shares, points, 0.25)
     pure = np.flatnonzero(np.asarray(truth.shares[:, anatomy.TUMOUR]) > 0.999)[:count]
@@ -182,7 +182,12 @@ def stages(number, size):
     )
     found["average within frames"] = errors(stage, acquisition)
     quiet = shown._replace(scanner=shown.scanner._replace(noise=jnp.array(0.0)))
-    for name, which in (("partial volume, k-space, motion, drift", quiet), ("noise", shown)):
+    still = quiet._replace(poses=np.zeros_like(shown.poses), gain=np.ones_like(shown.gain))
+    for name, which in (
+        ("partial volume and k-space", still),
+        ("residual motion and drift", quiet),
+        ("noise", shown),
+    ):
         simulated = reference.render(key, which, size, "x")
         inside = simulated.scan.segmentation == 1
         stage = stage._replace(
@@ -242,7 +247,7 @@ def prior_tables():
     lines = ["| tissue | Ktrans, 1/min | vp | ve | T10, s | protons |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {t.name} | {log_normal(t.ktrans)} | {log_normal(t.vp)} | {log_normal(t.ve)} | {log_normal(t.t10_s)} | "
-        f"{t.m0:g} |"
+        f"{log_normal(t.m0)} |"
         for t in priors.TISSUES
     ]
     lines += ["", "| solid tumour | Ktrans, 1/min | vp | ve |", "|---|---|---|---|"]

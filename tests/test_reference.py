@@ -117,6 +117,27 @@ def test_exchange_tumours_follow_the_packages_model():
         np.testing.assert_allclose(found[i], expected, atol=1e-3 * float(expected.max()))
 
 
+def test_what_leaks_cannot_exceed_the_flow_in_signal_and_truth():
+    """In an exchange tumour of little flow the true Ktrans is the one that makes the signal."""
+    shown = draw("little flow", 0)
+    points = (
+        jnp.asarray(shown.scanner.placement.rotation @ shown.patient.anatomy.centre + shown.scanner.placement.shift)
+        + jax.random.normal(jax.random.key(0), (500, 3)) * 0.7 * shown.patient.anatomy.radius
+    )
+    subject = paint.Subject(
+        shown.patient.anatomy, shown.patient.kinetics, shown.arterial, shown.scanner, shown.protocol.tissue, 0.02
+    )
+    exposure, truth = jax.jit(paint.expose, static_argnums=1)(subject, reference.tissue_shares, points, 0.25)
+    pure = np.asarray(truth.shares[:, TUMOUR]) > 0.99
+    assert pure.sum() > 20
+    ktrans = np.asarray(truth.maps)[pure, 0]
+    assert ktrans.max() <= 0.9 * 0.02 + 1e-6
+    assert (ktrans > 0.9 * 0.02 - 1e-6).any()
+    # Both exponentials begin with the flow.
+    total = np.asarray(exposure.slow + exposure.fast)[pure]
+    np.testing.assert_allclose(total[np.asarray(exposure.fast)[pure] > 0], 0.02, rtol=1e-3)
+
+
 def test_the_exchange_model_is_for_tumours_alone():
     tissue = voxels(*np.array([[0.1, 0.1], [0.05, 0.05], [0.3, 0.3]]))._replace(tumour=jnp.array([0.9, 0.1]))
     vp, slow, _, fast, _ = paint._exponentials(tissue, 0.5)
@@ -216,11 +237,33 @@ def test_blood_arrives_in_veins_after_arteries():
     assert artery.argmax() < sinus.argmax()
 
 
+def test_thin_vessels_in_a_slice_keep_their_volume():
+    """Plasma of arteries in size `half` against planes a third as far apart."""
+    shown = draw("thin vessels")
+    size = replace(imaging.SIZES["half"], slab=3)
+    centre = np.array([0.0, 0.0, -22.0])
+    quiet = shown._replace(protocol=replace(shown.protocol, frames=2), poses=shown.poses[:2], gain=shown.gain[:2])
+    sums = []
+    for planes in (size.sub_slices, 12):
+        found = reference.render(rng.stream(0, "x"), quiet, replace(size, sub_slices=planes), "x", centre_mm=centre)
+        sums.append(found.truth[..., 1][found.tissue == ARTERY].sum())
+    assert sums[0] == pytest.approx(sums[1], rel=0.1)
+
+
+def test_the_halo_covers_the_motion():
+    poses = np.zeros((4, 6))
+    assert imaging.halo(SMALL, poses) == 2
+    poses[2, 2] = 9.0
+    assert imaging.halo(SMALL, poses) * SMALL.fine_mm[2] > 9
+    poses[2, 3] = np.deg2rad(5)
+    assert imaging.halo(SMALL, poses) * SMALL.fine_mm[2] > 9 + 9
+
+
 def test_slabs_hold_the_tumour(patient):
     for number in range(12):
         person = draw(f"slab {number}")
         size = imaging.SIZES["slab"]
-        first = reference.first_slice(person, size)
+        first = reference.first_slice(person, size, person.patient.anatomy.centre)
         assert 0 <= first <= 20 - size.slab
         centre = person.scanner.placement.rotation @ person.patient.anatomy.centre + person.scanner.placement.shift
         index = (float(centre[2]) + 60) / 6 - 0.5

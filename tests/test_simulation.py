@@ -1,5 +1,7 @@
 """The training generator: kinetics, arterial input, measurement, scale and patches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from dcejax.physics.fitting import fit
 from dcejax.physics.kinetics import extended_tofts
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.rng import stream
-from dcejax.simulation import acquisition, anatomy, arterial, batches, kinetics, patient, priors
+from dcejax.simulation import acquisition, anatomy, arterial, batches, fine_time, kinetics, patient, priors
 from dcejax.simulation.cohorts import TRAINING_MIX
 from dcejax.simulation.scanner import to_head, to_scanner, transmit_field
 from dcejax.types import ExtendedTofts
@@ -42,13 +44,15 @@ def test_kinetics_follow_the_priors_and_their_correlations():
     def white_matter(key):
         drawn = patient.sample_patient(key, jnp.array(0)).kinetics
         tissue = kinetics.properties(drawn, pure(anatomy.WHITE, 1), jnp.zeros((1, 3)), jnp.array(0.42))
-        return jnp.stack([*tissue.params, tissue.t10])[:, 0]
+        return jnp.stack([*tissue.params, tissue.t10, tissue.m0])[:, 0]
 
     values = np.log(jax.jit(jax.vmap(white_matter))(jax.random.split(jax.random.key(2), 6000)))
     prior = priors.TISSUES[anatomy.WHITE]
     np.testing.assert_allclose(np.exp(np.median(values[:, 0])), prior.ktrans.median, rtol=0.05)
     np.testing.assert_allclose(np.exp(np.median(values[:, 3])) * 60, prior.t10_s.median, rtol=0.02)
     np.testing.assert_allclose(values[:, 0].std(), np.hypot(prior.ktrans.between, prior.ktrans.within), rtol=0.06)
+    np.testing.assert_allclose(np.exp(np.median(values[:, 4])), prior.m0.median, rtol=0.02)
+    np.testing.assert_allclose(values[:, 4].std(), np.hypot(prior.m0.between, prior.m0.within), rtol=0.06)
     correlation = np.corrcoef(values.T)
     assert abs(correlation[0, 1] - priors.PRIORS.correlation_ktrans_vp) < 0.06
     assert abs(correlation[0, 2] - priors.PRIORS.correlation_ktrans_ve) < 0.06
@@ -88,6 +92,7 @@ def typical(family):
         tumour_delay=0.0,
         sinus_delay=0.0,
         sinus_dispersion=1e-4,
+        inflow=1e-3,
     )
 
 
@@ -203,6 +208,28 @@ def test_blood_and_tissue_send_their_own_signals(one_patient):
     assert blood.max() > 4 * white.max()
 
 
+def test_fresh_blood_is_brighter_and_agrees_with_the_reference(one_patient):
+    """Arterial blood low and high in the slab, against the other generator's float64 formula."""
+    kernels = patient.arterial_kernels(one_patient, PROTOCOL)
+    still = one_patient.scanner._replace(noise=jnp.array(0.0), bias=jnp.zeros(3))
+    at = jnp.array([[0.0, 0.0, -55.0], [0.0, 0.0, 40.0]])
+    tissue = kinetics.properties(
+        one_patient.patient.kinetics, pure(anatomy.ARTERY, 2), at, one_patient.arterial.hematocrit
+    )
+    found = acquisition.measure(
+        jax.random.key(0), tissue, at, jnp.ones(2, bool), still, one_patient.arterial, kernels, PROTOCOL
+    )
+    assert found[0, 0] > 1.3 * found[1, 0]
+    settings = acquisition.protocol_acquisition(PROTOCOL)
+    blood = (1 - float(one_patient.arterial.hematocrit)) * np.asarray(kernels.artery, np.float64)
+    pulses = np.asarray(acquisition.excitations(at, one_patient.arterial, settings))
+    b1 = np.asarray(transmit_field(still, at))
+    for i in range(2):
+        fresh = np.exp(-pulses[i : i + 1] / fine_time.FRESHNESS_PULSES)
+        expected = fine_time.blood_signal(blood, float(tissue.blood_t10[0]), settings, b1[i : i + 1], fresh)
+        np.testing.assert_allclose(found[i], expected[:, 0, 0], rtol=1e-3)
+
+
 def test_noise_is_complex_normal():
     real, imaginary = acquisition.complex_noise(jax.random.key(0), (400_000,))
     both = np.stack([real, imaginary]).astype(float)
@@ -297,7 +324,26 @@ def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(
     assert (patient.tumour_share(shares) > 0.5).mean() > 0.7  # the others are at its surface, or vessels cross them
 
 
+def variants(value):
+    """Every record that differs from one in a single number."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            for other in variants(getattr(value, field.name)):
+                yield dataclasses.replace(value, **{field.name: other})
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            for other in variants(item):
+                yield (*value[:i], other, *value[i + 1 :])
+    elif not isinstance(value, str):
+        yield value + 1
+
+
 def test_priors_hash_changes_with_any_number(monkeypatch):
-    before = priors.priors_sha256()
-    monkeypatch.setattr(priors, "TISSUES", (*priors.TISSUES[:-1],))
-    assert priors.priors_sha256() != before
+    hashes = [priors.priors_sha256()]
+    for name in ("TISSUES", "TUMOUR_KINETICS", "TUMOUR_CLASSES", "PRIORS"):
+        for variant in variants(getattr(priors, name)):
+            with monkeypatch.context() as patch:
+                patch.setattr(priors, name, variant)
+                hashes.append(priors.priors_sha256())
+    assert len(hashes) > 250
+    assert len(set(hashes)) == len(hashes)

@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the whole file or none."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -10,7 +11,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ValueError: the folder cannot be written, with the system's reason.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of other machines may have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -3,7 +3,7 @@
     dataset_description.json README .bidsignore participants.tsv participants.json
     sub-<id>/[ses-<n>/]perf/sub-<id>[_ses-<n>]_dce.nii.gz and so on
 
-Nothing here depends on the time, the machine or the folder, so the same data set is the same bytes wherever it is made.
+Nothing here depends on the time or the folder, so a data set is the same bytes however the work is shared.
 """
 
 import csv

@@ -1,11 +1,10 @@
 """Simulated patients, one examination after another: from a cohort's name to a data set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from dcejax import rng
@@ -16,7 +15,7 @@ from dcejax.dro import manifest
 from dcejax.dro.labels import Labels
 from dcejax.simulation import cohorts, imaging, reference
 from dcejax.simulation.cohorts import Cohort, Participant
-from dcejax.simulation.label_map import label_shares
+from dcejax.simulation.label_map import label_shares, tumour_centre_mm
 from dcejax.simulation.priors import TUMOUR_CLASSES
 from dcejax.simulation.session import sample_session
 from dcejax.types import PARAMETERS, Report, SimulatedScan
@@ -89,7 +88,11 @@ def _simulate(settings: Settings, cohort: Cohort, person: Participant, number: i
     arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
     if settings.labels is None:
         return reference.render(*arguments)
-    return reference.render(*arguments, shares_at=label_shares, geometry=settings.labels.geometry)
+    geometry = settings.labels.geometry
+    found = reference.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry))
+    # Of the patient's own tumour only the kinetics are there.
+    kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
+    return replace(found, settings={**found.settings, "tumour": kept, "head": "label map"})
 
 
 def plan(settings: Settings) -> Plan:
@@ -173,7 +176,6 @@ class _Runner:
             "description": simulated.description,
             "settings": simulated.settings,
             "origin": examination.origin,
-            "device": jax.devices()[0].device_kind,
         }
         dataset.write_record(folder, subject, session, record)
         return "done"

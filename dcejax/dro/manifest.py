@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dcejax import simulation
+from dcejax import physics, rng, simulation
 from dcejax.data import access, cohort, dataset, results
 from dcejax.simulation.cohorts import Cohort
 from dcejax.simulation.imaging import SIZES
@@ -20,8 +20,9 @@ _KEPT = ("cohort", "seed", "size", "priors_sha256", "labels_sha256")  # what all
 
 
 def _code_sha256() -> str:
-    """Hash of the simulator's own sources: a version number stays while a checkout changes."""
-    sources = sorted(Path(simulation.__file__).parent.glob("*.py"))
+    """Hash of the sources that shape a patient: a version number stays while a checkout changes."""
+    folders = (Path(package.__file__).parent for package in (simulation, physics))
+    sources = [*sorted(source for folder in folders for source in folder.glob("*.py")), Path(rng.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 

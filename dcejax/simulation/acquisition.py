@@ -26,6 +26,7 @@ _FINE_STEP_S = 1.0
 _SAMPLES_PER_FRAME = 8
 _RATES = np.geomspace(5e-4, 20.0, 128)  # kep, 1/min
 _DELAYS = np.linspace(0.0, PRIORS.most_delay_s, 11) / SECONDS_PER_MINUTE  # min
+_SLAB_BOTTOM_MM = -90.0  # of what is excited, more than is encoded; below it, blood is fresh
 _LEAST_TISSUE = 1e-3  # share of a voxel; less than that sends no signal worth a division
 
 
@@ -77,6 +78,11 @@ def total_delay(tissue: Properties, arterial: ArterialInput) -> jax.Array:
     """Arrival [V] in tissue after the artery, min."""
     delay = arterial.tissue_delay + tissue.delay + arterial.tumour_delay * tissue.tumour
     return delay.clip(0.0, PRIORS.most_delay_s / SECONDS_PER_MINUTE)
+
+
+def excitations(points: jax.Array, arterial: ArterialInput, acquisition: Acquisition) -> jax.Array:
+    """Excitations that arterial blood at positions [V, 3] in the scanner, mm, has seen on its way up, [V]."""
+    return jnp.maximum(points[:, 2] - _SLAB_BOTTOM_MM, 0.0) / (arterial.inflow * acquisition.tr)
 
 
 def concentration(tissue: Properties, arterial: ArterialInput, kernels: Kernels) -> jax.Array:
@@ -137,10 +143,14 @@ def measure(
         b1=b1,
     )
     whole_blood = 1.0 - tissue.hematocrit
-    for share, plasma, t10 in zip(
-        (tissue.artery, tissue.vein), (kernels.artery, kernels.sinus), tissue.blood_t10, strict=True
-    ):
-        clean += spgr(whole_blood * plasma, t10, settings, s0=share[:, None], b1=b1)
+    artery, sinus = whole_blood * kernels.artery, whole_blood * kernels.sinus
+    steady = spgr(artery, tissue.blood_t10[0], settings, b1=b1)
+    pulses = excitations(points, arterial, settings)[:, None]
+    recovery = -settings.tr * (1.0 / tissue.blood_t10[0] + settings.relaxivity * artery)
+    angle = settings.flip_angle * b1
+    fresh = jnp.exp(pulses * (recovery + jnp.log(jnp.cos(angle))))
+    clean += tissue.artery[:, None] * (steady + (jnp.sin(angle) - steady) * fresh)
+    clean += spgr(sinus, tissue.blood_t10[1], settings, s0=tissue.vein[:, None], b1=b1)
     clean *= receive_field(scanner, points)[:, None]
     real, imaginary = complex_noise(key, clean.shape)
     return jnp.where(mask[:, None], jnp.hypot(clean + scanner.noise * real, scanner.noise * imaginary), 0.0)

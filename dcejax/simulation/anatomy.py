@@ -58,6 +58,7 @@ __all__ = [
     "brain_depth",
     "brain_mask",
     "sample_anatomy",
+    "sinus_mask",
     "tissue_shares",
     "tumour_depth",
     "vessel_shares",
@@ -173,6 +174,11 @@ def brain_mask(depth_mm: jax.Array) -> jax.Array:
     return depth_mm > -_MASK_MARGIN_MM
 
 
+def sinus_mask(vein: jax.Array, depth_mm: jax.Array) -> jax.Array:
+    """What brain extraction keeps [V] of the dural sinuses, given the share of vein [V] and the depth [V]."""
+    return (vein > 0.5) & (depth_mm > -4.0)
+
+
 def _typical(anatomy: Anatomy, points: jax.Array, depth: jax.Array) -> jax.Array:
     """Where in the typical head [V, 3] the tissue at points belongs, before it was displaced by a tumour."""
     before = tumour.undisplaced(anatomy.tumour, points, depth)
@@ -223,5 +229,5 @@ def tissue_shares(anatomy: Anatomy, points: jax.Array, blur_mm: float = BLUR_MM)
     shares = [rest * (i * intracranial + o * (1.0 - intracranial)) for i, o in zip(inner, outer, strict=True)]
     shares[ARTERY] = shares[ARTERY] + artery
     shares[VEIN] = shares[VEIN] + vein
-    mask = brain_mask(depth - 0.5 + 0.5 * wide) | ((vein > 0.5) & (depth > -4.0)) | (depth > 0.0)
+    mask = brain_mask(depth - 0.5 + 0.5 * wide) | sinus_mask(vein, depth) | (depth > 0.0)
     return jnp.stack(shares, axis=-1), mask

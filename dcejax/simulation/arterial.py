@@ -40,6 +40,7 @@ class ArterialInput(NamedTuple):
     tumour_delay: jax.Array  # min, of tumour after other tissue
     sinus_delay: jax.Array  # min, from artery to sinus
     sinus_dispersion: jax.Array  # min
+    inflow: jax.Array  # mm/min, net rise of arterial blood through the slab
 
 
 def _log_normal(key: jax.Array, log_sd: float) -> jax.Array:
@@ -62,6 +63,7 @@ def sample_arterial_input(
         return jax.random.uniform(next(keys), minval=bounds[0], maxval=bounds[1]) / SECONDS_PER_MINUTE
 
     mean, sd, least, most = PRIORS.hematocrit
+    slowest, fastest = PRIORS.inflow_mm_per_s
     return ArterialInput(
         family=jax.random.categorical(next(keys), jnp.log(jnp.array(families))),
         amplitude=_log_normal(next(keys), PRIORS.amplitude_log_sd) * dose_mmol_per_kg / PRIORS.dose_mmol_per_kg,
@@ -77,16 +79,25 @@ def sample_arterial_input(
         tumour_delay=seconds(PRIORS.tumour_delay_s),
         sinus_delay=seconds(PRIORS.sinus_delay_s),
         sinus_dispersion=seconds(PRIORS.sinus_dispersion_s),
+        inflow=jax.random.uniform(next(keys), minval=slowest, maxval=fastest) * SECONDS_PER_MINUTE,
     )
 
 
-def reinject(key: jax.Array, arterial: ArterialInput) -> ArterialInput:
+def reinject(
+    key: jax.Array, arterial: ArterialInput, dose_mmol_per_kg: float = PRIORS.dose_mmol_per_kg
+) -> ArterialInput:
     """A second examination of the same patient: the blood's way to the brain stays, the injection is another.
 
-    Amplitude, width and arrival depend on the injection and the heart's momentary output: they keep half of their
-    deviation from the typical (on a logarithmic scale) and draw the rest anew.
+    Amplitude and width depend on the patient and on the heart's momentary output: they keep half of their variance (of
+    logarithms; a correlation of 0.71) and draw the rest anew. Arrival and injection are drawn anew.
+
+    Args:
+        key: of the second injection.
+        arterial: the first, of the same dose.
+        dose_mmol_per_kg: of both.
     """
-    anew = sample_arterial_input(key)
+    anew = sample_arterial_input(key, dose_mmol_per_kg=dose_mmol_per_kg)
+    dose = dose_mmol_per_kg / PRIORS.dose_mmol_per_kg
 
     def half(old, new, log_sd):
         # Half the variance is kept, so that both examinations follow the prior.
@@ -94,7 +105,7 @@ def reinject(key: jax.Array, arterial: ArterialInput) -> ArterialInput:
         return jnp.exp(log_sd * z)
 
     return arterial._replace(
-        amplitude=half(arterial.amplitude, anew.amplitude, PRIORS.amplitude_log_sd),
+        amplitude=dose * half(arterial.amplitude / dose, anew.amplitude / dose, PRIORS.amplitude_log_sd),
         width=half(arterial.width, anew.width, PRIORS.width_log_sd),
         arrival=anew.arrival,
         injection=anew.injection,

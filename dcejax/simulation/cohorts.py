@@ -1,9 +1,7 @@
 """Cohorts by name: who is in them, how they are examined, and which physics only tests may hold.
 
 A patient's key is that of the cohort's name and the patient's number, so no patient is in two cohorts and none in the
-training stream. Composition, sex and age follow Table 2 of the published study (Lyoo et al., Eur Radiol 2025). It names
-no joint distribution of diagnosis and grade; of those that add up to its rows, this one keeps oligodendrogliomas below
-grade 4.
+training stream. Composition, sex and age follow Table 2 of the published study (Lyoo et al., Eur Radiol 2025).
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +13,8 @@ from dcejax import rng
 from dcejax.simulation.arterial import TRAINED_FAMILIES
 from dcejax.simulation.priors import TUMOUR_CLASSES
 
-# Patients of each of TUMOUR_CLASSES.
-_TRAINING_COUNTS = (160, 0, 15, 3, 0, 30, 10, 6, 3)  # 227, of training and validation together
-_TEST_COUNTS = (62, 4, 2, 1, 10, 0, 0, 14, 9)  # 102
+_TRAINING_COUNTS = tuple(c.training for c in TUMOUR_CLASSES)
+_TEST_COUNTS = tuple(c.test for c in TUMOUR_CLASSES)
 _TRAINING_MALE = 140 / 227
 _TEST_MALE = 57 / 102
 
@@ -41,7 +38,7 @@ class ScanPriors:
     flip_angle_deg: Range = (10.0, 10.0)
     dose_mmol_per_kg: Range = (0.1, 0.1)
     snr: Range = (25.5, 31.5)  # of typical white matter before contrast; that of most patients is a little lower
-    g_factor: Range = (1.0, 1.6)  # most over least, which is at the edge of the head
+    g_factor: Range = (1.0, 1.6)  # in the centre, relative to the edge of the head
     gain_drift: float = 0.02  # largest change of gain over the series
     residual_motion_mm: Range = (0.1, 0.3)  # what motion correction leaves, SD of each frame's position
     motion_steps: tuple[int, int] = (0, 0)  # movements that nobody corrected

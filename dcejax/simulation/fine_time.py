@@ -1,8 +1,8 @@
 """Concentrations and blood signals on a time grid of 0.1 s, averaged within frames, in float64 numpy.
 
-The reference object's kinetics share no code with the fits that are judged on it: the convolution is a recursion of
-its own, at 0.1 s, and a frame sees the average over its duration, weighted towards its middle, where the lines at the
-centre of k-space are read.
+The residue of tissue is convolved by a recursion of its own, not by the code of the fits that are judged on it; only
+the arterial input comes from what both generators share. A frame sees the average over its duration, weighted towards
+its middle, where the lines at the centre of k-space are read.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,10 @@ from dcejax.types import Acquisition
 FINE_STEP_S = 0.1
 GROUPS = 5  # a frame is seen in as many parts; the signal is computed from the mean concentration in each
 RATES = np.geomspace(5e-4, 200.0, 320)  # 1/min; between two of them, linear interpolation errs by less than 2e-4
-B1_NODES = np.linspace(0.5, 1.3, 33)
-FRESHNESS_NODES = np.linspace(0.0, 1.0, 11)
-FRESHNESS_PULSES = 60.0  # freshness is exp(-pulses / this)
+B1_NODES = np.linspace(0.5, 1.3, 17)
+_DELAYS = 1 + int(PRIORS.most_delay_s / (0.9 * FINE_STEP_S)) + 1  # one shape for all frame intervals from 2 s on
+FRESHNESS_NODES = np.linspace(0.0, 1.0, 21)
+FRESHNESS_PULSES = 120.0  # freshness is exp(-pulses / this), of which the signal is about the square
 
 # Hann window, integrated over each fifth of the frame.
 _EDGES = np.linspace(0.0, 1.0, GROUPS + 1)
@@ -127,7 +128,7 @@ def make_tables(session: Session) -> Tables:
     fine = fine_time(session)
     step = fine.times[1]
     artery, tissue, sinus = arterial_curves(session, fine)
-    delays = np.arange(int(np.ceil(PRIORS.most_delay_s / SECONDS_PER_MINUTE / step)) + 1)
+    delays = np.arange(_DELAYS)
     convolved = _grouped(convolve(RATES, fine.times, tissue), fine, delays)
     hematocrit = float(session.arterial.hematocrit)
     t10 = np.asarray(blood_t10(session.patient.kinetics), np.float64)

@@ -15,13 +15,13 @@ from dcejax.types import ExtendedTofts
 _MODES = 32
 _DELAY_MODES = 8
 _DELAY_LENGTH_MM = 20.0  # territories of the large arteries
-_QUANTITIES = ("ktrans", "vp", "ve", "t10_s")
+_QUANTITIES = ("ktrans", "vp", "ve", "t10_s", "m0")
 
 
 class Kinetics(NamedTuple):
     """One patient's departures from the typical tissue, in standard deviations."""
 
-    between: jax.Array  # [K, 4] of Ktrans, vp, ve, T10 in each tissue
+    between: jax.Array  # [K, 5] of Ktrans, vp, ve, T10, protons in each tissue
     within: Field  # batched [4]: the same quantities over space
     delay: Field  # of arrival in tissue
     tumour: jax.Array  # index into TUMOUR_KINETICS
@@ -45,11 +45,11 @@ class Properties(NamedTuple):
 
 
 def _correlate(z: jax.Array) -> jax.Array:
-    """Correlate independent normals [..., 4] of Ktrans, vp, ve, T10 as the priors ask."""
+    """Correlate independent normals [..., 5] of Ktrans, vp, ve, T10, protons as the priors ask."""
     rho_vp, rho_ve = PRIORS.correlation_ktrans_vp, PRIORS.correlation_ktrans_ve
     vp = rho_vp * z[..., 0] + jnp.sqrt(1 - rho_vp**2) * z[..., 1]
     ve = rho_ve * z[..., 0] + jnp.sqrt(1 - rho_ve**2) * z[..., 2]
-    return jnp.stack([z[..., 0], vp, ve, z[..., 3]], axis=-1)
+    return jnp.stack([z[..., 0], vp, ve, z[..., 3], z[..., 4]], axis=-1)
 
 
 def sample_kinetics(key: jax.Array, anatomy: Anatomy) -> Kinetics:
@@ -70,22 +70,22 @@ def sample_kinetics(key: jax.Array, anatomy: Anatomy) -> Kinetics:
 
 
 def _table(attribute: str) -> np.ndarray:
-    """One number of every tissue's priors, [K, 4]."""
+    """One number of every tissue's priors, [K, 5]."""
     return np.array([[getattr(getattr(t, q), attribute) for q in _QUANTITIES] for t in TISSUES])
 
 
 def _tumour_table(attribute: str) -> np.ndarray:
-    """The same for each kind of tumour, [kinds, 3]; T10 does not depend on the kind."""
+    """The same for each kind of tumour, [kinds, 3]; T10 and protons do not depend on the kind."""
     return np.array([[getattr(getattr(k, q), attribute) for q in _QUANTITIES[:3]] for k in TUMOUR_KINETICS])
 
 
 def _patient_table(kinetics: Kinetics, attribute: str) -> jax.Array:
-    """One number of the priors [K, 4], with the tumour's of this patient's kind."""
+    """One number of the priors [K, 5], with the tumour's of this patient's kind."""
     return jnp.asarray(_table(attribute)).at[TUMOUR, :3].set(jnp.asarray(_tumour_table(attribute))[kinetics.tumour])
 
 
 def _typical(kinetics: Kinetics) -> jax.Array:
-    """Values [K, 4] of this patient's tissues, before they vary over space."""
+    """Values [K, 5] of this patient's tissues, before they vary over space."""
     median, between = (_patient_table(kinetics, a) for a in ("median", "between"))
     return median * jnp.exp(between * kinetics.between)
 
@@ -107,21 +107,27 @@ def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematoc
         points: [V, 3] mm.
         hematocrit: scalar.
     """
-    local = _correlate(jax.vmap(evaluate, (0, None), 1)(kinetics.within, points)).clip(-3.0, 3.0)
-    values = _typical(kinetics) * jnp.exp(_patient_table(kinetics, "within") * local[:, None, :])  # [V, K, 4]
-    ktrans = jnp.minimum(values[..., 0], PRIORS.most_ktrans)
-    # A plasma and an interstitial space must fit into the voxel.
-    ve = jnp.minimum(values[..., 2], 0.9 - jnp.minimum(values[..., 1], 0.4))
-    tissue = shares.at[:, ARTERY].set(0.0).at[:, VEIN].set(0.0)
-    weights = tissue * jnp.array([t.m0 for t in TISSUES])
-    protons = weights.sum(-1)
-    rate = (weights * SECONDS_PER_MINUTE / values[..., 3]).sum(-1)
+    fields = jax.vmap(evaluate, (0, None))(kinetics.within, points)
+    local = _correlate(fields.T).clip(-3.0, 3.0).T  # [5, V]
+    # Without this the compiler computes shares and fields again for every sum below.
+    shares, local = jax.lax.optimization_barrier((shares, local))
+    typical, within = _typical(kinetics), _patient_table(kinetics, "within")
+    ktrans, vp, ve, protons, rate = jnp.zeros((5, len(points)))
+    # One tissue after another: all of them at once would be an array fifteen times as large as any result.
+    for index in range(len(TISSUES)):
+        if index in (ARTERY, VEIN):
+            continue
+        share = shares[:, index]
+        own = [typical[index, q] * jnp.exp(within[index, q] * local[q]) for q in range(len(_QUANTITIES))]
+        own_ktrans, own_vp, own_ve, own_t10, own_m0 = own
+        ktrans += share * jnp.minimum(own_ktrans, PRIORS.most_ktrans)
+        vp += share * own_vp
+        # A plasma and an interstitial space must fit into the voxel.
+        ve += share * jnp.minimum(own_ve, 0.9 - jnp.minimum(own_vp, 0.4))
+        protons += share * own_m0
+        rate += share * own_m0 * SECONDS_PER_MINUTE / own_t10
     return Properties(
-        params=ExtendedTofts(
-            ktrans=(tissue * ktrans).sum(-1),
-            vp=(tissue * values[..., 1]).sum(-1),
-            ve=(tissue * ve).sum(-1),
-        ),
+        params=ExtendedTofts(ktrans, vp, ve),
         t10=jnp.where(protons > 0, protons, 1.0) / jnp.where(protons > 0, rate, 1.0),
         m0=protons,
         artery=shares[:, ARTERY],
@@ -142,6 +148,6 @@ def true_maps(tissue: Properties) -> jax.Array:
 def relaxation(tissue: Properties) -> tuple[jax.Array, jax.Array]:
     """Protons [V] relative to CSF of all that sends signal in a voxel, blood included, and the sum of their native
     relaxation rates [V] in 1/min; T1 is the ratio of the two."""
-    protons = tissue.m0 + tissue.artery + tissue.vein  # blood's density is 1
+    protons = tissue.m0 + tissue.artery + tissue.vein  # blood's density is the unit
     rate = tissue.m0 / tissue.t10 + tissue.artery / tissue.blood_t10[0] + tissue.vein / tissue.blood_t10[1]
     return protons, rate

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.simulation.anatomy import AIR, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES
+from dcejax.simulation.anatomy import AIR, CORE, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES, TUMOUR
 
 _OUTSIDE_BRAIN = (DURA, MUCOSA, SKULL, SCALP, MUSCLE, AIR)
 
@@ -66,3 +66,12 @@ def label_shares(geometry: LabelMap, points: jax.Array, blur_mm: float) -> tuple
         tissue = jnp.where(inside, geometry.tissue[tuple(clipped.T)], AIR)
         shares += weight[:, None] * jax.nn.one_hot(tissue, len(TISSUE_NAMES))
     return shares, 1.0 - shares[:, jnp.array(_OUTSIDE_BRAIN)].sum(-1) > 0.5
+
+
+def tumour_centre_mm(geometry: LabelMap) -> np.ndarray:
+    """Centre [3] of the tumour in mm from the middle of the map; of everything but air if there is no tumour."""
+    tissue = np.asarray(geometry.tissue)
+    chosen = (tissue == TUMOUR) | (tissue == CORE)
+    index = np.argwhere(chosen if chosen.any() else tissue != AIR).mean(axis=0)
+    to_voxel = np.asarray(geometry.to_voxel, np.float64)
+    return np.linalg.solve(to_voxel[:, :3], index - to_voxel[:, 3])

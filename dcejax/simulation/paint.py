@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.simulation.acquisition import total_delay
+from dcejax.simulation.acquisition import excitations, total_delay
 from dcejax.simulation.arterial import ArterialInput
 from dcejax.simulation.fine_time import FRESHNESS_PULSES, RATES
 from dcejax.simulation.kinetics import Kinetics, Properties, properties, relaxation, true_maps
 from dcejax.simulation.scanner import Scanner, receive_field, to_head, transmit_field
+from dcejax.types import Acquisition
 
-_SLAB_BOTTOM_MM = -90.0  # of what is excited, more than is encoded; below it, blood has seen no excitation
+_TUMOUR_SHARE = 0.5  # more of a point than that follows the exchange model, if the tumour does
+_MOST_EXTRACTION = 0.9  # Ktrans over plasma flow
 _LEAST_TISSUE = 1e-3  # share of a point; what is less sends no signal worth a division
 
 SharesAt = Callable[[Any, jax.Array, float], tuple[jax.Array, jax.Array]]
@@ -28,7 +30,7 @@ class Subject(NamedTuple):
     kinetics: Kinetics
     arterial: ArterialInput
     scanner: Scanner
-    inflow_mm: jax.Array  # way of arterial blood between two excitations
+    acquisition: Acquisition  # as tissue sees it
     plasma_flow: jax.Array | None  # 1/min, of a tumour that follows the exchange model
 
 
@@ -75,7 +77,6 @@ def exchange_terms(ktrans: jax.Array, vp: jax.Array, ve: jax.Array, flow: jax.Ar
     Returns:
         Amplitude (1/min) and rate (1/min) of the slow exponential, then of the fast one.
     """
-    ktrans = jnp.minimum(ktrans, 0.9 * flow)
     ps = ktrans * flow / (flow - ktrans)
     out_of_plasma = (flow + ps) / vp
     out_of_interstitium = ps / ve
@@ -101,7 +102,7 @@ def _exponentials(tissue: Properties, flow: jax.Array | None) -> tuple[jax.Array
     terms = vp, ktrans, ktrans / jnp.maximum(ve, 1e-3), none, none
     if flow is None:
         return terms
-    follows = (tissue.tumour > 0.5) & (vp > 1e-3) & (ve > 1e-3) & (ktrans > 1e-5)
+    follows = (tissue.tumour > _TUMOUR_SHARE) & (vp > 1e-3) & (ve > 1e-3) & (ktrans > 1e-5)
     safe = (jnp.where(follows, value, 0.1) for value in (ktrans, vp, ve))
     exchange = none, *exchange_terms(*safe, flow)
     return tuple(jnp.where(follows, new, old) for new, old in zip(exchange, terms, strict=True))
@@ -113,9 +114,12 @@ def expose(subject: Subject, shares_at: SharesAt, points: jax.Array, blur_mm: fl
     inside = to_head(scanner.placement, points)
     shares, mask = shares_at(subject.geometry, inside, blur_mm)
     tissue = properties(subject.kinetics, shares, inside, arterial.hematocrit)
+    if subject.plasma_flow is not None:  # nothing leaks faster than it arrives
+        most = jnp.where(tissue.tumour > _TUMOUR_SHARE, _MOST_EXTRACTION * subject.plasma_flow, jnp.inf)
+        tissue = tissue._replace(params=tissue.params._replace(ktrans=jnp.minimum(tissue.params.ktrans, most)))
     vp, slow, slow_rate, fast, fast_rate = _exponentials(tissue, subject.plasma_flow)
     receive = receive_field(scanner, points)
-    pulses = jnp.maximum(points[:, 2] - _SLAB_BOTTOM_MM, 0.0) / subject.inflow_mm
+    pulses = excitations(points, arterial, subject.acquisition)
     exposure = Exposure(
         tissue=tissue.m0 * receive,
         r10=1.0 / tissue.t10,

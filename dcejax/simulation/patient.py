@@ -25,6 +25,7 @@ from dcejax.simulation.anatomy import (
     brain_depth,
     brain_mask,
     sample_anatomy,
+    sinus_mask,
     tissue_shares,
     vessel_shares,
 )
@@ -124,8 +125,9 @@ def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array,
     anatomy = examination.patient.anatomy
     inside = to_head(examination.scanner.placement, points)
     depth = brain_depth(anatomy, inside)
-    mask = brain_mask(depth)
-    vessel = sum(vessel_shares(anatomy, inside, depth)) * mask
+    artery, vein = vessel_shares(anatomy, inside, depth)
+    mask = brain_mask(depth) | sinus_mask(vein, depth)
+    vessel = (artery + vein) * mask
     _, fullest = jax.lax.top_k(vessel, SCALE_POINTS)
     return points[fullest], mask.sum()
 

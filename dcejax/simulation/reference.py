@@ -20,11 +20,10 @@ from dcejax.simulation.anatomy import CORE, OEDEMA, TISSUE_NAMES, TUMOUR, tissue
 from dcejax.simulation.fine_time import B1_NODES, FRESHNESS_NODES, GROUP_WEIGHTS, RATES, Tables, make_tables
 from dcejax.simulation.imaging import (
     FIELD_OF_VIEW_MM,
-    HALO,
-    SUB_SLICES,
     Size,
     acquire,
     fine_points,
+    halo,
     noise_map,
     over_voxels,
 )
@@ -42,9 +41,10 @@ _ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
 _M1_Z_MM = -22.0  # level of the middle cerebral arteries, which a slab should hold if it can
 
 
-def first_slice(session: Session, size: Size) -> int:
-    """Index of the first slice rendered: with the tumour's centre, and as near to the large arteries as that allows."""
-    centre = to_scanner(session.scanner.placement, session.patient.anatomy.centre[None])[0, 2]
+def first_slice(session: Session, size: Size, centre_mm: jax.Array) -> int:
+    """Index of the first slice rendered: a slab holds a centre [3] in the head, mm, and comes as near to the large
+    arteries at the base as that allows."""
+    centre = to_scanner(session.scanner.placement, jnp.asarray(centre_mm)[None])[0, 2]
     thickness = size.voxel_mm[2]
 
     def slice_at(z: float) -> float:
@@ -104,34 +104,51 @@ def _signal(
 @partial(jax.jit, static_argnames=("shares_at", "size"))
 def _paint_slice(subject: Subject, shares_at: SharesAt, size: Size, index: jax.Array) -> tuple[Exposure, Truth]:
     """Expose the points of a slice, [V], and average their truth over its voxels, [X, Y, ...]."""
-    points = fine_points(size, index, 1)
+    points = fine_points(size, index * size.sub_slices, size.sub_slices)
     exposure, truth = expose(subject, shares_at, points.reshape(-1, 3), _BLUR_OF_POINT * size.fine_mm[0])
     truth = jax.tree.map(lambda values: over_voxels(size, values.reshape(*points.shape[:3], *values.shape[1:])), truth)
     return exposure, truth
 
 
-def _paint(subject: Subject, shares_at: SharesAt, size: Size, first: int) -> tuple[Exposure, np.ndarray, Truth]:
-    """Expose every point, slice by slice.
+def _paint(
+    subject: Subject, shares_at: SharesAt, size: Size, first: int, edge: int
+) -> tuple[Exposure, np.ndarray, Truth]:
+    """Expose every point, slice by slice, and of those beyond either end the `edge` nearest planes.
 
     Returns:
         The points that send signal, their flat indices in the object, and the truth of each voxel [X, Y, Z, ...].
     """
-    parts, indices, truths = [], [], []
-    for number, index in enumerate(range(first - HALO, first + size.slices + HALO)):
-        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, index))
-        sends = np.flatnonzero(exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL)
-        parts.append(Exposure(*(a[sends] for a in exposure)))
-        indices.append(sends + number * SUB_SLICES * size.fine**2)
-        if first <= index < first + size.slices:
-            truths.append(truth)
+    plane = size.fine**2
+    total = (size.slices * size.sub_slices + 2 * edge) * plane
+    beyond = -(-edge // size.sub_slices)
+
+    def paint(number: int) -> tuple[Exposure, np.ndarray, Truth]:
+        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, first + number))
+        index = np.arange(size.sub_slices * plane) + (number * size.sub_slices + edge) * plane
+        sends = exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL
+        sends &= (index >= 0) & (index < total)
+        return Exposure(*(a[sends] for a in exposure)), index[sends], truth
+
+    painted = [paint(number) for number in range(-beyond, size.slices + beyond)]
+    parts, indices, truths = zip(*painted, strict=True)
+    truths = truths[beyond : beyond + size.slices]
     points = Exposure(*(np.concatenate(a) for a in zip(*parts, strict=True)))
+    if not points.tissue.size:
+        raise ValueError("anatomy: expected something that sends signal in the field of view, found air alone")
     return points, np.concatenate(indices), Truth(*(np.stack(a, axis=2) for a in zip(*truths, strict=True)))
 
 
 def _frames(
-    key: jax.Array, session: Session, tables: Tables, size: Size, first: int, points: Exposure, index: np.ndarray
+    key: jax.Array,
+    session: Session,
+    tables: Tables,
+    size: Size,
+    first: int,
+    points: Exposure,
+    index: np.ndarray,
+    planes: int,
 ) -> np.ndarray:
-    """The series [X, Y, Z, T] int16 of points at flat indices of the object."""
+    """The series [X, Y, Z, T] int16 of points at flat indices of an object of so many planes."""
     protocol = session.protocol
     padding = -len(index) % _POINTS_PER_CALL
     padded = [np.pad(a, (0, padding), "edge") for a in points]
@@ -140,18 +157,17 @@ def _frames(
         for start in range(0, len(index), _POINTS_PER_CALL)
     ]
     noise = jnp.asarray(noise_map(size, float(session.scanner.noise), session.g_factor))
-    volume = np.zeros((size.slices + 2 * HALO) * SUB_SLICES * size.fine**2, np.float32)
-    series = np.empty((*size.shape[:2], size.slices, protocol.frames), np.int16)
-    for t in range(protocol.frames):
+    exchange = session.plasma_flow is not None
+
+    def image(t: int) -> np.ndarray:
         frame = Frame(tables.tissue[t], tables.convolved[t], tables.artery[t], tables.vein[t])
-        values = [
-            _signal(c, frame, tables.delay_step, protocol.tissue, session.plasma_flow is not None) for c in chunks
-        ]
+        values = [_signal(chunk, frame, tables.delay_step, protocol.tissue, exchange) for chunk in chunks]
+        volume = np.zeros(planes * size.fine**2, np.float32)
         volume[index] = np.concatenate(values)[: len(index)]
-        fine = volume.reshape(-1, size.fine, size.fine)
-        image = acquire(fold(key, t), fine, session.poses[t], session.gain[t], noise, first, size)
-        series[..., t] = np.moveaxis(np.asarray(image), 0, -1)
-    return series
+        volume = volume.reshape(-1, size.fine, size.fine)
+        return np.asarray(acquire(fold(key, t), volume, session.poses[t], session.gain[t], noise, first, size))
+
+    return np.moveaxis(np.stack([image(t) for t in range(protocol.frames)], axis=-1), 0, 2)
 
 
 def _segmentation(shares: np.ndarray, mask: np.ndarray, enhancing: bool) -> np.ndarray:
@@ -176,6 +192,7 @@ def render(
     case_id: str,
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
+    centre_mm: np.ndarray | None = None,
 ) -> SimulatedScan:
     """Render an examination.
 
@@ -186,20 +203,27 @@ def render(
         case_id: name given to the scan.
         shares_at: the anatomy as a function of position.
         geometry: its first argument, if not the patient's own anatomy.
+        centre_mm: [3] of what a slab must show, in the head, if not the patient's own tumour.
+
+    Raises:
+        ValueError: nothing in the field of view sends signal.
     """
-    with jax.default_matmul_precision("highest"):
-        first = first_slice(session, size)
-        subject = Subject(
-            geometry=session.patient.anatomy if geometry is None else geometry,
-            kinetics=session.patient.kinetics,
-            arterial=session.arterial,
-            scanner=session.scanner,
-            inflow_mm=session.inflow_mm_per_min * session.protocol.tissue.tr,
-            plasma_flow=session.plasma_flow,
-        )
-        points, index, truth = _paint(subject, shares_at, size, first)
-        tables = make_tables(session)
-        series = _frames(key, session, tables, size, first, points, index)
+    centre = session.patient.anatomy.centre if centre_mm is None else centre_mm
+    first = first_slice(session, size, centre)
+    edge = halo(size, session.poses)
+    subject = Subject(
+        geometry=session.patient.anatomy if geometry is None else geometry,
+        kinetics=session.patient.kinetics,
+        arterial=session.arterial,
+        scanner=session.scanner,
+        acquisition=session.protocol.tissue,
+        plasma_flow=session.plasma_flow,
+    )
+    tables = make_tables(session)
+    planes = size.slices * size.sub_slices + 2 * edge
+    with jax.default_matmul_precision("highest"):  # accelerators would round products to bfloat16 or TF32
+        points, index, truth = _paint(subject, shares_at, size, first, edge)
+        series = _frames(key, session, tables, size, first, points, index, planes)
     return _simulated_scan(session, size, case_id, first, series, tables.aif, truth)
 
 

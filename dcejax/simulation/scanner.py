@@ -63,7 +63,7 @@ def sample_scanner(key: jax.Array, acquisition: Acquisition, snr: jax.Array) -> 
     """
     key_angles, key_shift, key_b1, key_drop, key_bias = jax.random.split(key, 5)
     white = TISSUES[WHITE]
-    reference = white.m0 * spgr(0.0, white.t10_s.median / SECONDS_PER_MINUTE, acquisition)
+    reference = white.m0.median * spgr(0.0, white.t10_s.median / SECONDS_PER_MINUTE, acquisition)
     angles = jnp.deg2rad(PRIORS.placement_sd_deg) * jax.random.truncated_normal(key_angles, -2.0, 2.0, (3,))
     return Scanner(
         placement=Placement(

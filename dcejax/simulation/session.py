@@ -11,16 +11,15 @@ from dcejax.physics.units import MILLISECONDS_PER_MINUTE, SECONDS_PER_MINUTE, ac
 from dcejax.rng import fold
 from dcejax.simulation.arterial import FAMILIES, ArterialInput, reinject, sample_arterial_input
 from dcejax.simulation.cohorts import Range, ScanPriors
+from dcejax.simulation.kinetics import blood_t10
 from dcejax.simulation.patient import Patient, sample_patient
-from dcejax.simulation.priors import TUMOUR_CLASSES, TUMOUR_KINETICS
+from dcejax.simulation.priors import PRIORS, TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
 from dcejax.simulation.scanner import Scanner, sample_scanner
 from dcejax.types import Acquisition
 
 RELAXIVITY_PER_MM_S = 4.5  # gadobutrol in whole blood at 3 T (Shen 2015)
 _BLOOD_R2_STAR_PER_MM_S = 5.0  # 2.6 C + 0.49 C² at 3 T, taken as linear up to the peak's 5 mM
 _TISSUE_R2_STAR_PER_MM_S = 10.0  # 5 to 15 reported
-_PLASMA_FLOW_PER_MIN = (0.5, 0.35)  # median and log-SD in tumours of the exchange model
-_INFLOW_MM_PER_S = (150.0, 350.0)  # of arterial blood up the slab; its way is half as long again
 _ROTATION_DEG_PER_MM = 0.5  # of residual motion: a surface 115 mm from the centre moves as far by either
 
 
@@ -64,7 +63,6 @@ class Session(NamedTuple):
     g_factor: float  # most over least
     gain: np.ndarray  # [T] relative
     poses: np.ndarray  # [T, 6] departure of each frame: shifts in mm, rotations in rad about x, y, z
-    inflow_mm_per_min: float  # speed of arterial blood along the slab
     plasma_flow: float | None  # 1/min, of a tumour that follows the exchange model; None: extended Tofts
 
 
@@ -128,10 +126,12 @@ def sample_session(key: jax.Array, tumour_class: int, priors: ScanPriors, number
     patient = jax.jit(sample_patient)(key, jnp.asarray(tumour_class))
     arterial = sample_arterial_input(fold(key, "arterial input"), priors.families, protocol.dose_mmol_per_kg)
     if number > 0:
-        arterial = reinject(fold(key_session, "arterial input"), arterial)
+        arterial = reinject(fold(key_session, "arterial input"), arterial, protocol.dose_mmol_per_kg)
     follows_exchange = _uniform(fold(key, "exchange"), (0.0, 1.0)) < priors.exchange_share
-    median, log_sd = _PLASMA_FLOW_PER_MIN
-    flow = median * float(jnp.exp(log_sd * jax.random.truncated_normal(fold(key, "plasma flow"), -2.0, 2.0)))
+    prior = PRIORS.plasma_flow_per_min
+    flow = prior.median * float(
+        jnp.exp(prior.between * jax.random.truncated_normal(fold(key, "plasma flow"), -2.0, 2.0))
+    )
     return Session(
         patient=patient,
         arterial=arterial,
@@ -141,16 +141,16 @@ def sample_session(key: jax.Array, tumour_class: int, priors: ScanPriors, number
         g_factor=_uniform(fold(key_session, "g factor"), priors.g_factor),
         gain=_gain(fold(key_session, "gain"), protocol.frames, priors.gain_drift),
         poses=_poses(fold(key_session, "motion"), protocol.frames, priors),
-        inflow_mm_per_min=_uniform(fold(key, "inflow"), _INFLOW_MM_PER_S) * SECONDS_PER_MINUTE,
         plasma_flow=flow if follows_exchange else None,
     )
 
 
 def record(session: Session) -> dict:
-    """Every sampled number of an examination that is not a field over space, ready for JSON."""
+    """Every sampled number of an examination but those of random fields and shapes, ready for JSON."""
     anatomy, kinetics = session.patient
     arterial = {name: float(value) for name, value in session.arterial._asdict().items()}
     family = FAMILIES[int(arterial.pop("family"))]
+    inflow = arterial.pop("inflow") / SECONDS_PER_MINUTE
     seconds = {
         f"{name}_s": arterial.pop(name) * SECONDS_PER_MINUTE
         for name in list(arterial)
@@ -165,11 +165,28 @@ def record(session: Session) -> dict:
             "necrotic_core": bool(anatomy.has_core),
             "centre_mm": [round(float(x), 3) for x in anatomy.centre],
             "radius_mm": float(anatomy.radius),
+            "rim_mm": float(anatomy.tumour.rim),
+            "infiltration_mm": float(anatomy.tumour.infiltration),
+            "oedema_mm": float(anatomy.tumour.oedema),
+            "mass_effect": float(anatomy.tumour.push),
             "model": "extended Tofts" if session.plasma_flow is None else "two-compartment exchange",
             "plasma_flow_per_min": session.plasma_flow,
         },
-        "arterial_input": {"family": family, **arterial, **seconds},
-        "protocol": asdict(session.protocol) | {"relaxivity_per_mM_s": RELAXIVITY_PER_MM_S},
+        "head": {"scale": [float(x) for x in anatomy.scale], "atrophy_mm": float(anatomy.atrophy)},
+        "tissues": {
+            "departures_sd": {
+                tissue.name: [round(float(z), 4) for z in row]  # of Ktrans, vp, ve, T10, protons
+                for tissue, row in zip(TISSUES, kinetics.between, strict=True)
+            },
+            "blood_t10_s": [float(t) * SECONDS_PER_MINUTE for t in blood_t10(kinetics)],  # arterial, venous
+        },
+        "arterial_input": {"family": family, **arterial, **seconds, "inflow_mm_per_s": inflow},
+        "protocol": asdict(session.protocol)
+        | {
+            "relaxivity_per_mM_s": RELAXIVITY_PER_MM_S,
+            "r2_star_blood_per_mM_s": _BLOOD_R2_STAR_PER_MM_S,
+            "r2_star_tissue_per_mM_s": _TISSUE_R2_STAR_PER_MM_S,
+        },
         "scanner": {
             "snr_white_matter": session.snr,
             "noise_sd": float(session.scanner.noise),
@@ -181,6 +198,5 @@ def record(session: Session) -> dict:
             "placement_shift_mm": np.asarray(placement.shift, float).tolist(),
             "gain": session.gain.round(5).tolist(),
             "motion_mm_rad": session.poses.round(5).tolist(),
-            "inflow_mm_per_s": session.inflow_mm_per_min / SECONDS_PER_MINUTE,
         },
     }

@@ -52,7 +52,7 @@ def _unit_ball(count: int) -> np.ndarray:
     return r[:, None] * np.stack([sine * np.cos(angle), sine * np.sin(angle), cosine], axis=1)
 
 
-def _reach(shear: jax.Array, surface: Field) -> jax.Array:
+def _reach(surface: Field) -> jax.Array:
     """Radius before lobulation of a tumour whose volume is that of the unit sphere.
 
     On average (1 + 3 a²)^(-1/3) for lobulation a; of one tumour it has to be counted. The surface scales with the
@@ -60,11 +60,11 @@ def _reach(shear: jax.Array, surface: Field) -> jax.Array:
     """
     largest = 2.0
     points = largest * jnp.asarray(_unit_ball(_QUADRATURE))
-    share = inside(_unit_depth(points, shear, surface), 0.05).mean()
+    share = inside(_unit_depth(points, surface), 0.05).mean()
     return (share * largest**3) ** (-1 / 3)
 
 
-def _unit_depth(points: jax.Array, shear: jax.Array, surface: Field) -> jax.Array:
+def _unit_depth(points: jax.Array, surface: Field) -> jax.Array:
     """Depth [V] below the surface of a tumour of reach 1; evaluated after the shear, which preserves volume."""
     return 1.0 + _LOBULATION * evaluate(surface, points) - jnp.linalg.norm(points, axis=-1)
 
@@ -89,7 +89,7 @@ def sample_tumour(key: jax.Array, tumour_class: jax.Array, radius: jax.Array, ce
     return Tumour(
         centre=centre,
         radius=radius,
-        reach=radius * _reach(shear, surface),
+        reach=radius * _reach(surface),
         shear=shear,
         surface=surface,
         nodules=gaussian_field(fold(key, "nodules"), 6.0, 24),
@@ -109,7 +109,7 @@ def solid_depth(tumour: Tumour, points: jax.Array) -> jax.Array:
     u, v, w = ((points[:, i] - tumour.centre[i]) / tumour.reach for i in range(3))
     s = tumour.shear
     relative = jnp.stack([s[0, i] * u + s[1, i] * v + s[2, i] * w for i in range(3)], axis=-1)
-    return tumour.reach * _unit_depth(relative, s, tumour.surface)
+    return tumour.reach * _unit_depth(relative, tumour.surface)
 
 
 def undisplaced(tumour: Tumour, points: jax.Array, depth: jax.Array) -> jax.Array:

@@ -1,10 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import results
 
 from dcejax.cli import infer
+from dcejax.data.weights import load
 from dcejax.inference import demo
 from dcejax.simulation.imaging import Size
+from dcejax.simulation.priors import priors_sha256
 
 
 def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
@@ -16,6 +20,7 @@ def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "Simulated patient" in text
     assert "not clinical evidence" in text
+    assert "tiny was trained on other simulated patients" in text
     names = {path.name for path in out.iterdir()}
     assert {"sub-demo_errors.csv", "sub-demo_desc-truth_qc.png", "sub-demo_desc-qc.png", "simulated"} <= names
     perf = {path.name for path in (out / "simulated/sub-demo/perf").iterdir()}
@@ -41,3 +46,11 @@ def test_demo_errors_are_medians_within_each_tissue():
         "median_abs_error_all_zero": pytest.approx(0.2),
         "median_abs_error_class_median": pytest.approx(0.1),
     }
+
+
+def test_weights_that_have_seen_another_population_say_so(tiny_weights):
+    weights = load(str(tiny_weights))
+    same = dataclasses.replace(weights, record={**weights.record, "priors_sha256": priors_sha256()})
+    assert demo._other_priors(same) == ""
+    other = dataclasses.replace(weights, record={**weights.record, "priors_sha256": "0123456789"})
+    assert "was trained on other simulated patients (priors 01234567)" in demo._other_priors(other)

@@ -16,6 +16,7 @@ from dcejax.inference import cohort, qc
 from dcejax.inference.cohort import Settings
 from dcejax.simulation.cohorts import ScanPriors
 from dcejax.simulation.imaging import Size
+from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.reference import render
 from dcejax.simulation.session import sample_session
 from dcejax.types import PARAMETERS, UNITS, Report, Weights
@@ -97,6 +98,14 @@ def _scan_priors(protocol: ProtocolConfig) -> ScanPriors:
     )
 
 
+def _other_priors(weights: Weights) -> str:
+    """A sentence, if the weights have seen another population than the patient is drawn from."""
+    seen, drawn = weights.record.get("priors_sha256", "unknown"), priors_sha256()
+    if seen == drawn:
+        return ""
+    return f"\n{weights.name} was trained on other simulated patients (priors {seen[:8]}) than this one ({drawn[:8]})."
+
+
 def run(weights: Weights, settings: Settings, report: Report) -> str:
     """Simulate, infer from the files, compare.
 
@@ -134,7 +143,7 @@ def run(weights: Weights, settings: Settings, report: Report) -> str:
         qc.against_truth(scan, predicted, simulated.truth),
     )
     return (
-        f"Simulated patient ({simulated.description}); not clinical evidence.\n"
+        f"Simulated patient ({simulated.description}); not clinical evidence.{_other_priors(weights)}\n"
         "Medians per tissue: truth, absolute error, bias (predicted - true), and the absolute error of two trivial "
         f"maps:\nzero everywhere, and the tissue's true median.\n\n{_table(rows)}\n\n"
         f"Maps, pictures and errors are in {settings.output_dir}, the simulated data in {data}."

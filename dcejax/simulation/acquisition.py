@@ -17,7 +17,7 @@ from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
 from dcejax.simulation.arterial import ArterialInput, disperse, plasma_concentration
 from dcejax.simulation.fields import cos_turns
-from dcejax.simulation.kinetics import Properties
+from dcejax.simulation.kinetics import Properties, tissue_share
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner import Scanner, receive_field, transmit_field
 from dcejax.types import Acquisition
@@ -27,7 +27,6 @@ _SAMPLES_PER_FRAME = 8
 _RATES = np.geomspace(5e-4, 20.0, 128)  # kep, 1/min
 _DELAYS = np.linspace(0.0, PRIORS.most_delay_s, 11) / SECONDS_PER_MINUTE  # min
 _SLAB_BOTTOM_MM = -90.0  # of what is excited, more than is encoded; below it, blood is fresh
-_LEAST_TISSUE = 1e-3  # share of a voxel; less than that sends no signal worth a division
 
 
 class Kernels(NamedTuple):
@@ -134,9 +133,8 @@ def measure(
     """
     settings = protocol_acquisition(protocol)
     b1 = transmit_field(scanner, points)[:, None]
-    solid = jnp.maximum(1.0 - tissue.artery - tissue.vein, _LEAST_TISSUE)
     clean = spgr(
-        concentration(tissue, arterial, kernels) / solid[:, None],
+        concentration(tissue, arterial, kernels) / tissue_share(tissue)[:, None],
         tissue.t10[:, None],
         settings,
         s0=tissue.m0[:, None],

@@ -15,6 +15,7 @@ from dcejax.types import ExtendedTofts
 _MODES = 32
 _DELAY_MODES = 8
 _DELAY_LENGTH_MM = 20.0  # territories of the large arteries
+_LEAST_TISSUE = 1e-3
 _QUANTITIES = ("ktrans", "vp", "ve", "t10_s", "m0")
 
 
@@ -137,6 +138,11 @@ def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematoc
         delay=PRIORS.tissue_delay_sd_s / SECONDS_PER_MINUTE * evaluate(kinetics.delay, points),
         tumour=shares[:, TUMOUR],
     )
+
+
+def tissue_share(tissue: Properties) -> jax.Array:
+    """Share [V] of voxels outside large vessels, at least what is safe to divide by: less sends hardly any signal."""
+    return jnp.maximum(1.0 - tissue.artery - tissue.vein, _LEAST_TISSUE)
 
 
 def true_maps(tissue: Properties) -> jax.Array:

@@ -10,13 +10,12 @@ import numpy as np
 from dcejax.simulation.acquisition import excitations, total_delay
 from dcejax.simulation.arterial import ArterialInput
 from dcejax.simulation.fine_time import FRESHNESS_PULSES, RATES
-from dcejax.simulation.kinetics import Kinetics, Properties, properties, relaxation, true_maps
+from dcejax.simulation.kinetics import Kinetics, Properties, properties, relaxation, tissue_share, true_maps
 from dcejax.simulation.scanner import Scanner, receive_field, to_head, transmit_field
 from dcejax.types import Acquisition
 
 _TUMOUR_SHARE = 0.5  # more of a point than that follows the exchange model, if the tumour does
 _MOST_EXTRACTION = 0.9  # Ktrans over plasma flow
-_LEAST_TISSUE = 1e-3  # share of a point; what is less sends no signal worth a division
 
 SharesAt = Callable[[Any, jax.Array, float], tuple[jax.Array, jax.Array]]
 """From a geometry, positions [V, 3] in the head in mm and the half-width of borders in mm, to shares [V, K] of the
@@ -96,7 +95,7 @@ def _position(rate: jax.Array) -> jax.Array:
 
 def _exponentials(tissue: Properties, flow: jax.Array | None) -> tuple[jax.Array, ...]:
     """vp, and amplitude and rate of both exponentials; per volume of tissue without large vessels."""
-    solid = jnp.maximum(1.0 - tissue.artery - tissue.vein, _LEAST_TISSUE)
+    solid = tissue_share(tissue)
     ktrans, vp, ve = (value / solid for value in tissue.params)
     none = jnp.zeros_like(ktrans)
     terms = vp, ktrans, ktrans / jnp.maximum(ve, 1e-3), none, none

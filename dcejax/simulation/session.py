@@ -60,7 +60,7 @@ class Session(NamedTuple):
     scanner: Scanner
     protocol: Protocol
     snr: float
-    g_factor: float  # most over least
+    g_factor: float  # of the centre, relative to the edge of the head
     gain: np.ndarray  # [T] relative
     poses: np.ndarray  # [T, 6] departure of each frame: shifts in mm, rotations in rad about x, y, z
     plasma_flow: float | None  # 1/min, of a tumour that follows the exchange model; None: extended Tofts

@@ -1,0 +1,1 @@
+"""How good maps are: image metrics, agreement, diagnosis and uncertainty, with intervals over patients."""

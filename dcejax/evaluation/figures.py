@@ -1,0 +1,128 @@
+"""What the figures of an evaluation share: names with units, colours, and the grid of conditions by parameters.
+
+The modules of figures return matplotlib `Figure`s; `png` makes files of them. Colours are those of
+Okabe & Ito (2008, Color Universal Design), which people with any common colour blindness can tell apart; no figure
+relies on them alone.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from dcejax.data import drawing
+from dcejax.types import PARAMETERS, UNITS
+
+UNIT_NAMES = {name: "fraction" if unit == "1" else unit for name, unit in UNITS.items()}
+"""Units of the maps for people."""
+
+LABELS = {name: f"{name} ({unit})" for name, unit in UNIT_NAMES.items()}
+"""Names of the maps with their units."""
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+SERIES_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, BLACK, ORANGE, SKY)
+SERIES_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+SERIES_MARKERS = "osD^vP*"
+"""Style of the i-th curve or group of a panel; after seven they begin again."""
+
+GREY = "#6b7280"
+REFERENCE = {"color": GREY, "lw": 1.0, "zorder": 1}
+"""Style of lines that are no data: identity, chance, zero."""
+
+_PACK = np.array([1 << 16, 1 << 8, 1], np.uint32)  # red, green and blue into one number
+
+
+class Panelled(Protocol):
+    """What a panel of a grid shows says where it belongs."""
+
+    @property
+    def title(self) -> str:
+        """Of its row."""
+
+    @property
+    def parameter(self) -> str:
+        """One of `PARAMETERS`, its column."""
+
+
+P = TypeVar("P", bound=Panelled)
+
+
+def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
+    """Sort panels into rows by title, in order of appearance, and columns by parameter.
+
+    Raises:
+        ValueError: no panels, two for one place, or a parameter of another name.
+    """
+    rows: dict[str, dict[str, P]] = {}
+    for panel in panels:
+        row = rows.setdefault(panel.title, {})
+        if panel.parameter not in PARAMETERS or panel.parameter in row:
+            raise ValueError(
+                f"panels: expected one panel for each title and parameter ({', '.join(PARAMETERS)}), found "
+                f"{panel.parameter!r} {'twice ' if panel.parameter in row else ''}in {panel.title!r}; name them apart"
+            )
+        row[panel.parameter] = panel
+    if not rows:
+        raise ValueError("panels: expected at least one, found none; leave the figure out")
+    return rows
+
+
+def tidy(axes: Axes) -> None:
+    """Leave the two axes and small figures."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=8, color=GREY)
+
+
+def say(axes: Axes, text: str, **style: Any) -> None:
+    """Write into the upper left corner of a panel; a style moves it elsewhere."""
+    style = {"x": 0.03, "y": 0.97, "va": "top", "ha": "left"} | style
+    axes.text(s=text, transform=axes.transAxes, fontsize=8, color="#374151", **style)
+
+
+def say_nothing_to_show(axes: Axes) -> None:
+    """Fill a panel for which there are no data, instead of an empty frame that looks like a fault."""
+    axes.set_axis_off()
+    say(axes, "no data", x=0.5, y=0.5, va="center", ha="center")
+
+
+def png(figure: Figure) -> bytes:
+    """Content of a PNG file of 256 colours, a third to half the size that all colours take.
+
+    A report carries all its figures in itself, and noise in maps does not compress. The colours of maps are kept as
+    they are, then the most frequent others; what changes are edges of lines and letters.
+    """
+    with Image.open(io.BytesIO(drawing.png(figure))) as drawn:
+        colours, index, counts = np.unique(
+            np.asarray(drawn.convert("RGB"), np.uint32) @ _PACK, return_inverse=True, return_counts=True
+        )
+    maps = {image.get_cmap().name: image.get_cmap() for axes in figure.axes for image in axes.images}
+    kept = [shades(np.arange(shades.N), bytes=True)[:, :3] @ _PACK for shades in maps.values()]
+    kept = np.unique(np.concatenate([*kept, np.zeros(0, np.uint32)]))
+    others = colours[np.argsort(-counts, kind="stable")]
+    others = others[~np.isin(others, kept)]
+    palette = _unpack(np.concatenate([kept, others])[:256])
+    nearest = cKDTree(palette).query(_unpack(colours))[1].astype(np.uint8)
+    image = Image.fromarray(nearest[index])
+    image.putpalette(palette.tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _unpack(colours: np.ndarray) -> np.ndarray:
+    """Red, green and blue [N, 3] of colours [N] packed into one number each."""
+    return (colours[:, None] // _PACK % 256).astype(np.uint8)

@@ -163,6 +163,7 @@ class SimulatedScan:
     sidecar: Mapping[str, Any]  # of the series, as BIDS names things
     settings: Mapping[str, Any]  # every sampled number of patient and examination, ready for JSON
     description: str  # what kind of patient
+    readers: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [X, Y, Z, C] float32 conventional maps
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def test_noise_has_the_stated_level(patient):
         rng.stream(0, "noise"), still._replace(scanner=still.scanner._replace(noise=jnp.array(0.0))), SMALL, "x"
     ).scan
     difference = (scan.values.astype(float) - clean.values)[scan.mask & (clean.values.min(-1) > 100)]
-    g = imaging.noise_map(SMALL, 1.0, still.g_factor)
+    g = imaging.noise_map(SMALL, 1.0, still.g_factor, np.zeros(3))
     assert difference.std() == pytest.approx(
         float(still.scanner.noise) * imaging.SIGNAL_UNITS, rel=0.1 + float(g.std())
     )
@@ -241,7 +241,7 @@ def test_thin_vessels_in_a_slice_keep_their_volume():
     """Arteries on the planes of size `half` against those of planes a third as far apart."""
     size = imaging.SIZES["half"]
     assert size.sub_slices == 3
-    points = imaging.fine_points(replace(size, sub_slices=9), 9 * 5, 9 * 3)
+    points = imaging.fine_points(replace(size, sub_slices=9), 9 * 5, 9 * 3, np.zeros(3))
     shown = draw("thin vessels").patient.anatomy
     look = jax.jit(lambda p: tissue_shares(shown, p, 0.5)[0][:, ARTERY])
     artery = np.asarray(look(points.reshape(-1, 3))).reshape(9 * 3, -1).sum(axis=1)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from dcejax.physics.aif import parker
-from dcejax.physics.fitting import FitStatus, fit
-from dcejax.physics.selection import NESTED, select
+from dcejax.physics.fitting import FitStatus, fit, predict
+from dcejax.physics.selection import NESTED, select, without_fast_exchange
 from dcejax.physics.tracer_models import MODELS
+from dcejax.types import ExtendedTofts
 
 TIMES = np.arange(60) * 5.0 / 60.0
 AIF = np.asarray(parker(TIMES, arrival=0.5))
@@ -91,3 +92,24 @@ def test_integers_and_lost_voxels_are_treated_as_fit_treats_them():
 def test_a_model_without_nested_ones_is_refused():
     with pytest.raises(ValueError, match="others nested in it"):
         select("tofts", np.zeros((1, 60)), TIMES, AIF)
+
+
+def test_fast_exchange_counts_as_plasma_and_slow_exchange_stays():
+    params = ExtendedTofts(
+        np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.01, 0.02, 0.03, 0.0]), np.array([0.02, 0.3, 0.1, 0.1])
+    )
+    found = without_fast_exchange(params, 2.0)
+    np.testing.assert_allclose(found.ktrans, [0, 0.1, 0, 0.2])  # the last is at the limit
+    np.testing.assert_allclose(found.vp, [0.03, 0.02, 0.03, 0])
+    np.testing.assert_allclose(found.ve, [0, 0.3, 0.1, 0.1])
+
+
+def test_late_blood_is_fitted_as_fast_exchange_and_told_from_leakage():
+    late = 0.03 * np.interp(TIMES - 3 / 60, TIMES, AIF, left=0.0)
+    leaking = np.asarray(predict("extended_tofts", ExtendedTofts([0.1], [0.03], [0.3]), TIMES, AIF))[0]
+    params = fit("extended_tofts", np.stack([late, leaking]), TIMES, AIF).params
+    assert params.ktrans[0] > 0.1
+    found = without_fast_exchange(params, 2.0)
+    assert found.ktrans[0] == 0
+    assert found.vp[0] == pytest.approx(0.03, rel=0.3)
+    np.testing.assert_allclose([p[1] for p in found], [0.1, 0.03, 0.3], rtol=1e-2)

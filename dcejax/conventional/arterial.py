@@ -152,15 +152,15 @@ def _of_population(
     name: str, scan: Scan, arrival_s: float | None, data_arrival: Callable[[], float], hematocrit: float
 ) -> ArterialInput:
     curve = getattr(population, name)
+
+    def starting(start: float) -> np.ndarray:
+        return np.asarray(curve(scan.times, arrival=start, hematocrit=hematocrit), np.float64)
+
     if arrival_s is None:
-        # The formal start of a population's curve lies before its visible rise, which is what the data show.
-        visible = data_arrival()
-        plasma = np.asarray(curve(scan.times, arrival=visible, hematocrit=hematocrit), np.float64)
-        start = 2 * visible - bolus.arrival_time(scan.times, plasma)
-        how = "estimated from the series"
+        start, how = bolus.start_for(scan.times, starting, data_arrival()), "estimated from the series"
     else:
         start, how = arrival_s / SECONDS_PER_MINUTE, "stated"
-    plasma = np.asarray(curve(scan.times, arrival=start, hematocrit=hematocrit), np.float64)
+    plasma = starting(start)
     plausibility.check_arterial_peak(f"--aif={name}", plasma)
     provenance = {"source": name, "start_s": round(start * SECONDS_PER_MINUTE, 3), "start": how}
     return ArterialInput(plasma, None, provenance, ())

@@ -214,6 +214,12 @@ def baseline_of(signal: np.ndarray, frames: int) -> np.ndarray:
     return signal[:, :frames].mean(axis=1)
 
 
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Repeat the last of [V, ...] until V is a power of two: brains of all sizes share a few compilations."""
+    missing = (1 << (len(values) - 1).bit_length()) - len(values)
+    return np.pad(values, ((0, missing), *[(0, 0)] * (values.ndim - 1)), mode="edge")
+
+
 @partial(jax.jit, static_argnames="acquisition")
 def _invert(signal, baseline, t1, b1, *, acquisition):
     inversion = invert_spgr(signal, baseline[:, None], t1[:, None], acquisition, b1=b1[:, None])
@@ -241,9 +247,9 @@ def to_concentration(signal: np.ndarray, conversion: Conversion) -> tuple[np.nda
     concentration = np.empty(signal.shape, np.float32)
     saturated = np.empty(len(signal), bool)
     for c in _chunks(len(signal)):
-        concentration[c], saturated[c] = _invert(
-            signal[c], conversion.baseline[c], conversion.t1[c], conversion.b1[c], acquisition=conversion.acquisition
-        )
+        values = (signal[c], conversion.baseline[c], conversion.t1[c], conversion.b1[c])
+        inverse = _invert(*map(_padded, values), acquisition=conversion.acquisition)
+        concentration[c], saturated[c] = (np.asarray(part)[: len(values[0])] for part in inverse)
     # NO_SIGNAL is no reason: it is a frame of noise below zero, and its concentration counts like any other.
     status = np.zeros(len(signal), np.uint8)
     status[saturated] = VoxelStatus.SATURATED

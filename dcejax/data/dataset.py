@@ -29,6 +29,9 @@ PARTICIPANT_COLUMNS = {
 }
 """What participants.tsv says of each subject, and what participants.json says of its columns."""
 
+TRUTH = "truth"
+"""What the files of the true maps are named by; those of readers' maps, by the reader."""
+
 ROOT_FILES = ("dataset_description.json", "README", ".bidsignore", "participants.tsv", "participants.json")
 """What `write_root` writes."""
 
@@ -53,6 +56,8 @@ Each examination, in sub-<id>/[ses-<n>/]perf:
   _aif.csv                        true arterial plasma concentration in mM, averaged within frames
   _desc-truth_Ktrans.nii.gz       1/min
   _desc-truth_{{vp,ve}}.nii.gz      fractions 0-1
+  _desc-reader{{1,2}}_*.nii.gz      the same as two simulated readers find them: an arterial input that each chose,
+                                  extended Tofts, T1 1.5 s everywhere
   _desc-dro.json                  every setting that was drawn; written last, so it marks a whole examination
 
   dcejax-infer --input=THIS_FOLDER --output_dir=DIR
@@ -125,8 +130,9 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
         "T1map": (scan.t1_map * SECONDS_PER_MINUTE).astype(np.float32),
         "B1map": simulated.b1_map.astype(np.float32),
     }
-    for channel, parameter in enumerate(PARAMETERS):
-        volumes[f"desc-truth_{parameter}"] = simulated.truth[..., channel].astype(np.float32)
+    for name, maps in {TRUTH: simulated.truth, **simulated.readers}.items():
+        for channel, parameter in enumerate(PARAMETERS):
+            volumes[f"desc-{name}_{parameter}"] = maps[..., channel].astype(np.float32)
     for name, values in volumes.items():
         nifti.write(path(f"{name}.nii.gz"), values, scan.affine, None, _NOTE)
     tables = {"tumour": _TUMOUR_LABELS, "tissue": enumerate(simulated.tissue_names)}

@@ -17,6 +17,7 @@ from dcejax.simulation import cohorts, imaging, reference
 from dcejax.simulation.cohorts import Cohort, Participant
 from dcejax.simulation.label_map import label_shares, tumour_centre_mm
 from dcejax.simulation.priors import TUMOUR_CLASSES
+from dcejax.simulation.readers import with_readers
 from dcejax.simulation.session import sample_session
 from dcejax.types import PARAMETERS, Report, SimulatedScan
 
@@ -87,9 +88,10 @@ def _simulate(settings: Settings, cohort: Cohort, person: Participant, number: i
     session = sample_session(key, person.tumour_class, cohort.scan, number)
     arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
     if settings.labels is None:
-        return reference.render(*arguments)
+        return with_readers(rng.fold(key, "readers", number), session, reference.render(*arguments))
     geometry = settings.labels.geometry
     found = reference.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry))
+    found = with_readers(rng.fold(key, "readers", number), session, found)
     # Of the patient's own tumour only the kinetics are there.
     kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
     return replace(found, settings={**found.settings, "tumour": kept, "head": "label map"})

@@ -1,5 +1,6 @@
 """When a bolus arrives in a curve, how high and how wide its first pass is, and how noisy the curve."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -166,3 +167,22 @@ def baseline_count(times: np.ndarray, arrival: float) -> int:
     times = check_times(times)
     margin = max(float(np.median(np.diff(times))), _GENTLE_START)
     return max(1, int(np.count_nonzero(times + margin <= arrival)))
+
+
+def start_for(times: np.ndarray, curve: Callable[[float], np.ndarray], visible: float) -> float:
+    """When a curve must formally start for `arrival_time` to see it rise at a time.
+
+    The formal start of a population's arterial input lies before its visible rise, which is what data show.
+
+    Args:
+        times: [T] increasing, min.
+        curve: from its formal start in min to concentration [T] at the times.
+        visible: min, as from `arrival_time` in data.
+
+    Returns:
+        Formal start, min.
+
+    Raises:
+        ValueError: the curve does not rise within the times.
+    """
+    return 2 * visible - arrival_time(times, curve(visible))

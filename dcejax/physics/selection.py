@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
 from dcejax.physics.standard_errors import aicc
+from dcejax.types import ExtendedTofts
 
 NESTED: Mapping[str, tuple[str, ...]] = {
     "patlak": ("plasma_only", "patlak"),
@@ -123,3 +124,23 @@ def select(
         result=_pick(chosen, results),
         curve=curve,
     )
+
+
+def without_fast_exchange(params: ExtendedTofts, fastest: float) -> ExtendedTofts:
+    """Count interstitium that exchanges faster than can be told as plasma.
+
+    Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
+    space that washes out at once: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where there is
+    none. The volume of that space is the plasma's.
+
+    Args:
+        params: of extended Tofts, each [V].
+        fastest: kep = Ktrans / ve above which exchange is not believed, 1/min.
+
+    Returns:
+        Where kep is above that, vp is the sum of both volumes, Ktrans and ve are 0; elsewhere as they were.
+    """
+    ktrans, vp, ve = (np.asarray(values) for values in params)
+    fast = ktrans > fastest * ve
+    zero = np.zeros((), ktrans.dtype)
+    return ExtendedTofts(np.where(fast, zero, ktrans), np.where(fast, vp + ve, vp), np.where(fast, zero, ve))

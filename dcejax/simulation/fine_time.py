@@ -7,11 +7,12 @@ its middle, where the lines at the centre of k-space are read.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.simulation.arterial import disperse, plasma_concentration
+from dcejax.simulation.arterial import ArterialInput, disperse, plasma_concentration
 from dcejax.simulation.kinetics import blood_t10
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.session import Session
@@ -78,24 +79,34 @@ def convolve(rates: np.ndarray, times: np.ndarray, curve: np.ndarray) -> np.ndar
     return out.T
 
 
-def arterial_curves(session: Session, fine: FineTime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Plasma concentration [F] in mM in the arteries, on arrival in tissue (before any delay) and in the sinuses."""
-    arterial, times = session.arterial, jnp.asarray(fine.times)
+@jax.jit
+def _arterial_curves(arterial: ArterialInput, times: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     artery = plasma_concentration(arterial, times)
     tissue = disperse(times, artery, arterial.tissue_dispersion)
     sinus = disperse(times, artery, arterial.sinus_dispersion)
-    sinus = jnp.interp(times - arterial.sinus_delay, times, sinus, left=0.0)
-    return tuple(np.asarray(curve, np.float64) for curve in (artery, tissue, sinus))
+    return artery, tissue, jnp.interp(times - arterial.sinus_delay, times, sinus, left=0.0)
 
 
-def _grouped(curves: np.ndarray, fine: FineTime, delays: np.ndarray) -> np.ndarray:
-    """Means [T, delays, ..., G] of curves [..., F] over the groups of each frame, after whole steps of delay."""
-    total = np.concatenate([np.zeros((*curves.shape[:-1], 1)), np.cumsum(curves, axis=-1)], axis=-1)
+def arterial_curves(session: Session, fine: FineTime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Plasma concentration [F] in mM in the arteries, on arrival in tissue (before any delay) and in the sinuses."""
+    curves = _arterial_curves(session.arterial, fine.times)
+    return tuple(np.asarray(curve, np.float64) for curve in curves)
+
+
+def _grouped(curves: np.ndarray, fine: FineTime, delays: int) -> np.ndarray:
+    """Means [T, delays, ..., G] float32 of curves [..., F] over the groups of each frame, after so many steps of delay,
+    from 0."""
     length = fine.per_frame // GROUPS
-    edges = np.arange(0, fine.times.size + 1, length)
+    zeros = np.zeros((*curves.shape[:-1], delays))  # before the first sample; one more, where the sum begins
+    total = np.concatenate([zeros, np.cumsum(curves, axis=-1)], axis=-1)
+    means = ((total[..., length:] - total[..., :-length]) / length).astype(np.float32)
     frames = fine.times.size // fine.per_frame
-    grouped = [np.diff(total[..., np.maximum(edges - delay, 0)], axis=-1) / length for delay in delays]
-    return np.moveaxis(np.stack(grouped).reshape(len(delays), *curves.shape[:-1], frames, GROUPS), -2, 0)
+    out = np.empty((frames, delays, *curves.shape[:-1], GROUPS), np.float32)
+    for delay in range(delays):
+        first = delays - 1 - delay
+        groups = means[..., first : first + frames * fine.per_frame : length]
+        out[:, delay] = np.moveaxis(groups.reshape(*curves.shape[:-1], frames, GROUPS), -2, 0)
+    return out
 
 
 def blood_signal(
@@ -128,8 +139,7 @@ def make_tables(session: Session) -> Tables:
     fine = fine_time(session)
     step = fine.times[1]
     artery, tissue, sinus = arterial_curves(session, fine)
-    delays = np.arange(_DELAYS)
-    convolved = _grouped(convolve(RATES, fine.times, tissue), fine, delays)
+    convolved = _grouped(convolve(RATES, fine.times, tissue), fine, _DELAYS)
     hematocrit = float(session.arterial.hematocrit)
     t10 = np.asarray(blood_t10(session.patient.kinetics), np.float64)
     frames = session.protocol.frames
@@ -141,8 +151,8 @@ def make_tables(session: Session) -> Tables:
     blood = session.protocol.blood
     steady = np.zeros(1)
     return Tables(
-        tissue=_grouped(tissue, fine, delays).astype(np.float32),
-        convolved=convolved.reshape(frames, -1, GROUPS).astype(np.float32),
+        tissue=_grouped(tissue, fine, _DELAYS),
+        convolved=convolved.reshape(frames, -1, GROUPS),
         artery=framed(blood_signal((1 - hematocrit) * artery, t10[0], blood, B1_NODES, FRESHNESS_NODES)),
         vein=framed(blood_signal((1 - hematocrit) * sinus, t10[1], blood, B1_NODES, steady))[..., 0],
         aif=framed(artery),

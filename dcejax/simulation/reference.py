@@ -33,7 +33,8 @@ from dcejax.simulation.session import Session, record
 from dcejax.types import Acquisition, Scan, SimulatedScan
 
 _POINTS_PER_CALL = 1 << 16
-_BLUR_OF_POINT = 0.4  # half-width of borders, in points of the fine grid
+BLUR_OF_POINT = 0.4
+"""Half-width of borders, in points of the fine grid."""
 _LEAST_SIGNAL = 1e-4  # of fully relaxed CSF; air sends none
 _ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
 
@@ -89,7 +90,7 @@ def tissue_signal(
 
 
 @partial(jax.jit, static_argnames="exchange")
-def _signal(
+def signal(
     points: Exposure, frame: Frame, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
 ) -> jax.Array:
     """Signal [V] of points in a frame, blood included."""
@@ -102,16 +103,18 @@ def _signal(
 
 
 @partial(jax.jit, static_argnames=("shares_at", "size"))
-def _paint_slice(subject: Subject, shares_at: SharesAt, size: Size, index: jax.Array) -> tuple[Exposure, Truth]:
+def _paint_slice(
+    subject: Subject, shares_at: SharesAt, size: Size, index: jax.Array, centre: jax.Array
+) -> tuple[Exposure, Truth]:
     """Expose the points of a slice, [V], and average their truth over its voxels, [X, Y, ...]."""
-    points = fine_points(size, index * size.sub_slices, size.sub_slices)
-    exposure, truth = expose(subject, shares_at, points.reshape(-1, 3), _BLUR_OF_POINT * size.fine_mm[0])
+    points = fine_points(size, index * size.sub_slices, size.sub_slices, centre)
+    exposure, truth = expose(subject, shares_at, points.reshape(-1, 3), BLUR_OF_POINT * size.fine_mm[0])
     truth = jax.tree.map(lambda values: over_voxels(size, values.reshape(*points.shape[:3], *values.shape[1:])), truth)
     return exposure, truth
 
 
 def _paint(
-    subject: Subject, shares_at: SharesAt, size: Size, first: int, edge: int
+    subject: Subject, shares_at: SharesAt, size: Size, first: int, edge: int, centre: jax.Array
 ) -> tuple[Exposure, np.ndarray, Truth]:
     """Expose every point, slice by slice, and of those beyond either end the `edge` nearest planes.
 
@@ -123,7 +126,7 @@ def _paint(
     beyond = -(-edge // size.sub_slices)
 
     def paint(number: int) -> tuple[Exposure, np.ndarray, Truth]:
-        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, first + number))
+        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, first + number, centre))
         index = np.arange(size.sub_slices * plane) + (number * size.sub_slices + edge) * plane
         sends = exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL
         sends &= (index >= 0) & (index < total)
@@ -144,45 +147,65 @@ def _frames(
     tables: Tables,
     size: Size,
     first: int,
+    centre: jax.Array,
     points: Exposure,
     index: np.ndarray,
     planes: int,
 ) -> np.ndarray:
     """The series [X, Y, Z, T] int16 of points at flat indices of an object of so many planes."""
     protocol = session.protocol
-    padding = -len(index) % _POINTS_PER_CALL
+    per_call = min(_POINTS_PER_CALL, planes * size.fine**2)
+    padding = -len(index) % per_call
     padded = [np.pad(a, (0, padding), "edge") for a in points]
     chunks = [
-        Exposure(*(jnp.asarray(a[start : start + _POINTS_PER_CALL]) for a in padded))
-        for start in range(0, len(index), _POINTS_PER_CALL)
+        Exposure(*(jnp.asarray(a[start : start + per_call]) for a in padded))
+        for start in range(0, len(index), per_call)
     ]
-    noise = jnp.asarray(noise_map(size, float(session.scanner.noise), session.g_factor))
+    noise = noise_map(size, float(session.scanner.noise), session.g_factor, np.asarray(centre))
     exchange = session.plasma_flow is not None
 
     def image(t: int) -> np.ndarray:
         frame = Frame(tables.tissue[t], tables.convolved[t], tables.artery[t], tables.vein[t])
-        values = [_signal(chunk, frame, tables.delay_step, protocol.tissue, exchange) for chunk in chunks]
+        values = [signal(chunk, frame, tables.delay_step, protocol.tissue, exchange) for chunk in chunks]
         volume = np.zeros(planes * size.fine**2, np.float32)
         volume[index] = np.concatenate(values)[: len(index)]
         volume = volume.reshape(-1, size.fine, size.fine)
-        return np.asarray(acquire(fold(key, t), volume, session.poses[t], session.gain[t], noise, first, size))
+        return np.asarray(acquire(fold(key, t), volume, session.poses[t], session.gain[t], noise, first, centre, size))
 
     return np.moveaxis(np.stack([image(t) for t in range(protocol.frames)], axis=-1), 0, 2)
 
 
-def _segmentation(shares: np.ndarray, mask: np.ndarray, enhancing: bool) -> np.ndarray:
-    """Labels [X, Y, Z] uint8: enhancing tumour, core, and what is abnormal but does not enhance."""
-    tumour, core = shares[..., TUMOUR], shares[..., CORE]
+def segmentation(truth: Truth, *, enhancing: bool) -> np.ndarray:
+    """Labels [X, Y, Z] uint8: enhancing tumour, core, and what is abnormal but does not enhance.
+
+    Args:
+        truth: of the voxels.
+        enhancing: whether the solid tumour does.
+    """
+    tumour, core = truth.shares[..., TUMOUR], truth.shares[..., CORE]
     solid = tumour + core > 0.5
-    abnormal = tumour + core + shares[..., OEDEMA] > 0.5
+    abnormal = tumour + core + truth.shares[..., OEDEMA] > 0.5
     inside = np.where(core > tumour, _CORE, _ENHANCING if enhancing else _NON_ENHANCING)
-    return np.where(mask, np.where(solid, inside, np.where(abnormal, _NON_ENHANCING, 0)), 0).astype(np.uint8)
+    labels = np.where(solid, inside, np.where(abnormal, _NON_ENHANCING, 0))
+    return np.where(truth.mask > 0.5, labels, 0).astype(np.uint8)
 
 
 def _t10(truth: Truth) -> np.ndarray:
     """Native T1 [X, Y, Z] float32 in min, 0 where nothing sends signal."""
     sends = truth.protons > _LEAST_SIGNAL
     return np.where(sends, truth.protons / np.where(sends, truth.rates, 1.0), 0.0).astype(np.float32)
+
+
+def subject_of(session: Session, geometry: Any = None) -> Subject:
+    """What of an examination decides how a point looks; the geometry is the patient's own anatomy if not another."""
+    return Subject(
+        geometry=session.patient.anatomy if geometry is None else geometry,
+        kinetics=session.patient.kinetics,
+        arterial=session.arterial,
+        scanner=session.scanner,
+        acquisition=session.protocol.tissue,
+        plasma_flow=session.plasma_flow,
+    )
 
 
 def render(
@@ -210,21 +233,46 @@ def render(
     """
     centre = session.patient.anatomy.centre if centre_mm is None else centre_mm
     first = first_slice(session, size, centre)
-    edge = halo(size, session.poses)
-    subject = Subject(
-        geometry=session.patient.anatomy if geometry is None else geometry,
-        kinetics=session.patient.kinetics,
-        arterial=session.arterial,
-        scanner=session.scanner,
-        acquisition=session.protocol.tissue,
-        plasma_flow=session.plasma_flow,
-    )
     tables = make_tables(session)
-    planes = size.slices * size.sub_slices + 2 * edge
-    with jax.default_matmul_precision("highest"):  # accelerators would round products to bfloat16 or TF32
-        points, index, truth = _paint(subject, shares_at, size, first, edge)
-        series = _frames(key, session, tables, size, first, points, index, planes)
+    series, truth = examine(key, session, tables, size, first, np.zeros(3), shares_at, geometry)
     return _simulated_scan(session, size, case_id, first, series, tables.aif, truth)
+
+
+def examine(
+    key: jax.Array,
+    session: Session,
+    tables: Tables,
+    size: Size,
+    first: int,
+    centre_mm: np.ndarray,
+    shares_at: SharesAt = tissue_shares,
+    geometry: Any = None,
+) -> tuple[np.ndarray, Truth]:
+    """The signal of a field of view, and what is true in it.
+
+    Args:
+        key: of the noise.
+        session: everything else that is random.
+        tables: of the session.
+        size: of the image.
+        first: index of the first slice.
+        centre_mm: [3] of the field of view, in the scanner.
+        shares_at: see `render`.
+        geometry: see `render`.
+
+    Returns:
+        Series [X, Y, Z, T] int16 and truth [X, Y, Z, ...].
+
+    Raises:
+        ValueError: see `render`.
+    """
+    edge = halo(size, session.poses)
+    subject = subject_of(session, geometry)
+    planes = size.slices * size.sub_slices + 2 * edge
+    centre = jnp.asarray(centre_mm, jnp.float32)
+    with jax.default_matmul_precision("highest"):  # accelerators would round products to bfloat16 or TF32
+        points, index, truth = _paint(subject, shares_at, size, first, edge, centre)
+        return _frames(key, session, tables, size, first, centre, points, index, planes), truth
 
 
 def _simulated_scan(
@@ -246,7 +294,7 @@ def _simulated_scan(
         mask=mask,
         affine=affine,
         t1_map=_t10(truth),
-        segmentation=_segmentation(truth.shares, mask, bool(session.patient.anatomy.enhancing)),
+        segmentation=segmentation(truth, enhancing=bool(session.patient.anatomy.enhancing)),
         provenance={"source": "simulated"},
     )
     return SimulatedScan(

@@ -1,0 +1,100 @@
+"""How good maps are, on simulated patients with known truth: tables, figures and one self-contained report.
+
+  dcejax-evaluate --cohort=(FOLDER | NAME --size=...) [--weights=FILE ...] [--maps=LABEL=FOLDER ...] --output_dir=DIR
+
+FOLDER is a data set that dcejax-simulate wrote; NAME, one of its cohorts, is rendered on the fly. Compared are maps of
+zeros, the median of each true class, the data set's readers, three conventional fits (true arterial input; true input,
+T1 and flip angle; population input), every set of weights (those in the package if neither --weights nor --maps is
+given), and every folder of maps, named <case>_desc-mean_* with _desc-std_* as dcejax-infer writes them, or
+<case>_desc-fit_* with _desc-se_* as dcejax-fit does; cases that a folder lacks are left out of its arm only.
+
+DIR receives report.html, results.json, tables/*.csv, figures/*.png and, for each examination, cases/<case>.json and
+.npz: what is scored stays scored until the examination, an arm, a flag or the code changes. --retest names a cohort or
+data set whose patients were examined twice. --limit takes the first patients. Simulated; not clinical evidence.
+
+Exit codes: 0 all done; 1 some of several examinations failed (see DIR/cases.jsonl; the report covers the others);
+2 bad flags, the only examination is bad, or a folder that cannot be written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from dcejax.cli import case_flags, command
+
+# Flags of this command only: another command's module may define the same names in the same process.
+_FLAGS = flags.FlagValues()
+
+
+def _define() -> None:
+    case_flags.define_run(_FLAGS)
+    own = {"flag_values": _FLAGS}
+    flags.DEFINE_string("cohort", None, "Folder of a simulated data set, or name of a cohort.", **own)
+    flags.DEFINE_string("retest", None, "The same, of patients who were examined twice.", **own)
+    flags.DEFINE_string("size", None, "full, half or slab: of images that are rendered on the fly.", **own)
+    flags.DEFINE_integer("limit", None, "The first patients only, of each cohort.", **own)
+    flags.DEFINE_integer("cohort_seed", 0, "Root of all random streams of cohorts rendered on the fly.", **own)
+    flags.DEFINE_multi_string("weights", [], "Weights (.npz with its .json), or paper-v0; repeat for more.", **own)
+    flags.DEFINE_multi_string("maps", [], "LABEL=FOLDER of maps; repeat for more.", **own)
+    flags.DEFINE_integer("num_samples", 4, "Latent samples of each network, an even number.", **own)
+    flags.DEFINE_integer("seed", 0, "Root of the latent samples and of resampling.", **own)
+
+
+_define()
+
+
+def _maps(texts: list[str]) -> tuple[tuple[str, Path], ...]:
+    found = []
+    for text in texts:
+        label, equals, folder = text.partition("=")
+        if not (label and equals and folder) or not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise ValueError(
+                f"--maps: expected LABEL=FOLDER with a label of letters, digits, '.', '_' and '-', found {text!r}"
+            )
+        found.append((label, Path(folder)))
+    return tuple(found)
+
+
+def _weights(texts: list[str]) -> tuple[str | None, ...]:
+    from dcejax.data.weights import DEFAULT
+
+    return tuple(None if text == DEFAULT else text for text in texts)
+
+
+def _run(values: flags.FlagValues, words: list[str]) -> int:
+    if words:
+        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    if values.cohort is None:
+        raise ValueError("--cohort: expected a folder or a name, found none; see --help")
+    run_settings = case_flags.run_settings(values)
+    maps = _maps(values.maps)
+    from dcejax.cli.console import Console
+    from dcejax.evaluation import cohort
+    from dcejax.evaluation.settings import Settings
+
+    settings = Settings(
+        **run_settings,
+        cohort=values.cohort,
+        retest=values.retest,
+        size=values.size,
+        limit=values.limit,
+        cohort_seed=values.cohort_seed,
+        weights=_weights(values.weights),
+        maps=maps,
+        num_samples=values.num_samples,
+        seed=values.seed,
+    )
+    return cohort.run(settings, Console())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command and exit with its code.
+
+    Args:
+        argv: program name and arguments; those of the process if absent.
+    """
+    command.exit_with(_run, _FLAGS, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()

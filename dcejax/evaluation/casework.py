@@ -1,0 +1,258 @@
+"""What an evaluation keeps of each examination: a record of scores and the arrays that pooling and figures need."""
+
+import hashlib
+import io
+import json
+import time
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax import models, physics
+from dcejax.data import atomic, preprocess, results
+from dcejax.data import cohort as data_cohort
+from dcejax.data import weights as weights_io
+from dcejax.data.cohort import Status
+from dcejax.evaluation import (
+    arms,
+    conventional,
+    examinations,
+    image_metrics,
+    map_folders,
+    networks,
+    regions,
+    scoring,
+    uncertainty,
+)
+from dcejax.evaluation.arms import Arm, Maps
+from dcejax.evaluation.examinations import Examination, Loaded
+from dcejax.evaluation.settings import Settings
+from dcejax.inference import engine
+from dcejax.simulation import readers
+from dcejax.types import Report, SimulatedScan
+
+TRUTH, REFERENCE_READER = "truth", "reader1"
+"""What maps are compared with."""
+
+VOXELS = 800
+"""At most as many voxels of each region are kept for pooling, drawn at random."""
+
+FOLDER = "cases"
+"""Where the records lie."""
+
+_WARMED = ("fit", "network")  # kinds of arms that compile
+_SHAPING = (arms, conventional, examinations, image_metrics, map_folders, networks, regions, scoring, uncertainty)
+_LARGEST_HALF = 65_504.0  # float16
+
+
+def code_sha256() -> str:
+    """Hash of the sources that scores depend on, so that none outlives a change of them."""
+    modules: list[types.ModuleType] = [*_SHAPING, engine, preprocess]
+    packages = [Path(package.__file__).parent for package in (physics, models)]
+    sources = [Path(module.__file__) for module in modules] + [Path(__file__)]
+    sources += sorted(source for folder in packages for source in folder.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+def record_path(folder: Path, case_id: str) -> Path:
+    """Where the record of a case lies, which is written last."""
+    return folder / FOLDER / f"{case_id}.json"
+
+
+def arrays_path(folder: Path, case_id: str) -> Path:
+    """Where the arrays of a case lie."""
+    return folder / FOLDER / f"{case_id}.npz"
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Voxels of one region that stand for it."""
+
+    name: str
+    index: tuple[np.ndarray, ...]  # of X, Y, Z
+
+
+def _draw(simulated: SimulatedScan, examination: Examination) -> list[Drawn]:
+    """Choose voxels at random, the same for every arm of an examination."""
+    choice = np.random.default_rng(int(data_cohort.digest({"voxels of": examination.hash})[:16], 16))
+    found = []
+    for name, region in ((regions.BRAIN, simulated.scan.mask), (regions.TUMOUR, regions.enhancing(simulated))):
+        places = np.argwhere(region)
+        chosen = choice.permutation(len(places))[:VOXELS]
+        found.append(Drawn(name, tuple(places[np.sort(chosen)].T)))
+    return found
+
+
+def _slice(simulated: SimulatedScan) -> int:
+    """The slice with most enhancing tumour; of what is abnormal, or of the brain, where nothing enhances."""
+    for region in (regions.enhancing(simulated), regions.abnormal(simulated), simulated.scan.mask):
+        if region.any():
+            break
+    return int(region.sum(axis=(0, 1)).argmax())
+
+
+def _picture(simulated: SimulatedScan, maps: Mapping[str, Maps], shown: str) -> tuple[dict[str, np.ndarray], int]:
+    """One slice of what the report shows of a case, and its index."""
+    z, mask = _slice(simulated), simulated.scan.mask
+    box = (*scoring.around(mask), z)
+    stacks = {TRUTH: simulated.truth, "mean": maps[shown].values, "sd": maps[shown].sd}
+    if REFERENCE_READER in simulated.readers:
+        stacks[REFERENCE_READER] = simulated.readers[REFERENCE_READER]
+    arrays = {f"picture/{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
+    region = regions.enhancing(simulated) if regions.enhancing(simulated).any() else regions.abnormal(simulated)
+    return arrays | {"picture/brain": mask[box], "picture/tumour": region[box]}, z
+
+
+def _facts(simulated: SimulatedScan) -> dict[str, Any]:
+    """What tables and figures say of an examination, whatever the arm."""
+    mm = np.linalg.norm(simulated.scan.affine[:3, :3], axis=0)
+    ml = float(np.prod(mm)) / 1e3
+    count = {
+        regions.BRAIN: int(simulated.scan.mask.sum()),
+        regions.TUMOUR: int(regions.enhancing(simulated).sum()),
+        regions.ABNORMAL: int(regions.abnormal(simulated).sum()),
+    }
+    return {
+        "description": simulated.description,
+        "mm": [round(float(size), 6) for size in mm],
+        "shape": list(simulated.scan.values.shape),
+        "voxels": count,
+        "ml": {name: n * ml for name, n in count.items()},
+    }
+
+
+class CaseRunner:
+    """Scores examinations; holds what all of them share."""
+
+    def __init__(self, all_arms: Sequence[Arm], shown: str, settings: Settings, report: Report):
+        self._arms = all_arms
+        self._shown = shown
+        self._settings = settings
+        self._report = report
+        self._code = code_sha256()
+        self._warm: set[tuple[str, tuple[int, ...]]] = set()
+
+    def expected_hash(self, examination: Examination) -> str:
+        """Hash of all that shapes an examination's scores."""
+        identities = {}
+        for arm in self._arms:
+            try:
+                identities[arm.description.name] = arm.identity(examination.case_id)
+            except ValueError as error:
+                identities[arm.description.name] = {"refused": str(error)}
+        return data_cohort.digest(
+            {
+                "examination": examination.hash,
+                "person": dict(examination.person),
+                "settings": self._settings.shaping(),
+                "arms": identities,
+                "dcejax": data_cohort.version("dcejax"),
+                "code": self._code,
+            }
+        )
+
+    def is_done(self, examination: Examination) -> bool:
+        """Whether a record and its arrays are there and still hold."""
+        folder, name = self._settings.output_dir, examination.case_id
+        stored = results.stored_hash(record_path(folder, name))
+        return stored == self.expected_hash(examination) and arrays_path(folder, name).is_file()
+
+    def run(self, examination: Examination, position: str) -> Status:
+        """Score one examination.
+
+        Raises:
+            ValueError: its files are bad, or the folder cannot be written.
+        """
+        settings = self._settings
+        if not settings.overwrite and self.is_done(examination):
+            return "skipped"
+        if settings.dry_run:
+            return "checked"
+        self._report.status(f"{position}: reading or rendering")
+        loaded = examination.load()
+        self._write(examination, loaded, position)
+        return "done"
+
+    def _maps(self, arm: Arm, loaded: Loaded) -> Maps:
+        """Run an arm, and once more where it had to compile for images of this shape: those seconds do not count."""
+        run = (arm.description.name, loaded.simulated.scan.values.shape)
+        if arm.description.kind in _WARMED and run not in self._warm:
+            arm.maps(loaded)
+            self._warm.add(run)
+        return arm.maps(loaded)
+
+    def _write(self, examination: Examination, loaded: Loaded, position: str) -> None:
+        settings, simulated = self._settings, loaded.simulated
+        start = time.perf_counter()
+        mask = simulated.scan.mask
+        references = {TRUTH: simulated.truth}
+        if REFERENCE_READER in simulated.readers:
+            references[REFERENCE_READER] = np.where(mask[..., None], simulated.readers[REFERENCE_READER], 0.0)
+        digest = self.expected_hash(examination)
+        voxels = _draw(simulated, examination)
+        arrays = {f"voxels/{TRUTH}/{drawn.name}": _half(simulated.truth[drawn.index]) for drawn in voxels}
+        scored: dict[str, Any] = {TRUTH: scoring.plain({"roi": scoring.roi_statistics(simulated.truth, simulated)})}
+        pictured, z = {}, None
+        for arm in self._arms:
+            name = arm.description.name
+            self._report.status(f"{position}: {arm.description.label}")
+            try:
+                maps = self._maps(arm, loaded)
+            except ValueError as error:
+                scored[name] = {"refused": str(error)}
+                continue
+            scored[name] = scoring.score(maps, references, simulated)
+            if maps.sd is not None:
+                for drawn in voxels:
+                    arrays[f"voxels/{name}/{drawn.name}/mean"] = _half(maps.values[drawn.index])
+                    arrays[f"voxels/{name}/{drawn.name}/sd"] = _half(maps.sd[drawn.index])
+            if maps.prior_means is not None:
+                arrays[f"prior/{name}"] = maps.prior_means.astype(np.float32)
+            if name == self._shown:
+                pictured, z = _picture(simulated, {name: maps}, name)
+        record = {
+            "hash": digest,
+            "case_id": examination.case_id,
+            "subject": examination.subject,
+            "session": examination.number,
+            "examination": examination.hash,
+            "person": dict(examination.person),
+            **_facts(simulated),
+            "references": list(references),
+            "picture": {"arm": self._shown, "slice": z},
+            "arms": scored,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        self._report.status(f"{position}: writing")
+        results.make_folder(settings.output_dir / FOLDER)
+        path = record_path(settings.output_dir, examination.case_id)
+        path.unlink(missing_ok=True)  # of an earlier version, whose arrays are about to change
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays, **pictured)
+        atomic.write_bytes(arrays_path(settings.output_dir, examination.case_id), buffer.getvalue())
+        atomic.write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def make_arms(settings: Settings) -> list[Arm]:
+    """Every arm of an evaluation, in the order of tables.
+
+    Raises:
+        ValueError: weights or folders that cannot be used, or two arms of one name.
+    """
+    chosen = settings.weights or (() if settings.maps else (None,))
+    found: list[Arm] = [arms.AllZero(), arms.ClassMedian(), *map(arms.Reader, readers.READERS), *conventional.FITS]
+    found += [networks.Network(weights_io.load(path), settings) for path in chosen]
+    found += [map_folders.MapFolder(label, folder) for label, folder in settings.maps]
+    names = [arm.description.name for arm in found]
+    twice = sorted({name for name in (*names, TRUTH) if [*names, TRUTH].count(name) > 1})
+    if twice:
+        raise ValueError(f"--weights, --maps: expected arms of different names, found {twice[0]!r} twice; rename one")
+    return found

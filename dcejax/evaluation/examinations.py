@@ -1,0 +1,257 @@
+"""The examinations that are evaluated: from a simulated data set on disk, or rendered on the fly."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dcejax.data import aif, loading, nifti, results
+from dcejax.data import cohort as data_cohort
+from dcejax.data.cases import Case
+from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
+from dcejax.data.facts import Facts
+from dcejax.dro import cohort as dro
+from dcejax.dro import manifest
+from dcejax.evaluation.settings import Settings
+from dcejax.simulation.cohorts import COHORTS
+from dcejax.simulation.imaging import SIZES
+from dcejax.simulation.priors import TUMOUR_CLASSES, priors_sha256
+from dcejax.types import PARAMETERS, SimulatedScan
+
+_UNKNOWN = "unknown"
+
+
+class Loaded(NamedTuple):
+    """One examination in memory."""
+
+    simulated: SimulatedScan
+    seconds: float | None  # to read the series and its mask; None where they were rendered
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One examination to evaluate."""
+
+    subject: str  # BIDS label with its sub-
+    session: str | None  # BIDS label with its ses-; None for a subject's only one
+    number: int  # of the session, from 0
+    person: Mapping[str, Any]  # `PARTICIPANT_COLUMNS`; empty where nobody says
+    hash: str  # of what it was made from; unknown where its record is damaged, which loading finds
+    load: Callable[[], Loaded]
+
+    @property
+    def case_id(self) -> str:
+        """How its files begin."""
+        return case_id(self.subject, self.session)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Examinations of one data set."""
+
+    name: str
+    size: str  # of the images, a name of `SIZES` or unknown
+    priors: str  # hash of the priors that the patients are drawn from, or unknown
+    rendered: bool  # on the fly
+    examinations: Sequence[Examination]
+
+
+def is_name(text: str) -> bool:
+    """Whether a flag names a cohort, not a folder; ./NAME is a folder."""
+    return text in COHORTS
+
+
+def enumerate_cohort(text: str, settings: Settings, flag: str) -> Cohort:
+    """List the examinations of a cohort.
+
+    Args:
+        text: name of a cohort, or folder of a data set.
+        settings: `size`, `limit` and `cohort_seed`.
+        flag: that the text comes from, for messages.
+
+    Raises:
+        ValueError: neither a name nor a folder of a simulated data set, or one without a table of its patients.
+    """
+    return _by_name(text, settings) if is_name(text) else _in_folder(Path(text), settings.limit, flag)
+
+
+def _by_name(name: str, settings: Settings) -> Cohort:
+    if settings.size is None:
+        raise ValueError(f"--size: expected one of {', '.join(SIZES)}, to render {name}, found none; give it")
+    planned = dro.plan(
+        dro.Settings(
+            output_dir=settings.output_dir,
+            shard=(0, 1),
+            overwrite=False,
+            dry_run=True,
+            cohort=name,
+            size=settings.size,
+            limit=settings.limit,
+            seed=settings.cohort_seed,
+        )
+    )
+    people = {person.subject: person for person in planned.participants}
+    found = []
+    for made in planned.examinations:
+        person = people[made.subject]
+        tumour = TUMOUR_CLASSES[person.tumour_class]
+        row = {
+            "sex": person.sex,
+            "age": person.age,
+            "diagnosis": tumour.diagnosis,
+            "idh": "mutant" if tumour.idh_mutant else "wildtype",
+            "grade": tumour.grade,
+        }
+        number = int(made.origin["session"])
+        digest = data_cohort.digest(made.origin)
+        found.append(Examination(made.subject, made.session, number, row, digest, partial(_render, made)))
+    return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)
+
+
+def _render(made: dro.Examination) -> Loaded:
+    simulated = made.simulate()
+    scan, sidecar = simulated.scan, simulated.sidecar
+    acquisition = {"tr_ms": sidecar["RepetitionTime"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
+    scan = replace(
+        scan, values=scan.values.astype(np.float32), provenance={**scan.provenance, "acquisition": acquisition}
+    )
+    return Loaded(replace(simulated, scan=scan), None)
+
+
+def _participants(folder: Path) -> dict[str, dict[str, Any]]:
+    """Rows of participants.tsv by subject, in order."""
+    path = folder / "participants.tsv"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            rows = list(reader)
+        if missing := {"participant_id", *PARTICIPANT_COLUMNS} - set(reader.fieldnames or ()):
+            raise KeyError(*sorted(missing))
+        people = {row["participant_id"]: {name: row[name] for name in PARTICIPANT_COLUMNS} for row in rows}
+        return {subject: {**row, "age": int(row["age"]), "grade": int(row["grade"])} for subject, row in people.items()}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected the columns participant_id, {', '.join(PARTICIPANT_COLUMNS)} that dcejax-simulate "
+            f"writes, found {error!r}; evaluate a simulated data set"
+        ) from error
+
+
+def _record(folder: Path, subject: str, session: str | None) -> dict[str, Any]:
+    path = record_path(folder, subject, session)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(record["hash"], str) and isinstance(record["settings"], dict)):
+            raise TypeError("no text for hash or no object for settings")
+        return record
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected the record of a whole simulated examination, found {error!r}; run dcejax-simulate again"
+        ) from error
+
+
+def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
+    if not folder.is_dir():
+        raise ValueError(
+            f"--{flag}: expected the folder of a simulated data set or one of {', '.join(COHORTS)}, found {folder}; "
+            "check the path"
+        )
+    people = _participants(folder)
+    if limit is not None and limit > len(people):
+        raise ValueError(f"--limit: expected 1 to {len(people)}, the patients of {folder}, found {limit}")
+    found = []
+    for subject in list(people)[:limit]:
+        sessions = sorted(path.name for path in (folder / subject).glob("ses-*") if path.is_dir()) or [None]
+        for number, session in enumerate(sessions):
+            digest = results.stored_hash(record_path(folder, subject, session)) or _UNKNOWN
+            load = partial(_read, folder, subject, session)
+            found.append(Examination(subject, session, number, people[subject], digest, load))
+    if not found:
+        raise ValueError(f"{folder}: expected patients in participants.tsv, found none; simulate some")
+    made = _manifest(folder)
+    return Cohort(made["cohort"], made["size"], made["priors"], False, found)
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    """What a data set was made from; "unknown" where it does not say."""
+    try:
+        content = json.loads((folder / manifest.FILE).read_text(encoding="utf-8"))
+        return {
+            "cohort": str(content["cohort"]["name"]),
+            "size": str(content["size"]["name"]),
+            "priors": str(content["priors_sha256"]),
+        }
+    except (OSError, KeyError, TypeError, ValueError):
+        return {"cohort": folder.resolve().name, "size": _UNKNOWN, "priors": _UNKNOWN}
+
+
+def _tissue_names(path: Path) -> tuple[str, ...]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return tuple(row["name"] for row in csv.DictReader(file, delimiter="\t"))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected the names of tissues, found {error!r}; simulate the data again") from error
+
+
+def _read(folder: Path, subject: str, session: str | None) -> Loaded:
+    """Read an examination.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    record = _record(folder, subject, session)
+    stem = record_path(folder, subject, session).parent / f"{case_id(subject, session)}_"
+
+    def path(ending: str) -> Path:
+        return stem.with_name(f"{stem.name}{ending}")
+
+    series = path("dce.nii.gz")
+    facts = Facts(mask=path("desc-brain_mask.nii.gz"))
+    start = time.perf_counter()
+    scan = loading.load_scan(Case(case_id(subject, session), series, facts))
+    seconds = time.perf_counter() - start
+    grid = nifti.Image(series, scan.values, scan.affine, scan.header)
+
+    def maps(description: str) -> np.ndarray:
+        volumes = [nifti.read_volume(path(f"desc-{description}_{name}.nii.gz"), "map", grid) for name in PARAMETERS]
+        return np.stack([volume.values for volume in volumes], axis=-1)
+
+    t1_s = nifti.read_volume(path("T1map.nii.gz"), "T1 map", grid).values
+    ending = f"_{PARAMETERS[0]}.nii.gz"
+    described = sorted(
+        name.name.removeprefix(f"{stem.name}desc-").removesuffix(ending)
+        for name in stem.parent.glob(f"{stem.name}desc-*{ending}")
+    )
+    arterial = aif.read(path("aif.csv"))
+    if arterial.plasma.size != scan.times.size:
+        raise ValueError(
+            f"{path('aif.csv')}: expected {scan.times.size} samples, one a frame, found {arterial.plasma.size}; "
+            "simulate the data again"
+        )
+    simulated = SimulatedScan(
+        scan=replace(
+            scan,
+            t1_map=t1_s / np.float32(60.0),
+            segmentation=nifti.read_labels(path("desc-tumour_dseg.nii.gz"), grid),
+        ),
+        truth=maps(TRUTH),
+        b1_map=nifti.read_volume(path("B1map.nii.gz"), "B1 map", grid).values,
+        tissue=nifti.read_labels(path("desc-tissue_dseg.nii.gz"), grid).astype(np.uint8),
+        tissue_names=_tissue_names(path("desc-tissue_dseg.tsv")),
+        arterial=arterial.plasma,
+        sidecar=nifti.read_sidecar(series),
+        settings=record["settings"],
+        description=str(record.get("description", "")),
+        readers={name: maps(name) for name in described if name != TRUTH},
+    )
+    return Loaded(simulated, seconds)
+
+
+def other_priors(found: str) -> bool:
+    """Whether patients, or weights, are of other priors than this version's."""
+    return found != priors_sha256()

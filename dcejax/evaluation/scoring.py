@@ -1,0 +1,217 @@
+"""What one arm's maps of one examination are worth, as numbers ready for JSON."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from dcejax.evaluation import regions, uncertainty
+from dcejax.evaluation.arms import Maps
+from dcejax.evaluation.image_metrics import (
+    LOG_FLOORS,
+    errors,
+    log_rmse,
+    nrmse_percent,
+    published_ssim,
+    ssim,
+    tumour_nrmse_percent,
+)
+from dcejax.types import PARAMETERS, SimulatedScan
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Of the central intervals whose coverage is given."""
+
+CV_FLOOR = 0.01
+"""SD / mean is taken where the mean exceeds this, as published."""
+
+BRAIN_PERCENTILE = 99.9
+"""Of the reference in the brain: the range of values that SSIM within the brain is given."""
+
+_MARGIN = 8  # voxels around the brain, more than the window of SSIM reaches
+
+
+def key_of(level: float) -> str:
+    """How a level is called in records, such as 90."""
+    return f"{100 * level:g}"
+
+
+def plain(value: Any) -> Any:
+    """Ready for JSON: numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined."""
+    found = values[np.isfinite(values)]
+    return float(found.mean()) if found.size else math.nan
+
+
+def around(mask: np.ndarray) -> tuple[slice, slice]:
+    """Part of every slice that holds the brain and what windows at its edge see."""
+    ((x, y, _),) = find_objects(mask.astype(np.int8))
+    return tuple(
+        slice(max(part.start - _MARGIN, 0), min(part.stop + _MARGIN, size))
+        for part, size in zip((x, y), mask.shape[:2], strict=True)
+    )
+
+
+def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, Any]]:
+    """Image metrics of maps against a reference, a mean over slices for each parameter.
+
+    Maps and reference are clipped to [0, 1] as published; slices are those with brain in which the reference is not
+    constant.
+
+    Args:
+        values: [X, Y, Z, C], zero outside the brain.
+        reference: [X, Y, Z, C], zero outside the brain.
+        simulated: the examination.
+    """
+    mask, tumour = simulated.scan.mask, regions.enhancing(simulated)
+    slices = mask.any(axis=(0, 1))
+    box = around(mask)
+    whole, cut = math.prod(mask.shape[:2]), math.prod(part.stop - part.start for part in box)
+    found = {}
+    for channel, parameter in enumerate(PARAMETERS):
+        true = np.clip(reference[:, :, slices, channel], 0.0, 1.0).T.astype(np.float64)
+        made = np.clip(values[:, :, slices, channel], 0.0, 1.0).T.astype(np.float64)
+        kept = np.ptp(true, axis=(-2, -1)) > 0
+        record: dict[str, Any] = {"slices": int(kept.sum())}
+        if not kept.any():
+            found[parameter] = record
+            continue
+        true, made = true[kept], made[kept]
+        inside, enhancing = mask[:, :, slices].T[kept], tumour[:, :, slices].T[kept]
+        seen = (slice(None), *box[::-1])
+        # Both are zero in the rest of a slice, where SSIM is 1: cutting it off changes nothing but the time.
+        image = published_ssim(made[seen], true[seen])
+        record["ssim"] = _mean((image * cut + (whole - cut)) / whole)
+        record["nrmse"] = _mean(nrmse_percent(made, true))
+        record["tumour_nrmse"] = _mean(tumour_nrmse_percent(made, true, enhancing))
+        spread = float(np.percentile(true[inside], BRAIN_PERCENTILE))
+        if spread > 0:
+            record["brain_ssim"] = _mean(ssim(made[seen], true[seen], data_range=spread, mask=inside[seen]))
+        if np.count_nonzero(tumour) >= regions.LEAST_TISSUE:
+            record["log_rmse"] = log_rmse(
+                values[tumour, channel], np.maximum(reference[tumour, channel], 0.0), LOG_FLOORS[channel]
+            )
+        found[parameter] = record
+    return found
+
+
+def tissue_errors(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
+    """Errors against the truth for each tissue and parameter; maps are taken as they are, not clipped."""
+    found = {}
+    for name, region in regions.tissues(simulated).items():
+        found[name] = {}
+        for channel, parameter in enumerate(PARAMETERS):
+            made, true = values[region, channel], simulated.truth[region, channel]
+            found[name][parameter] = {
+                **errors(made, true)._asdict(),
+                "log_rmse": log_rmse(made, true, LOG_FLOORS[channel]),
+            }
+    return found
+
+
+def roi_statistics(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean and median over each region of `regions.rois`, for each parameter."""
+    return {
+        name: {
+            parameter: {
+                "mean": float(values[region, channel].mean(dtype=np.float64)),
+                "median": float(np.median(values[region, channel])),
+            }
+            for channel, parameter in enumerate(PARAMETERS)
+        }
+        for name, region in regions.rois(simulated).items()
+    }
+
+
+def _relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """SD / mean as published: 0 where the mean is low."""
+    high = mean > CV_FLOOR
+    return np.where(high, sd / np.where(high, mean, 1.0), 0.0)
+
+
+def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
+    """Coverage, width, CRPS and sparsification against the truth, in the brain and in enhancing tumour."""
+    places = {regions.BRAIN: simulated.scan.mask, regions.TUMOUR: regions.enhancing(simulated)}
+    found = {}
+    for name, region in places.items():
+        if np.count_nonzero(region) < regions.LEAST_TISSUE:
+            continue
+        found[name] = {}
+        for channel, parameter in enumerate(PARAMETERS):
+            true, mean, sd = (
+                array[region, channel].astype(np.float64) for array in (simulated.truth, maps.values, maps.sd)
+            )
+            covered = uncertainty.coverage(true, mean, sd, LEVELS)
+            found[name][parameter] = {
+                "coverage": dict(zip(map(key_of, LEVELS), covered.inside, strict=True)),
+                "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
+                "crps": float(uncertainty.crps_gaussian(true, mean, sd).mean()),
+                "mean_absolute_error": float(np.abs(mean - true).mean()),
+                "ause_sd": uncertainty.ause(mean - true, sd),
+                "ause_cv": uncertainty.ause(mean - true, _relative(sd, mean)),
+                "without_sd": float(np.mean(sd == 0)),
+            }
+    return found
+
+
+def edge_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, Any]]:
+    """Whether uncertainty finds the errors in the rim of the enhancing tumour; empty without enough of it."""
+    place = regions.rim(regions.enhancing(simulated))
+    if np.count_nonzero(place) < regions.LEAST_TISSUE:
+        return {}
+    found = {}
+    for channel, parameter in enumerate(PARAMETERS):
+        mean, sd = maps.values[place, channel], maps.sd[place, channel]
+        test = uncertainty.edge_test(mean - simulated.truth[place, channel], sd, mean, np.ones(mean.shape, bool))
+        found[parameter] = test._asdict()
+    return found
+
+
+def latent_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, float]]:
+    """Mean SD over samples as a share of the mean, over each region of `regions.rois` and each parameter."""
+    return {
+        name: {
+            parameter: _share(maps.sd[region, channel], maps.values[region, channel])
+            for channel, parameter in enumerate(PARAMETERS)
+        }
+        for name, region in regions.rois(simulated).items()
+    }
+
+
+def _share(sd: np.ndarray, mean: np.ndarray) -> float:
+    size = float(np.abs(mean).mean(dtype=np.float64))
+    return float(sd.mean(dtype=np.float64)) / size if size > 0 else math.nan
+
+
+def score(maps: Maps, references: Mapping[str, np.ndarray], simulated: SimulatedScan) -> dict[str, Any]:
+    """Everything about one arm's maps of one examination, ready for JSON.
+
+    Args:
+        maps: the arm's.
+        references: name -> [X, Y, Z, C], the truth among them.
+        simulated: the examination.
+    """
+    record: dict[str, Any] = {
+        "against": {name: against(maps.values, reference, simulated) for name, reference in references.items()},
+        "tissues": tissue_errors(maps.values, simulated),
+        "roi": roi_statistics(maps.values, simulated),
+        "seconds": dict(maps.seconds),
+    }
+    if maps.halves is not None:
+        record["halves"] = [roi_statistics(half, simulated) for half in maps.halves]
+        record["latent"] = latent_scores(maps, simulated)
+    if maps.sd is not None:
+        record["uncertainty"] = uncertainty_scores(maps, simulated)
+        record["edge"] = edge_scores(maps, simulated)
+    return plain(record)

@@ -120,7 +120,9 @@ def test_a_network_gives_maps_halves_and_the_prior_of_each_slice(loaded, tiny_we
     np.testing.assert_allclose(maps.values, (maps.halves[0] + maps.halves[1]) / 2, atol=1e-7)
     assert np.abs(maps.halves[0] - maps.halves[1])[mask].max() > 0
     assert (maps.sd[mask] > 0).any()
-    assert maps.prior_means.shape == (mask.any(axis=(0, 1)).sum(), network.latent_size)
+    for values in maps.prior:
+        assert values.shape == (mask.any(axis=(0, 1)).sum(), network.latent_size)
+    assert (maps.prior[1] > 0).all()
     assert maps.values.shape[-1] == len(PARAMETERS)
     assert network.identity("a") != networks.Network(
         weights_io.load(str(tiny_weights)), dataclasses.replace(settings, seed=1)

@@ -96,20 +96,27 @@ def test_a_model_without_nested_ones_is_refused():
 
 def test_fast_exchange_counts_as_plasma_and_slow_exchange_stays():
     params = ExtendedTofts(
-        np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.01, 0.02, 0.03, 0.0]), np.array([0.02, 0.3, 0.1, 0.1])
+        np.array([0.3, 0.1, 0.0, 0.2, 9.0]),
+        np.array([0.01, 0.02, 0.03, 0.0, 0.7]),
+        np.array([0.02, 0.3, 0.1, 0.1, 0.8]),
     )
-    found = without_fast_exchange(params, 2.0)
-    np.testing.assert_allclose(found.ktrans, [0, 0.1, 0, 0.2])  # the last is at the limit
-    np.testing.assert_allclose(found.vp, [0.03, 0.02, 0.03, 0])
-    np.testing.assert_allclose(found.ve, [0, 0.3, 0.1, 0.1])
+    covariance = np.array([[4.0, 0, 0], [0, 1, -0.4], [0, -0.4, 2]]) * np.ones((5, 1, 1))
+    like = fit("extended_tofts", np.zeros((5, 60)), TIMES, AIF)
+    se = ExtendedTofts(*np.sqrt([[4.0] * 5, [1.0] * 5, [2.0] * 5]))
+    found = without_fast_exchange(like._replace(params=params, se=se, covariance=covariance), 2.0)
+    np.testing.assert_allclose(found.params.ktrans, [0, 0.1, 0, 0.2, 0])  # the fourth is at the limit
+    np.testing.assert_allclose(found.params.vp, [0.03, 0.02, 0.03, 0, 1])
+    np.testing.assert_allclose(found.params.ve, [0, 0.3, 0.1, 0.1, 0])
+    np.testing.assert_allclose(found.se.ktrans, [0, 2, 2, 2, 0])
+    np.testing.assert_allclose(found.se.vp, [np.sqrt(2.2), 1, 1, 1, np.sqrt(2.2)])
 
 
 def test_late_blood_is_fitted_as_fast_exchange_and_told_from_leakage():
     late = 0.03 * np.interp(TIMES - 3 / 60, TIMES, AIF, left=0.0)
     leaking = np.asarray(predict("extended_tofts", ExtendedTofts([0.1], [0.03], [0.3]), TIMES, AIF))[0]
-    params = fit("extended_tofts", np.stack([late, leaking]), TIMES, AIF).params
-    assert params.ktrans[0] > 0.1
-    found = without_fast_exchange(params, 2.0)
+    result = fit("extended_tofts", np.stack([late, leaking]), TIMES, AIF)
+    assert result.params.ktrans[0] > 0.1
+    found = without_fast_exchange(result, 2.0).params
     assert found.ktrans[0] == 0
     assert found.vp[0] == pytest.approx(0.03, rel=0.3)
     np.testing.assert_allclose([p[1] for p in found], [0.1, 0.03, 0.3], rtol=1e-2)

@@ -23,6 +23,7 @@ from dcejax.evaluation.reliability import repeatability
 from dcejax.evaluation.uncertainty import ause, sparsification
 from dcejax.types import PARAMETERS
 
+GONE = Description("gone", "Gone", "network", "It refuses everyone.")
 ZERO = Description("all-zero", "All zero", "baseline", "Zero.")
 FIT = Description("fit-true-aif", "Fit, true AIF", "fit", "Fit.")
 READERS = [Description(f"reader{i}", f"Reader {i}", "reader", "Reads.") for i in (1, 2)]
@@ -104,7 +105,10 @@ def pool(tmp_path):
     records = [record(number) for number in range(N)]
     for number, made in enumerate(records):
         truth, sd = rng.random((300, 3)), np.full((300, 3), 0.1)
-        arrays = {"prior/net": np.array([[0.0, number], [0.0, -number]], np.float32)}
+        arrays = {
+            "prior/net": np.array([[0.0, number], [0.0, -number]], np.float32),
+            "prior sd/net": np.array([[1.0, 3.0], [1.0, 4.0]], np.float32),
+        }
         for place in (regions.TUMOUR, regions.BRAIN):
             arrays[f"voxels/truth/{place}"] = truth
             arrays[f"voxels/net/{place}/mean"] = truth + 0.1 * rng.normal(size=truth.shape)
@@ -215,6 +219,8 @@ def test_active_latent_dimensions(pool):
     weights = {"net": {"training": {"stage2": {"best": {"validation": {"kl_nats": 0.12}}}}}}
     (found,) = tables_uncertainty.latent(pool, weights).rows
     assert (found["kl"], found["dimensions"], found["active"], found["slices"]) == (0.12, 2, 1, 16)
+    varies = np.concatenate([[n, -n] for n in range(N)]).var()
+    assert found["largest"] == pytest.approx(varies / 12.5)  # in units of the prior's own variance, (9 + 16) / 2
     assert found["share_vp"] == pytest.approx(2.0)
     fits_only = Pool([FIT], pool.records, [], pool.folder, 0)
     assert tables_uncertainty.latent(fits_only, {}) is None
@@ -278,6 +284,7 @@ def test_a_summary_says_what_the_tables_say(pool):
     assert "SSIM of Ktrans as published is 0.500 (" in text
     assert "0.000 (0.000 to 0.000) for a map of zeros" in text
     assert "hold: Ktrans 35.0 (" in text
-    limits = "\n".join(narrative.limitations(pool, [], {"net": {"priors_sha256": "f" * 64}}, ["sub-9"]))
+    limits = "\n".join(narrative.limitations(pool, [], [GONE], {"net": {"priors_sha256": "f" * 64}}, ["sub-9"]))
+    assert "Gone was asked for and has no scores" in limits
     assert "INCOMPLETE: 1 examination(s)" in limits
     assert "Reader 2 is missing in 1 of 8 patients: sub-7" in limits

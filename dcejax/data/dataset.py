@@ -56,8 +56,10 @@ Each examination, in sub-<id>/[ses-<n>/]perf:
   _aif.csv                        true arterial plasma concentration in mM, averaged within frames
   _desc-truth_Ktrans.nii.gz       1/min
   _desc-truth_{{vp,ve}}.nii.gz      fractions 0-1
-  _desc-reader{{1,2}}_*.nii.gz      the same as two simulated readers find them: an arterial input that each chose,
-                                  extended Tofts, T1 1.5 s everywhere
+  _desc-reader{{1,2}}_*.nii.gz      the same as two simulated readers find them: an arterial input that each measured
+                                  in the middle cerebral arteries, rendered apart at the published matrix whatever
+                                  the series shows; extended Tofts, T1 1.5 s everywhere; exchange too fast to be
+                                  believed counts as plasma
   _desc-dro.json                  every setting that was drawn; written last, so it marks a whole examination
 
   dcejax-infer --input=THIS_FOLDER --output_dir=DIR

@@ -30,7 +30,7 @@ class Maps:
     values: np.ndarray  # [X, Y, Z, C] float32
     sd: np.ndarray | None = None  # [X, Y, Z, C] at or above 0; None where the arm states no uncertainty
     halves: tuple[np.ndarray, np.ndarray] | None = None  # [X, Y, Z, C] means of two halves of the samples
-    prior_means: np.ndarray | None = None  # [Z', L] of the latent in each slice with brain
+    prior: tuple[np.ndarray, np.ndarray] | None = None  # means and SDs [Z', L] of the latent in each slice with brain
     seconds: Mapping[str, float | None] = field(default_factory=dict)  # inference, and total with reading
 
 
@@ -123,7 +123,7 @@ class Reader:
             f"Reader {number}" if number != name else name,
             "reader",
             f"Simulated reader {number}: an arterial input measured in arterial voxels of their own choice, extended "
-            "Tofts, T1 of 1.5 s everywhere, nominal flip angle.",
+            "Tofts, T1 of 1.5 s everywhere, nominal flip angle; exchange too fast to be believed counts as plasma.",
         )
 
     def identity(self, case_id: str) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import time
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from dcejax import models, physics
-from dcejax.data import atomic, preprocess, results
+import dcejax.conventional
+from dcejax import data, inference, models, physics
+from dcejax.data import atomic, results
 from dcejax.data import cohort as data_cohort
 from dcejax.data import weights as weights_io
 from dcejax.data.cohort import Status
 from dcejax.evaluation import (
+    arguments,
     arms,
     conventional,
     examinations,
@@ -31,7 +32,6 @@ from dcejax.evaluation import (
 from dcejax.evaluation.arms import Arm, Maps
 from dcejax.evaluation.examinations import Examination, Loaded
 from dcejax.evaluation.settings import Settings
-from dcejax.inference import engine
 from dcejax.simulation import readers
 from dcejax.types import Report, SimulatedScan
 
@@ -41,19 +41,35 @@ TRUTH, REFERENCE_READER = "truth", "reader1"
 VOXELS = 800
 """At most as many voxels of each region are kept for pooling, drawn at random."""
 
+PICTURE = "picture/"
+"""How the names of arrays begin that are drawn, not pooled."""
+
 FOLDER = "cases"
 """Where the records lie."""
 
 _WARMED = ("fit", "network")  # kinds of arms that compile
-_SHAPING = (arms, conventional, examinations, image_metrics, map_folders, networks, regions, scoring, uncertainty)
+_SHAPING = (
+    arguments,
+    arms,
+    conventional,
+    examinations,
+    image_metrics,
+    map_folders,
+    networks,
+    regions,
+    scoring,
+    uncertainty,
+    readers,
+)
+_SHAPING_PACKAGES = (physics, models, data, inference, dcejax.conventional)
+_VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
 
 def code_sha256() -> str:
     """Hash of the sources that scores depend on, so that none outlives a change of them."""
-    modules: list[types.ModuleType] = [*_SHAPING, engine, preprocess]
-    packages = [Path(package.__file__).parent for package in (physics, models)]
-    sources = [Path(module.__file__) for module in modules] + [Path(__file__)]
+    packages = [Path(package.__file__).parent for package in _SHAPING_PACKAGES]
+    sources = [Path(module.__file__) for module in _SHAPING] + [Path(__file__)]
     sources += sorted(source for folder in packages for source in folder.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
@@ -106,9 +122,9 @@ def _picture(simulated: SimulatedScan, maps: Mapping[str, Maps], shown: str) -> 
     stacks = {TRUTH: simulated.truth, "mean": maps[shown].values, "sd": maps[shown].sd}
     if REFERENCE_READER in simulated.readers:
         stacks[REFERENCE_READER] = simulated.readers[REFERENCE_READER]
-    arrays = {f"picture/{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
+    arrays = {f"{PICTURE}{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
     region = regions.enhancing(simulated) if regions.enhancing(simulated).any() else regions.abnormal(simulated)
-    return arrays | {"picture/brain": mask[box], "picture/tumour": region[box]}, z
+    return arrays | {f"{PICTURE}brain": mask[box], f"{PICTURE}tumour": region[box]}, z
 
 
 def _facts(simulated: SimulatedScan) -> dict[str, Any]:
@@ -154,7 +170,7 @@ class CaseRunner:
                 "person": dict(examination.person),
                 "settings": self._settings.shaping(),
                 "arms": identities,
-                "dcejax": data_cohort.version("dcejax"),
+                "versions": data_cohort.versions(_VERSIONED),
                 "code": self._code,
             }
         )
@@ -214,8 +230,9 @@ class CaseRunner:
                 for drawn in voxels:
                     arrays[f"voxels/{name}/{drawn.name}/mean"] = _half(maps.values[drawn.index])
                     arrays[f"voxels/{name}/{drawn.name}/sd"] = _half(maps.sd[drawn.index])
-            if maps.prior_means is not None:
-                arrays[f"prior/{name}"] = maps.prior_means.astype(np.float32)
+            if maps.prior is not None:
+                for what, values in zip(("prior", "prior sd"), maps.prior, strict=True):
+                    arrays[f"{what}/{name}"] = values.astype(np.float32)
             if name == self._shown:
                 pictured, z = _picture(simulated, {name: maps}, name)
         record = {

@@ -2,43 +2,29 @@
 
 import time
 from dataclasses import asdict
-from typing import NamedTuple
 
 import numpy as np
 
 from dcejax.conventional.concentration import Conversion, baseline_of, to_concentration
 from dcejax.evaluation.arms import Description, Maps
 from dcejax.evaluation.examinations import Loaded
-from dcejax.physics.aif import parker
-from dcejax.physics.bolus import arrival_time, baseline_count, start_for
+from dcejax.physics.bolus import arrival_time, baseline_count
 from dcejax.physics.fitting import FitStatus, fit
 from dcejax.physics.selection import without_fast_exchange
 from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
-from dcejax.simulation.readers import PRACTICE
+from dcejax.simulation.readers import PRACTICE, Reading, population_reading
 from dcejax.simulation.session import RELAXIVITY_PER_MM_S
 from dcejax.types import SimulatedScan
 
 
-class _Input(NamedTuple):
-    plasma: np.ndarray  # [T] mM
-    frames: int  # before the bolus
-
-
-def _true_input(simulated: SimulatedScan) -> _Input:
+def _true_input(simulated: SimulatedScan) -> Reading:
     times = simulated.scan.times
-    return _Input(simulated.arterial, baseline_count(times, arrival_time(times, simulated.arterial)))
+    return Reading(simulated.arterial, baseline_count(times, arrival_time(times, simulated.arterial)), {})
 
 
-def _population_input(simulated: SimulatedScan) -> _Input:
-    """Parker's curve, whose visible rise is brought to that of the mean of the brain, as dcejax-fit does."""
-    times = simulated.scan.times
-    visible = arrival_time(times, simulated.scan.values[simulated.scan.mask].mean(axis=0, dtype=np.float64))
-
-    def starting(start: float) -> np.ndarray:
-        return np.asarray(parker(times, arrival=start, hematocrit=PRACTICE.hematocrit), np.float64)
-
-    shown = starting(start_for(times, starting, visible))
-    return _Input(shown, baseline_count(times, min(visible, arrival_time(times, shown))))
+def _population_input(simulated: SimulatedScan) -> Reading:
+    scan = simulated.scan
+    return population_reading(scan.values[scan.mask].mean(axis=0, dtype=np.float64), scan.times)
 
 
 class Fit:
@@ -77,8 +63,8 @@ class Fit:
         found = fit("extended_tofts", curves, scan.times, given.plasma)
         told = found.status < FitStatus.NOT_ENHANCING
         values, sd = np.zeros_like(simulated.truth), np.zeros_like(simulated.truth)
-        params = without_fast_exchange(found.params, PRACTICE.fastest_kep)
-        values[scan.mask] = np.where(told[:, None], np.stack(params, axis=-1), 0.0)
+        found = without_fast_exchange(found, PRACTICE.fastest_kep)
+        values[scan.mask] = np.where(told[:, None], np.stack(found.params, axis=-1), 0.0)
         sd[scan.mask] = np.where(told[:, None], np.stack(found.se, axis=-1), 0.0)
         end = time.perf_counter()
         total = None if loaded.seconds is None else loaded.seconds + end - start
@@ -92,7 +78,8 @@ FITS = (
             "Fit, true AIF",
             "fit",
             "Extended Tofts by least squares with the true arterial input, T1 of 1.5 s everywhere and the nominal flip "
-            "angle: what readers would find if they measured the artery without error.",
+            "angle: what readers would find if they measured the artery without error. As theirs, exchange faster than "
+            f"{PRACTICE.fastest_kep:g}/min counts as plasma.",
         ),
         true_input=True,
         true_maps=False,

@@ -17,7 +17,7 @@ from dcejax.evaluation.pooling import Pool, Record
 from dcejax.evaluation.reliability import bland_altman
 from dcejax.evaluation.report import FigureBlock
 from dcejax.evaluation.roc_figure import RocCurve, RocPanel, roc_figure
-from dcejax.evaluation.scoring import CV_FLOOR, LEVELS, key_of
+from dcejax.evaluation.scoring import LEVELS, key_of, relative
 from dcejax.evaluation.tables_accuracy import SIMULATED
 from dcejax.evaluation.tables_agreement import shown_conditions
 from dcejax.evaluation.tables_diagnosis import TASKS, both_classes, scores
@@ -41,9 +41,8 @@ _SHOWN: tuple[tuple[str, str, Callable[[Record], bool]], ...] = (
 
 def _typical(pool: Pool, chosen: list[int]) -> int | None:
     """Of some patients, by index, the one whose enhancing volume is nearest their median; None without a picture."""
-    drawn = pool.arrays("picture/mean")
     volumes = np.array([record["ml"][regions.TUMOUR] for record in pool.records])
-    chosen = [i for i in chosen if drawn[i] is not None and volumes[i] > 0]
+    chosen = [i for i in chosen if pool.records[i]["picture"]["slice"] is not None and volumes[i] > 0]
     if not chosen:
         return None
     middle = np.median(volumes[chosen])
@@ -51,14 +50,11 @@ def _typical(pool: Pool, chosen: list[int]) -> int | None:
 
 
 def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
-    record = pool.records[index]
-    stacks = {}
-    for name in (REFERENCE_READER, TRUTH, "mean", "sd"):
-        found = pool.arrays(f"picture/{name}")[index]
-        missing = np.full_like(pool.arrays(f"picture/{TRUTH}")[index], np.nan)
-        stacks[name] = (missing if found is None else found).astype(np.float64)
-    mean, sd = stacks["mean"], stacks["sd"]
-    high = mean > CV_FLOOR
+    record, picture = pool.records[index], pool.picture(index)
+    missing = np.full_like(picture[TRUTH], np.nan)
+    reference, truth, mean, sd = (
+        picture.get(name, missing).astype(np.float64) for name in (REFERENCE_READER, TRUTH, "mean", "sd")
+    )
     person = record["person"]
     note = f"Simulated; not clinical evidence. Enhancing volume {record['ml'][regions.TUMOUR]:.1f} mL."
     if stand_in:
@@ -68,14 +64,14 @@ def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
         f"{record['picture']['slice'] + 1} of {record['shape'][2]}",
         note=note,
         mm=tuple(record["mm"][:2]),
-        reference=stacks[REFERENCE_READER],
-        truth=stacks[TRUTH],
+        reference=reference,
+        truth=truth,
         mean=mean,
-        cv=np.where(high, sd / np.where(high, mean, 1.0), 0.0),
+        cv=relative(sd, mean),
         sd=sd,
-        error=np.abs(mean - stacks[TRUTH]),
-        tumour=pool.arrays("picture/tumour")[index],
-        brain=pool.arrays("picture/brain")[index],
+        error=np.abs(mean - truth),
+        tumour=picture["tumour"],
+        brain=picture["brain"],
     )
 
 
@@ -179,7 +175,7 @@ def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> 
     for level in map(key_of, LEVELS):
         values = pool.values(arm.name, "uncertainty", regions.TUMOUR, parameter, "coverage", level)
         inside.append(patients.mean(values, pool.seed, patients.FEWER_RESAMPLES)[1])
-    error, high = mean - truth, mean > CV_FLOOR
+    error = mean - truth
     return Uncertainty(
         title=arm.label,
         parameter=parameter,
@@ -188,7 +184,7 @@ def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> 
         pit=np.histogram(uncertainty.pit(truth, mean, sd).values, _BINS, (0.0, 1.0))[0],
         removed=_REMOVED,
         by_sd=uncertainty.sparsification(error, sd),
-        by_cv=uncertainty.sparsification(error, np.where(high, sd / np.where(high, mean, 1.0), 0.0)),
+        by_cv=uncertainty.sparsification(error, relative(sd, mean)),
         oracle=uncertainty.sparsification(error, np.abs(error)),
         random=np.full(_REMOVED.shape, np.abs(error).mean()),
     )

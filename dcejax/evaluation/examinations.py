@@ -167,7 +167,8 @@ def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
     found = []
     for subject in list(people)[:limit]:
         sessions = sorted(path.name for path in (folder / subject).glob("ses-*") if path.is_dir()) or [None]
-        for number, session in enumerate(sessions):
+        for session in sessions:
+            number = 0 if session is None else _session_number(folder / subject / session)
             digest = results.stored_hash(record_path(folder, subject, session)) or _UNKNOWN
             load = partial(_read, folder, subject, session)
             found.append(Examination(subject, session, number, people[subject], digest, load))
@@ -175,6 +176,14 @@ def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
         raise ValueError(f"{folder}: expected patients in participants.tsv, found none; simulate some")
     made = _manifest(folder)
     return Cohort(made["cohort"], made["size"], made["priors"], False, found)
+
+
+def _session_number(folder: Path) -> int:
+    """From 0, of a session's folder."""
+    label = folder.name.removeprefix("ses-")
+    if not label.isdecimal() or int(label) < 1:
+        raise ValueError(f"{folder}: expected ses- and a number from 1, found {folder.name}; rename the session")
+    return int(label) - 1
 
 
 def _manifest(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.evaluation import regions
+from dcejax.evaluation.arms import Description
 from dcejax.evaluation.examinations import Cohort, other_priors
 from dcejax.evaluation.pooling import Pool
 from dcejax.evaluation.table import Table
@@ -108,9 +109,21 @@ def _coverage(pool: Pool, table: Table) -> list[str]:
 
 
 def limitations(
-    pool: Pool, cohorts: Sequence[Cohort], weights: Mapping[str, Mapping[str, Any]], missing: Sequence[str]
+    pool: Pool,
+    cohorts: Sequence[Cohort],
+    asked: Sequence[Description],
+    weights: Mapping[str, Mapping[str, Any]],
+    missing: Sequence[str],
 ) -> list[str]:
-    """Sentences on what the results cannot say."""
+    """Sentences on what the results cannot say.
+
+    Args:
+        pool: what there is.
+        cohorts: that were evaluated.
+        asked: arms that were asked for, with and without scores.
+        weights: name of an arm -> what stands beside its weights.
+        missing: examinations that are not scored.
+    """
     found = [
         "All patients are simulated. What can be told apart or measured is set by the simulation, whose physics the "
         "analysis shares in part; nothing here is evidence about people.",
@@ -147,6 +160,11 @@ def limitations(
                 f"{arm.label} was trained on other simulated patients (priors {seen[:8]}) than these "
                 f"({', '.join(sorted(priors[:8] for priors in of_patients))})."
             )
+    found.extend(
+        f"{arm.label} was asked for and has no scores: it refused every patient, or has no maps of them."
+        for arm in asked
+        if not pool.has(arm.name) and arm.kind != "reader"
+    )
     if any(other_priors(cohort.priors) for cohort in cohorts):
         found.append("The class median uses the priors of this version; the patients were drawn from others.")
     for arm in pool.arms:

@@ -71,11 +71,13 @@ class Network:
             progress=lambda done, total: None,
         )
 
-    def _prior_means(self, maps: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def _priors(self, maps: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means and SDs [Z', L] of the prior in each slice of the mask."""
         slices = np.flatnonzero(mask.any(axis=(0, 1)))
         images = np.moveaxis(maps[:, :, slices], 2, 0)
-        found = [_prior(self._networks.unet, self._networks.unet_params, image[None]).mean for image in images]
-        return np.concatenate([np.asarray(mean) for mean in found])
+        found = [_prior(self._networks.unet, self._networks.unet_params, image[None]) for image in images]
+        mean, log_std = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*found, strict=True))
+        return mean, np.exp(log_std)
 
     def maps(self, loaded: Loaded) -> Maps:
         """Predict.
@@ -95,7 +97,7 @@ class Network:
             mean,
             sd,
             (first.mean, second.mean),
-            self._prior_means(maps, scan.mask),
+            self._priors(maps, scan.mask),
             {
                 "inference": end - prepared,
                 "total": None if loaded.seconds is None else loaded.seconds + end - start,

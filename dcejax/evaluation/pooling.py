@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.evaluation.arms import Description
-from dcejax.evaluation.casework import TRUTH, arrays_path, record_path
+from dcejax.evaluation.casework import PICTURE, TRUTH, arrays_path, record_path
 from dcejax.evaluation.examinations import Examination
 
 Record = Mapping[str, Any]
@@ -69,15 +69,20 @@ class Pool:
                 return found[0]
         raise ValueError("expected an arm with scores, found none")
 
+    def _load(self, record: Record, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+        content = io.BytesIO(arrays_path(self.folder, record["case_id"]).read_bytes())
+        with np.load(content, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files if wanted(name)}
+
+    def picture(self, index: int) -> dict[str, np.ndarray]:
+        """The slice that is kept of a patient: name -> [X, Y, C], masks [X, Y]."""
+        found = self._load(self.records[index], lambda name: name.startswith(PICTURE))
+        return {name.removeprefix(PICTURE): values for name, values in found.items()}
+
     @cached_property
     def _arrays(self) -> list[Mapping[str, np.ndarray]]:
-        """Arrays of each record."""
-        found = []
-        for record in self.records:
-            content = io.BytesIO(arrays_path(self.folder, record["case_id"]).read_bytes())
-            with np.load(content, allow_pickle=False) as archive:
-                found.append({name: archive[name] for name in archive.files})
-        return found
+        """Arrays of each record but the pictures, of which few are drawn."""
+        return [self._load(record, lambda name: not name.startswith(PICTURE)) for record in self.records]
 
     def arrays(self, name: str) -> list[np.ndarray | None]:
         """An array of each patient, None where there is none."""

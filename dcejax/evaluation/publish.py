@@ -166,7 +166,7 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
         **drawings.calibration(pool),
     }
     sentences = narrative.summary(pool, tables)
-    limits = narrative.limitations(pool, evaluation.cohorts, evaluation.weights, evaluation.missing)
+    limits = narrative.limitations(pool, evaluation.cohorts, evaluation.asked, evaluation.weights, evaluation.missing)
     provenance = _provenance(evaluation)
     files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
     content = plain(

@@ -78,6 +78,13 @@ def icc_agreement(ratings: ArrayLike) -> np.ndarray:
     return _agreement(_mean_squares(ratings), *ratings.shape[-2:])
 
 
+def icc_consistency(ratings: ArrayLike) -> np.ndarray:
+    """ICC(C,1) of many sets of ratings [..., N, k] at once, as `icc_agreement`."""
+    ratings = _ratings(ratings, "...", "N", "k")
+    msr, _, mse = _mean_squares(ratings)
+    return _ratio(msr - mse, msr + (ratings.shape[-1] - 1) * mse)
+
+
 class Icc(NamedTuple):
     """Intraclass correlations of single measurements with their 95 % intervals."""
 

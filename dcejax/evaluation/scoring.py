@@ -18,13 +18,11 @@ from dcejax.evaluation.image_metrics import (
     ssim,
     tumour_nrmse_percent,
 )
+from dcejax.inference.engine import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Of the central intervals whose coverage is given."""
-
-CV_FLOOR = 0.01
-"""SD / mean is taken where the mean exceeds this, as published."""
 
 BRAIN_PERCENTILE = 99.9
 """Of the reference in the brain: the range of values that SSIM within the brain is given."""
@@ -121,7 +119,8 @@ def tissue_errors(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dic
 
 
 def roi_statistics(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean and median over each region of `regions.rois`, for each parameter."""
+    """Mean and median over each region of `regions.rois`, by parameter, of maps clipped to [0, 1] as published."""
+    values = np.clip(values, 0.0, 1.0)
     return {
         name: {
             parameter: {
@@ -134,7 +133,7 @@ def roi_statistics(values: np.ndarray, simulated: SimulatedScan) -> dict[str, di
     }
 
 
-def _relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """SD / mean as published: 0 where the mean is low."""
     high = mean > CV_FLOOR
     return np.where(high, sd / np.where(high, mean, 1.0), 0.0)
@@ -159,7 +158,7 @@ def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[s
                 "crps": float(uncertainty.crps_gaussian(true, mean, sd).mean()),
                 "mean_absolute_error": float(np.abs(mean - true).mean()),
                 "ause_sd": uncertainty.ause(mean - true, sd),
-                "ause_cv": uncertainty.ause(mean - true, _relative(sd, mean)),
+                "ause_cv": uncertainty.ause(mean - true, relative(sd, mean)),
                 "without_sd": float(np.mean(sd == 0)),
             }
     return found

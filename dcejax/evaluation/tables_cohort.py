@@ -26,7 +26,7 @@ _PUBLISHED = {
 }
 _PUBLISHED_AGE = (57.3, 14.2)  # mean and SD in years
 
-# The same: seconds of a conventional analysis in all, and of its fit; the rest is what humans do.
+# The same: seconds of a conventional analysis in all, and of its fit; the rest is mostly what humans do.
 PUBLISHED_TOTAL_S, PUBLISHED_FIT_S = 344.1, 62.1
 PUBLISHED_HANDLING_S = PUBLISHED_TOTAL_S - PUBLISHED_FIT_S
 
@@ -114,7 +114,7 @@ def time(pool: Pool) -> Table:
         Column("total_median", "Total (s), median", 3),
         Column("total_low", "quartile 1", 3),
         Column("total_high", "quartile 3", 3),
-        Column("handling", "Handling by humans (s), published", 4),
+        Column("handling", "Beside computing (s), published", 4),
         Column("inference_n", "Cases"),
     ]
     caption = (
@@ -124,7 +124,8 @@ def time(pool: Pool) -> Table:
         "twice; the first time, which compiles, does not count. Networks run their trunk once for each half of the "
         "samples, which dcejax-infer does not. Readers: the seconds of the same fit with the true arterial "
         f"input. Published, quoted and not measured here: {PUBLISHED_TOTAL_S:g} s a patient for the conventional "
-        f"analysis, of them {PUBLISHED_FIT_S:g} s of computing and {PUBLISHED_HANDLING_S:g} s of handling by humans. "
+        f"analysis, of them {PUBLISHED_FIT_S:g} s of inference; the other {PUBLISHED_HANDLING_S:g} s are mostly a "
+        "human's, but also reading and writing. "
         f"{SIMULATED}"
     )
     return Table("time", "Time", caption, columns, with_columns(rows, columns))

@@ -85,8 +85,9 @@ def diagnosis(pool: Pool) -> Table:
     ]
     caption = (
         "Area under the ROC curve of the mean of one map, with DeLong's interval of 95 % (symmetric for the logit). "
-        f"{_ORIENTATION} {_RULES} What there is to find is set by the simulated population: no arm can do better than "
-        f"the truth but by chance, and none of this is a claim about patients. {SIMULATED}"
+        f"{_ORIENTATION} {_RULES} What there is to find is set by the simulated population, and none of it is a "
+        "claim about patients. A biased map may do better than the truth of its one parameter, because it mixes in "
+        f"others. {SIMULATED}"
     )
     return Table("diagnosis", "Diagnosis", caption, columns, patients.with_columns(rows, columns))
 

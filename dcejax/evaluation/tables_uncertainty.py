@@ -8,13 +8,15 @@ from dcejax.evaluation import patients, regions, uncertainty
 from dcejax.evaluation.arms import Description
 from dcejax.evaluation.patients import interval_column
 from dcejax.evaluation.pooling import Pool, dig
-from dcejax.evaluation.scoring import CV_FLOOR, LEVELS, key_of
+from dcejax.evaluation.scoring import LEVELS, key_of
 from dcejax.evaluation.table import Column, Table
 from dcejax.evaluation.tables_accuracy import SIMULATED
+from dcejax.inference.engine import CV_FLOOR
 from dcejax.types import PARAMETERS
 
-ACTIVE_VARIANCE = 0.01
-"""Of a latent dimension's prior mean over slices, from which it counts as active (Burda 2016, arXiv:1509.00519)."""
+ACTIVE_SHARE = 0.01
+"""Variance of a latent dimension's prior mean over slices, relative to its mean prior variance, from which it counts as
+active: after Burda 2016, arXiv:1509.00519, where a unit Gaussian is the prior and the posterior's mean varies."""
 
 _ENCE_BINS = 20
 _LEAST_PER_BIN = 5
@@ -80,7 +82,8 @@ def uncertainty_table(pool: Pool) -> Table:
         "over patients of all voxels of a region; ENCE and the distance of the PIT from uniform pool the voxels drawn "
         "from all patients. SD: of the samples of a network, standard error of a fit, which knows of the noise about "
         "the curve but not of errors of baseline, T1 and arterial input; a fit states none (0) where a parameter lies "
-        "on its bound or nothing enhances, which ENCE leaves out. SD / mean is 0 where the mean is at or below "
+        "on its bound, nothing enhances, or exchange is too fast to be believed: certain for coverage, CRPS, PIT and "
+        "AUSE, left out of ENCE. SD / mean is 0 where the mean is at or below "
         f"{CV_FLOOR:g}. Widths and CRPS in the unit of the map. {SIMULATED}"
     )
     return Table("uncertainty", "Calibration of uncertainty", caption, columns, patients.with_columns(rows, columns))
@@ -135,12 +138,13 @@ def latent(pool: Pool, weights: dict[str, Any]) -> Table | None:
     for arm in pool.of_kind("network"):
         means = [array for array in pool.arrays(f"prior/{arm.name}") if array is not None]
         stacked = np.concatenate(means).astype(np.float64)
-        variance = stacked.var(axis=0)
+        own = np.concatenate([a for a in pool.arrays(f"prior sd/{arm.name}") if a is not None]).astype(np.float64)
+        variance = stacked.var(axis=0) / (own**2).mean(axis=0)
         row: dict[str, Any] = {
             "arm": arm.label,
             "kl": dig(weights[arm.name], "training", "stage2", "best", "validation", "kl_nats"),
             "dimensions": variance.size,
-            "active": int((variance > ACTIVE_VARIANCE).sum()),
+            "active": int((variance > ACTIVE_SHARE).sum()),
             "largest": float(variance.max()),
             "slices": len(stacked),
         }
@@ -156,15 +160,16 @@ def latent(pool: Pool, weights: dict[str, Any]) -> Table | None:
         Column("kl", "KL, nats a slice", 3),
         Column("dimensions", "Latent dimensions"),
         Column("active", "Active"),
-        Column("largest", "Largest variance of prior means", 3),
+        Column("largest", "Largest variance of prior means, relative", 3),
         *(interval_column(f"share_{name}", f"SD / mean of {name} (%)") for name in PARAMETERS),
         Column("slices", "Slices"),
         Column("n", "Patients"),
     ]
     caption = (
         "KL: of the posterior from the prior, as training recorded it on its validation patients; the posterior, which "
-        "sees the truth, is not part of released weights and never used here. Active: dimensions whose prior mean has "
-        f"a variance above {ACTIVE_VARIANCE:g} over all slices of the cohort (Burda 2016). SD / mean: mean SD over "
+        "sees the truth, is not part of released weights and never used here. Active: dimensions whose prior mean "
+        f"varies over the slices of the cohort by more than {ACTIVE_SHARE:g} of the prior's own variance (after Burda "
+        "2016, who asks it of the posterior); whether the decoder uses them, the SD tells. SD / mean: mean SD over "
         "samples as a share of the mean value in enhancing tumour, averaged over patients, with 95 % BCa intervals "
         f"({patients.FEWER_RESAMPLES} resamples). {SIMULATED}"
     )

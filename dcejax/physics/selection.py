@@ -126,7 +126,7 @@ def select(
     )
 
 
-def without_fast_exchange(params: ExtendedTofts, fastest: float) -> ExtendedTofts:
+def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
     """Count interstitium that exchanges faster than can be told as plasma.
 
     Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
@@ -134,13 +134,18 @@ def without_fast_exchange(params: ExtendedTofts, fastest: float) -> ExtendedToft
     none. The volume of that space is the plasma's.
 
     Args:
-        params: of extended Tofts, each [V].
+        result: of extended Tofts.
         fastest: kep = Ktrans / ve above which exchange is not believed, 1/min.
 
     Returns:
-        Where kep is above that, vp is the sum of both volumes, Ktrans and ve are 0; elsewhere as they were.
+        Where kep is above that, vp is the sum of both volumes (1 at most) with the error of that sum, and Ktrans and ve
+        are 0 with an error of 0, as what is not estimated; the rest as it was.
     """
-    ktrans, vp, ve = (np.asarray(values) for values in params)
+    (ktrans, vp, ve), (ktrans_se, vp_se, ve_se) = result.params, result.se
     fast = ktrans > fastest * ve
-    zero = np.zeros((), ktrans.dtype)
-    return ExtendedTofts(np.where(fast, zero, ktrans), np.where(fast, vp + ve, vp), np.where(fast, zero, ve))
+    both = result.covariance[:, 1:3, 1:3].sum(axis=(1, 2))
+    params = ExtendedTofts(np.where(fast, 0, ktrans), np.where(fast, np.minimum(vp + ve, 1), vp), np.where(fast, 0, ve))
+    se = ExtendedTofts(
+        np.where(fast, 0, ktrans_se), np.where(fast, np.sqrt(np.maximum(both, 0)), vp_se), np.where(fast, 0, ve_se)
+    )
+    return result._replace(params=params, se=se)

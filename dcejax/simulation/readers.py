@@ -1,9 +1,12 @@
 """Two readers, who choose arterial voxels and analyse the tumour as clinical software does.
 
-A detector proposes voxels around both middle cerebral arteries. Each reader takes one of the best on one side, turns
-its signal into concentration with literature values, and fits the extended Tofts model with one T1 for all tissue and
-the nominal flip angle. How far down the list of candidates readers go is the one number that their agreement was
-calibrated by (docs/reader_calibration.json); partial volume, noise and inflow come from the images themselves.
+A detector proposes voxels around both middle cerebral arteries. Each reader takes one of them on one side, turns its
+signal into concentration with literature values, and fits the extended Tofts model with one T1 for all tissue and the
+nominal flip angle. The least peak of a voxel that readers accept is the number that their agreement was calibrated by
+(docs/reader_calibration.json); partial volume, noise and inflow come from the images themselves.
+
+The arteries are rendered apart, at the published matrix and with noise of their own, whatever part of the head and at
+whatever size an image shows: readers saw the whole examination.
 """
 
 from collections.abc import Sequence
@@ -21,7 +24,7 @@ from dcejax.physics.selection import without_fast_exchange
 from dcejax.physics.signal import invert_spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
 from dcejax.rng import fold
-from dcejax.simulation.fine_time import Tables, make_tables
+from dcejax.simulation.fine_time import make_tables
 from dcejax.simulation.regions import Window, arterial_windows
 from dcejax.simulation.session import RELAXIVITY_PER_MM_S, Protocol, Session
 from dcejax.types import Acquisition, InversionStatus, SimulatedScan
@@ -33,10 +36,8 @@ READERS = ("reader1", "reader2")
 class Practice:
     """What readers do alike."""
 
-    candidates: int  # best voxels of a side, of which a reader takes one; the calibrated number
-    # Least peak of a candidate, relative to the fullest vessels. The detector's own would leave readers too alike: with
-    # it, agreement stays above the published one however they choose.
-    least_peak: float = 0.15
+    # Least peak of a voxel, relative to the fullest vessels: the calibrated number. The lower, the more partial volume.
+    least_peak: float
     t10_s: float = 1.5  # of all tissue
     # 1/min; exchange that is faster counts as plasma. Tumours have a tenth of it, late blood in normal brain ten times.
     fastest_kep: float = 2.0
@@ -44,8 +45,9 @@ class Practice:
     hematocrit: float = 0.45
 
 
-PRACTICE = Practice(candidates=115)
-"""As calibrated; see docs/reader_calibration.json. Means of several voxels agree better than published readers do."""
+PRACTICE = Practice(least_peak=0.15)
+"""As calibrated; see docs/reader_calibration.json. That a reader takes one voxel was decided by the same agreement:
+means of several agree better than published readers do."""
 
 
 _CHUNKS = (512, 16_384)  # curves that are inverted together: a tumour or the candidates, or part of a volume
@@ -131,7 +133,7 @@ def read(
             continue
         curves, arrival = sides[side]
         frames = baseline_count(times_of(protocol), arrival)
-        blood, saturated = concentration(curves[: practice.candidates], frames, practice.blood_t10_s, nominal(protocol))
+        blood, saturated = concentration(curves, frames, practice.blood_t10_s, nominal(protocol))
         if not saturated.all():
             chosen = int(choice.choice(np.flatnonzero(~saturated)))
             source = {"artery": ("left M1", "right M1")[side], "candidate": chosen + 1, "of": len(blood)}
@@ -139,13 +141,12 @@ def read(
     return None
 
 
-def population_reading(tissue: np.ndarray, protocol: Protocol, practice: Practice = PRACTICE) -> Reading:
-    """Parker's arterial input, for readers who find no artery, aligned with the mean curve [T] of tissue.
+def population_reading(tissue: np.ndarray, times: np.ndarray, practice: Practice = PRACTICE) -> Reading:
+    """Parker's arterial input, for readers who find no artery, aligned with the mean curve [T] of tissue at times [T].
 
     Raises:
         ValueError: no bolus arrives in the curve.
     """
-    times = times_of(protocol)
     visible = arrival_time(times, tissue)
 
     def starting(start: float) -> np.ndarray:
@@ -165,27 +166,12 @@ def analyse(signal: np.ndarray, reading: Reading, protocol: Protocol, practice: 
     curves, _ = concentration(signal, reading.frames, practice.t10_s, nominal(protocol))
     found = fit("extended_tofts", curves, times_of(protocol), reading.plasma)
     told = found.status < FitStatus.NOT_ENHANCING
-    params = without_fast_exchange(found.params, practice.fastest_kep)
+    params = without_fast_exchange(found, practice.fastest_kep).params
     return np.where(told[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
-
-
-def arteries(key: jax.Array, session: Session, tables: Tables) -> tuple[Candidates | None, Candidates | None]:
-    """What the detector proposes to the readers of an examination, on the left and on the right.
-
-    Args:
-        key: of the noise.
-        session: everything else that is random.
-        tables: of the session.
-    """
-    times = times_of(session.protocol)
-    left, right = (propose(window, times) for window in arterial_windows(key, session, tables))
-    return left, right
 
 
 def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> SimulatedScan:
     """Let both readers analyse an examination.
-
-    They measure the artery at the published matrix, whatever part of the head and at whatever size was rendered.
 
     Args:
         key: of the noise in the arteries and the readers' choices.
@@ -193,19 +179,21 @@ def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> 
         simulated: the examination.
 
     Returns:
-        The same with the readers' maps, zero outside the mask, and in its settings how they came about.
-
-    Raises:
-        ValueError: no artery is found, and no bolus arrives in the tissue either.
+        The same with the readers' maps, zero outside the mask, and in its settings how they came about. Where no artery
+        is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
     """
     scan, protocol = simulated.scan, session.protocol
-    sides = arteries(fold(key, "arteries"), session, make_tables(session))
+    windows = arterial_windows(fold(key, "arteries"), session, make_tables(session))
+    sides = [propose(window, times_of(protocol)) for window in windows]
     signal = scan.values[scan.mask].astype(np.float32)
     maps, how = {}, {}
     for name in READERS:
         reading = read(fold(key, name), sides, protocol)
         if reading is None:
-            reading = population_reading(signal.mean(axis=0), protocol)
+            try:
+                reading = population_reading(signal.mean(axis=0), times_of(protocol))
+            except ValueError as error:
+                return replace(simulated, settings={**simulated.settings, "readers": {"none": str(error)}})
         maps[name] = np.zeros_like(simulated.truth)
         maps[name][scan.mask] = analyse(signal, reading, protocol)
         how[name] = {**reading.source, "peak_mM": round(float(reading.plasma.max()), 4)}

@@ -1,10 +1,11 @@
 """The parts of an examination that a conventional analysis of a tumour needs, without the rest of the head.
 
 Windows around both middle cerebral arteries, where readers measure the arterial input, come from the reference object's
-renderer at the published matrix; their voxels are those of a full image. Of the tumour, as many voxels as a mean needs
-are drawn at random.
+renderer at the published matrix; their voxels are those of a full image, but for ringing and large movements of what
+lies beyond the window. Of the tumour, as many voxels as a mean needs are drawn at random.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -134,14 +135,19 @@ def arterial_windows(key: jax.Array, session: Session, tables: Tables) -> tuple[
         )
         return Window(np.asarray(series), (np.asarray(inside) > 0.5) & inner)
 
-    with jax.default_matmul_precision("highest"):
-        return render(-1), render(1)
+    def precisely(side: int) -> Window:
+        with jax.default_matmul_precision("highest"):  # the setting belongs to the thread
+            return render(side)
+
+    with ThreadPoolExecutor(2) as pool:  # most operations on so few points keep one core busy
+        left, right = pool.map(precisely, (-1, 1))
+    return left, right
 
 
 @jax.jit
 def _enhancing_voxels(key: jax.Array, subject: Subject) -> tuple[jax.Array, jax.Array]:
-    """Centres [ROI_VOXELS, 3] in the scanner of random voxels of the enhancing tumour, and how many different places
-    tried lie in it."""
+    """Centres [ROI_VOXELS, 3] in the scanner of random voxels of the enhancing tumour, and how many of the places
+    tried lie in one: a small tumour's voxels are drawn more than once."""
     anatomy, voxel = subject.geometry, jnp.asarray(SIZES["full"].voxel_mm, jnp.float32)
     centre = to_scanner(subject.scanner.placement, anatomy.centre[None])
     places = jax.random.uniform(key, (_PLACES, 3), minval=-1.0, maxval=1.0) * _REACH * anatomy.radius

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import compilation_cache  # noqa: F401 - before anything imports JAX
 import pytest
 import scans
 

@@ -192,7 +192,7 @@ def test_a_slab_shows_what_the_whole_volume_shows(patient, rendered):
 
 def test_one_compilation_for_all_patients(rendered):
     """The shape is compiled already; another patient, another tumour, no more."""
-    counted = (reference._paint_slice, reference._signal, imaging.acquire)
+    counted = (reference._paint_slice, reference.signal, imaging.acquire)
     before = [function._cache_size() for function in counted]
     reference.render(rng.stream(0, "noise"), draw("another patient", 5), SMALL, "sub-other")
     assert [function._cache_size() for function in counted] == before

@@ -1,7 +1,6 @@
 """Training through its real entry point: resuming, refusing, exporting, and what the pieces promise."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,26 +30,14 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "train.py", "--config=configs/smoke.py"]
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """The runs below compile the same programs; all but the first read them from a cache."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return {**os.environ, **cache}
-
-
-def run(workdir, environment, *flags):
-    return subprocess.run(
-        [*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def run(workdir, *flags):
+    return subprocess.run([*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, environment):
+def whole_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    result = run(workdir, environment)
+    result = run(workdir)
     assert result.returncode == 0, result.stderr
     return workdir, result
 
@@ -103,10 +90,10 @@ def test_run_writes_what_it_promises(whole_run):
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, environment, stage):
+def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, stage):
     reference, _ = whole_run
     workdir = tmp_path / "killed"
-    process = subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, stderr=subprocess.DEVNULL)
     checkpoints = workdir / "checkpoints" / stage
     deadline = time.monotonic() + 300
     while not (checkpoints / "3").exists():  # a checkpoint gets its name once it is whole
@@ -116,7 +103,7 @@ def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (workdir / "weights.npz").exists()
-    result = run(workdir, environment)
+    result = run(workdir)
     assert result.returncode == 0, result.stderr
     assert "going on after epoch" in result.stderr
     assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
@@ -141,10 +128,10 @@ def test_exported_weights_predict(whole_run, tmp_path):
     assert np.isfinite(prediction.mean).all()
 
 
-def test_folder_of_another_configuration_is_refused(whole_run, environment):
+def test_folder_of_another_configuration_is_refused(whole_run):
     workdir, _ = whole_run
     before = (workdir / "config.json").read_bytes()
-    result = run(workdir, environment, "--config.seed=3", "--config.stage2.kl_weight=0.5")
+    result = run(workdir, "--config.seed=3", "--config.stage2.kl_weight=0.5")
     assert result.returncode == 2
     assert "seed" in result.stderr
     assert "stage2.kl_weight" in result.stderr
@@ -166,16 +153,16 @@ def test_folder_of_another_configuration_is_refused(whole_run, environment):
         ("stray", "stray"),
     ],
 )
-def test_bad_flags_are_refused(tmp_path, environment, flag, message):
-    result = run(tmp_path / "x", environment, flag)
+def test_bad_flags_are_refused(tmp_path, flag, message):
+    result = run(tmp_path / "x", flag)
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_is_asked_for(environment):
-    result = subprocess.run(COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True)
+def test_a_folder_is_asked_for():
+    result = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     assert "--workdir" in result.stderr
 

@@ -286,10 +286,15 @@ def test_scale_agrees_with_the_percentile_of_a_volume():
     np.testing.assert_allclose(estimated, np.percentile(curves, PROTOCOL.scale_percentile), rtol=0.1)
 
 
-def test_patches_are_a_function_of_the_key_and_lie_inside():
-    stage = StageConfig(patches_per_patient=3, patch_size=12, tumour_fraction=0.67)
-    sample = batches.make_sampler(stage, PROTOCOL, patients=2)
-    first, again, other = (sample(stream(0, "patches", i)) for i in (0, 0, 1))
+@pytest.fixture(scope="module")
+def sampler():
+    """One for all tests of patches, for compiling it takes long."""
+    stage = StageConfig(patches_per_patient=3, patch_size=12, tumour_fraction=0.67, lesion_mask_fraction=1.0)
+    return batches.make_sampler(stage, PROTOCOL, patients=2)
+
+
+def test_patches_are_a_function_of_the_key_and_lie_inside(sampler):
+    first, again, other = (sampler(stream(0, "patches", i)) for i in (0, 0, 1))
     assert first.curves.shape == (6, 12, 12, 60)
     assert first.maps.shape == (6, 12, 12, 3)
     jax.tree.map(np.testing.assert_array_equal, first, again)
@@ -298,17 +303,18 @@ def test_patches_are_a_function_of_the_key_and_lie_inside():
     outside = ~np.asarray(first.mask)
     assert (np.asarray(first.curves)[outside] == 0).all()
     assert (np.asarray(first.maps)[outside] == 0).all()
-    assert sample._cache_size() == 1
+    assert sampler._cache_size() == 1
 
 
-def test_lesion_masks_keep_tumour_only():
-    stage = StageConfig(patches_per_patient=8, patch_size=24, tumour_fraction=1.0, lesion_mask_fraction=1.0)
-    batch = batches.make_sampler(stage, PROTOCOL, patients=1)(stream(0, "lesion", 0))
-    mask, tissue = np.asarray(batch.mask), np.asarray(batch.tissue)
-    assert mask.any(axis=(1, 2)).all()
-    assert np.isin(tissue[mask], (anatomy.TUMOUR, anatomy.CORE)).all()
-    assert (np.asarray(batch.curves)[~mask] == 0).all()
-    assert (np.asarray(batch.maps)[~mask] == 0).all()
+def test_lesion_masks_keep_tumour_only(sampler):
+    kinds = []
+    for number in range(5):
+        batch = sampler(stream(0, "lesion", number))
+        for mask, tissue in zip(np.asarray(batch.mask), np.asarray(batch.tissue), strict=True):
+            lesion = np.isin(tissue, (anatomy.TUMOUR, anatomy.CORE))
+            kinds.append(bool(lesion[mask].any()))
+            assert lesion[mask].all() or not lesion[mask].any()
+    assert 0.5 < np.mean(kinds) < 1  # two in three are centred on a tumour, some of the others hold none
 
 
 def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(one_patient):

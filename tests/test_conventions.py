@@ -30,7 +30,7 @@ ONLY_IN = {
     "absl.flags": ("cli/",),
     "ml_collections": ("cli/",),
     "flax": ("models/", "training/", "inference/", "evaluation/", "cli/"),
-    "torch": (),
+    "torch": ("benchmark/",),
     "scipy.optimize": ("benchmark/",),
 }
 

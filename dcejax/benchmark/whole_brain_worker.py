@@ -6,16 +6,14 @@ Prints one JSON object: seconds of fitting after compilation, and the peak resid
 """
 
 import json
-import resource
 import sys
 import time
 
+from dcejax.benchmark.memory import peak_rss_gib
 from dcejax.benchmark.problem import make_problem
 from dcejax.physics.fitting import fit
 
 _REPEATS = 3
-_GIB = 2**30
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of one unit of ru_maxrss
 
 
 def _main(voxels: int) -> None:
@@ -26,8 +24,8 @@ def _main(voxels: int) -> None:
         start = time.perf_counter()
         fit("extended_tofts", problem.curves, problem.times, problem.aif)
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / _GIB
-    print(json.dumps({"voxels": voxels, "seconds": sorted(seconds)[len(seconds) // 2], "peak_rss_gib": peak}))
+    median = sorted(seconds)[len(seconds) // 2]
+    print(json.dumps({"voxels": voxels, "seconds": median, "peak_rss_gib": peak_rss_gib()}))
 
 
 if __name__ == "__main__":

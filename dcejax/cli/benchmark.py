@@ -1,9 +1,12 @@
 """Ratios against alternatives, measured in the same run.
 
   dcejax-benchmark fit [--osipy_python=PATH]
+  dcejax-benchmark infer
 
 fit: bounded extended Tofts with standard errors at 60 frames, against scipy.optimize.curve_fit and, where an
-interpreter has it, osipy. The last line of the output is one JSON object. Nothing else should run meanwhile.
+interpreter has it, osipy. infer: maps of a volume of 256 x 256 x 40 voxels and 60 frames, against the published
+networks in PyTorch with the same weights, where it is installed; up to 8 minutes. The last line of the output is one
+JSON object. Nothing else should run meanwhile.
 
 Exit codes: 0 measured; 2 bad flags.
 """
@@ -15,11 +18,11 @@ from absl import flags
 from dcejax.cli import command
 
 _FLAGS = flags.FlagValues()
-_SUBJECTS = ("fit",)
+_SUBJECTS = ("fit", "infer")
 
 
 def _define() -> None:
-    text = "Interpreter that has osipy; searched on the path if absent."
+    text = "For fit: interpreter that has osipy; searched on the path if absent."
     flags.DEFINE_string("osipy_python", None, text, flag_values=_FLAGS)
     command.define_help(_FLAGS)
 
@@ -39,10 +42,12 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         raise ValueError(
             f"expected what to measure, one of {', '.join(_SUBJECTS)}, found {' '.join(words) or 'nothing'}"
         )
-    from dcejax.benchmark import fit
+    if words[0] == "infer" and values.osipy_python:
+        raise ValueError("--osipy_python: expected it with fit only, found it with infer; leave it out")
+    from dcejax.benchmark import fit, infer
     from dcejax.cli.console import Console
 
-    _show(fit.run(values.osipy_python, Console()))
+    _show(infer.run(Console()) if words[0] == "infer" else fit.run(values.osipy_python, Console()))
     return 0
 
 

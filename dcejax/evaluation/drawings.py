@@ -26,7 +26,6 @@ from dcejax.evaluation.uncertainty_figures import Uncertainty, uncertainty_figur
 from dcejax.types import PARAMETERS
 
 _BINS = 20  # of probability integral transforms
-_REMOVED = np.arange(100) / 100  # shares of voxels taken out
 _LEAST_VOXELS = 100
 # Which patients are shown, as in the published figures 3 and 4.
 _SHOWN: tuple[tuple[str, str, Callable[[Record], bool]], ...] = (
@@ -182,11 +181,11 @@ def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> 
         level=np.array(LEVELS),
         inside=inside,
         pit=np.histogram(uncertainty.pit(truth, mean, sd).values, _BINS, (0.0, 1.0))[0],
-        removed=_REMOVED,
+        removed=uncertainty.REMOVED,
         by_sd=uncertainty.sparsification(error, sd),
         by_cv=uncertainty.sparsification(error, relative(sd, mean)),
         oracle=uncertainty.sparsification(error, np.abs(error)),
-        random=np.full(_REMOVED.shape, np.abs(error).mean()),
+        random=np.full(uncertainty.REMOVED.shape, np.abs(error).mean()),
     )
 
 

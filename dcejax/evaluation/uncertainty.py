@@ -12,7 +12,9 @@ from scipy.stats import kstest, norm, rankdata
 from dcejax.evaluation.arguments import alike, deviations, finite, region
 from dcejax.evaluation.image_metrics import correlation
 
-_STEPS = 100  # of the sparsification curve
+REMOVED = np.arange(100) / 100
+"""Shares of voxels that are taken out, along a sparsification curve."""
+
 _ROUNDING = 1e-12  # of the largest error; what a sum of equal errors leaves
 _LEAST_VOXELS = 4  # three ranks less one that is taken out leave no freedom
 
@@ -187,7 +189,7 @@ def sparsification(error: ArrayLike, order: ArrayLike) -> np.ndarray:
     error = np.abs(error)
     values, group, counts = np.unique(order, return_inverse=True, return_counts=True)
     expected = (np.bincount(group, error, values.size) / counts)[group]
-    kept = error.size - np.arange(_STEPS) * error.size // _STEPS
+    kept = error.size - np.arange(REMOVED.size) * error.size // REMOVED.size
     return np.cumsum(expected[np.argsort(order, kind="stable")])[kept - 1] / kept
 
 

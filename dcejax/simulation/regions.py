@@ -121,26 +121,23 @@ def arterial_windows(key: jax.Array, session: Session, tables: Tables) -> tuple[
         centre = window_centre(session, side)
         noise = noise_map(WINDOW, float(session.scanner.noise), session.g_factor, centre)
         centre = jnp.asarray(centre, jnp.float32)
-        points, inside = _paint(subject, centre, edge)
-        series = _acquire(
-            fold(key, "window", side + 1),
-            points,
-            frames,
-            tables.delay_step,
-            protocol.tissue,
-            (session.poses, session.gain),
-            noise,
-            centre,
-            session.plasma_flow is not None,
-        )
+        with jax.default_matmul_precision("highest"):  # the setting belongs to the thread
+            points, inside = _paint(subject, centre, edge)
+            series = _acquire(
+                fold(key, "window", side + 1),
+                points,
+                frames,
+                tables.delay_step,
+                protocol.tissue,
+                (session.poses, session.gain),
+                noise,
+                centre,
+                session.plasma_flow is not None,
+            )
         return Window(np.asarray(series), (np.asarray(inside) > 0.5) & inner)
 
-    def precisely(side: int) -> Window:
-        with jax.default_matmul_precision("highest"):  # the setting belongs to the thread
-            return render(side)
-
     with ThreadPoolExecutor(2) as pool:  # most operations on so few points keep one core busy
-        left, right = pool.map(precisely, (-1, 1))
+        left, right = pool.map(render, (-1, 1))
     return left, right
 
 

@@ -9,6 +9,7 @@ from dcejax import rng
 from dcejax.config import ProtocolConfig
 from dcejax.data import preprocess, weights
 from dcejax.inference import engine
+from dcejax.models import dispatch
 from dcejax.models.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latent
 from dcejax.types import Gaussian, Scan
@@ -145,18 +146,46 @@ def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks, monkeypatch):
     np.testing.assert_array_equal(sample(fewer).mean[:, :, [1, 3, 4]], whole.mean[:, :, [1, 3, 4]])
     assert not sample(fewer).mean[:, :, [0, 2]].any()
     for size in (2, 4):
-        monkeypatch.setattr(engine, "slices_per_call", lambda size=size: size)
+        other = dispatch.policy()._replace(slices=size)
+        monkeypatch.setattr(dispatch, "policy", lambda other=other: other)
         for found, expected in zip(sample(series.mask), whole, strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))
 
 
 def test_one_compilation_for_any_mask_number_of_slices_and_of_samples(networks):
-    predict(networks, series_of())
+    predict(networks, series_of(), num_samples=5)
     encoded, decoded = engine.encode._cache_size(), engine.decode._cache_size()
     for num_samples in (1, 4, 5, 9):
         mask = np.random.default_rng(num_samples).random((24, 20, 7)) < 0.3
         predict(networks, series_of((24, 20, 7), mask=mask), num_samples=num_samples)
     assert (engine.encode._cache_size(), engine.decode._cache_size()) == (encoded, decoded)
+
+
+@pytest.fixture
+def small_head():
+    """A head that leaves most of its image empty, in other places and sizes from slice to slice."""
+    mask = np.zeros((96, 80, 4), bool)
+    for z, (x, y) in enumerate([(20, 30), (24, 30), (22, 36), (21, 33)]):
+        mask[x : x + 21 + z, y : y + 17, z] = scans.head((21 + z, 17, 1))[:, :, 0]
+    return series_of(mask.shape, mask=mask)
+
+
+def test_a_window_changes_no_map(networks, small_head, monkeypatch):
+    found = predict(networks, small_head)
+    assert engine.windowed.plan(small_head.mask.any(axis=2), len(networks.unet.filters))
+    monkeypatch.setattr(engine.windowed, "plan", lambda region, scales: None)
+    for values, expected in zip(found, predict(networks, small_head), strict=True):
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5 * np.ptp(expected))
+
+
+def test_one_compilation_for_similar_heads(networks, small_head):
+    predict(networks, small_head, num_samples=5)
+    programs = engine.encode_window, engine.make_background, engine.decode
+    before = [program._cache_size() for program in programs]
+    for shift in (-3, 2):
+        mask = np.roll(small_head.mask, shift, axis=(0, 1))[:, :, :3]
+        predict(networks, series_of(mask.shape, mask=mask), num_samples=5)
+    assert [program._cache_size() for program in programs] == before
 
 
 def test_progress_counts_slices_of_the_mask(networks):

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from dcejax.data import weights
 from dcejax.models.build import make_tcn
 from dcejax.models.tcn import TCN
-from dcejax.models.voxelwise import apply_in_chunks
+from dcejax.models.voxelwise import map_curves
 from dcejax.physics.aif import parker
 from dcejax.physics.forward import signal_curves, signal_residual
 from dcejax.physics.signal import spgr_to_concentration
@@ -96,7 +96,7 @@ def test_released_maps_explain_the_curves_they_were_made_from(snr):
     signal = clean + sigma * jax.random.normal(jax.random.key(3), clean.shape)
     # The scale of a whole head: blood at the peak of the same input.
     blood = signal_curves(jnp.array([[0.0, 0.58, 0.1]]), TIMES, input_curve, 1.65 / 60.0, ACQUISITION)
-    predicted = apply_in_chunks(make_tcn(config), released.tcn, np.asarray(signal / blood.max()))
+    predicted = map_curves(make_tcn(config), released.tcn, np.asarray(signal / blood.max()))
 
     def misfit(maps):
         residual = signal_residual(maps, signal, sigma, TIMES, input_curve, t10, ACQUISITION, s0=0.7)

@@ -1,12 +1,21 @@
 """The temporal network: size, causality, its three statements of one convolution, initialisation."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from parameters import draw
 
-from dcejax.models.tcn import TCN, ResidualBlock, WeightNormConv, causal_convolution
+from dcejax.models.relu import relu
+from dcejax.models.tcn import (
+    TCN,
+    ResidualBlock,
+    WeightNorm,
+    causal_convolution,
+    deinterleave,
+    interleave,
+)
 
 KEY = jax.random.key(0)
 
@@ -41,8 +50,10 @@ def test_every_statement_of_the_convolution_is_the_same_sum(n_in, n_out, taps, f
     rng = np.random.default_rng(n_in + 10 * n_out)
     x = rng.normal(size=(3, frames, n_in)).astype(np.float32)
     kernel = rng.normal(size=(taps, n_in, n_out)).astype(np.float32)
-    result = causal_convolution(x, kernel, dilation)
-    np.testing.assert_allclose(result, _loop(x, kernel, dilation), atol=2e-5)
+    expected = _loop(x, kernel, dilation)
+    np.testing.assert_allclose(causal_convolution(x, kernel, dilation), expected, atol=2e-5)
+    in_phases = deinterleave(causal_convolution(interleave(x, dilation), kernel, 1), dilation, frames)
+    np.testing.assert_allclose(in_phases, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(("n_in", "features"), [(1, 8), (8, 8), (8, 1)])
@@ -92,20 +103,43 @@ def test_initial_convolutions_have_the_effective_published_scale(params, block, 
 
 
 def test_initially_weight_normalisation_changes_nothing():
-    conv = WeightNormConv(4, 7, 2)
-    x = jax.random.normal(KEY, (2, 30, 3))
-    p = conv.init(KEY, x)["params"]
-    expected = causal_convolution(x, p["v"], 2) + p["bias"]
-    np.testing.assert_allclose(conv.apply({"params": p}, x), expected, atol=1e-6)
+    conv = WeightNorm(4, 7)
+    p = jax.jit(conv.init, static_argnums=1)(KEY, 3)["params"]
+    kernel, bias = conv.apply({"params": p}, 3)
+    np.testing.assert_allclose(kernel, p["v"], rtol=1e-6)
+    np.testing.assert_array_equal(bias, p["bias"])
 
 
 def test_the_size_of_v_has_no_effect_and_g_scales():
-    conv = WeightNormConv(4, 7, 1)
-    x = jax.random.normal(KEY, (2, 30, 3))
-    p = draw(conv, x) | {"bias": np.zeros(4, np.float32)}
-    apply = jax.jit(lambda p: conv.apply({"params": p}, x))
-    np.testing.assert_allclose(apply(p | {"v": 3.0 * p["v"]}), apply(p), atol=1e-6)
-    np.testing.assert_allclose(apply(p | {"g": 3.0 * p["g"]}), 3.0 * apply(p), atol=1e-5)
+    conv = WeightNorm(4, 7)
+    p = conv.init(KEY, 3)["params"]
+
+    def kernel(p):
+        return conv.apply({"params": p}, 3)[0]
+
+    np.testing.assert_allclose(kernel(p | {"v": 3.0 * p["v"]}), kernel(p), rtol=1e-5)
+    np.testing.assert_allclose(kernel(p | {"g": 3.0 * p["g"]}), 3.0 * kernel(p), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dilations", [(1, 2, 4), (1, 2, 2), (2, 3, 4), (4, 2, 1), (3, 3, 3)])
+@pytest.mark.parametrize(("channels", "frames"), [((5, 4, 1), 24), ((3, 1, 2), 23), ((1, 1, 1), 7)])
+def test_the_network_is_its_blocks_one_after_another(channels, dilations, frames):
+    """However sequences are interleaved on the way."""
+    net = TCN(channels, dilations, kernel_size=3)
+    curves = jax.random.normal(KEY, (6, frames))
+    p = draw(net, curves)
+    x = curves[..., None]
+    for i, (features, dilation) in enumerate(zip(channels, dilations, strict=True)):
+        x = ResidualBlock(features, 3, dilation).apply({"params": p[f"block_{i}"]}, x)
+    expected = x[..., 0] @ p["head"]["kernel"] + p["head"]["bias"]
+    np.testing.assert_allclose(net.apply({"params": p}, curves), expected, atol=1e-5)
+
+
+def test_the_rectifier_is_the_usual_one():
+    x = jnp.array([-jnp.inf, -2.0, -0.0, 0.0, 3.0, jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(relu(x), nn.relu(x))
+    slopes = [jax.vmap(jax.grad(f))(x[:-1]) for f in (relu, nn.relu)]
+    np.testing.assert_array_equal(*slopes)
 
 
 def test_projections_and_head_start_as_published(params):

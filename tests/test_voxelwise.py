@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from parameters import draw
 
-from dcejax.models import voxelwise
+from dcejax.models import dispatch, voxelwise
 from dcejax.models.tcn import TCN
 
-SIZES = (0, 1, 1023, 1024, 1025, 2500)
+SIZES = (1, 1023, 1024, 1025, 2500)
 
 
 def _network(kernel_size):
-    """Build a small network that no other test compiles, so that the count starts at zero."""
     tcn = TCN(channels=(4, 1), dilations=(1, 2), kernel_size=kernel_size)
     return tcn, draw(tcn, jnp.zeros((1, 24)))
 
@@ -21,20 +20,21 @@ def _network(kernel_size):
 CURVES = np.random.default_rng(0).normal(size=(2500, 24)).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def small_machine(monkeypatch):
-    monkeypatch.setattr(voxelwise, "chunk_size", lambda: 1024)
+@pytest.fixture(autouse=True, params=[1, 3], ids=["1 stream", "3 streams"])
+def known_machine(monkeypatch, request):
+    known = dispatch.Policy(voxels=1024, slices=1, samples=4, streams=request.param)
+    monkeypatch.setattr(dispatch, "policy", lambda: known)
 
 
 def test_any_number_of_voxels_on_the_host_with_one_compilation():
     tcn, params = _network(kernel_size=5)
-    before = voxelwise._apply._cache_size()
-    found = {n: voxelwise.apply_in_chunks(tcn, params, CURVES[:n]) for n in SIZES}
-    assert voxelwise._apply._cache_size() == before + 1
+    voxelwise._apply.clear_cache()
+    found = {n: voxelwise.map_curves(tcn, params, CURVES[:n]) for n in SIZES}
+    assert voxelwise._apply._cache_size() == 1
     direct = jax.jit(tcn.apply)({"params": params}, CURVES)
     for n, maps in found.items():
         assert maps.shape == (n, 3)
-        assert maps.dtype == jnp.float32
+        assert maps.dtype == np.float32
         np.testing.assert_allclose(maps, direct[:n], atol=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_a_device_array_gives_the_same(voxels):
     tcn, params = _network(kernel_size=3)
     found = voxelwise.apply_in_chunks(tcn, params, jnp.asarray(CURVES[:voxels]))
     assert found.shape == (voxels, 3)
-    np.testing.assert_allclose(found, voxelwise.apply_in_chunks(tcn, params, CURVES[:voxels]), atol=1e-6)
+    np.testing.assert_allclose(found, voxelwise.map_curves(tcn, params, CURVES[:voxels]), atol=1e-6)
 
 
 def test_gradients_pass_through_the_chunks():

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dcejax.models.relu import relu
 from dcejax.models.unet import ConvBlock, UNet, average_pool, kaiming_normal, small_bias
 from dcejax.types import Gaussian
 
@@ -24,20 +25,26 @@ class GaussianEncoder(nn.Module):
     filters: tuple[int, ...]
     latent_size: int
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> Gaussian:
-        """Map [B, X, Y, C] to a Gaussian over [B, L]."""
-        for i, features in enumerate(self.filters):
-            if i:
-                x = average_pool(x)
-            x = ConvBlock(features, name=f"down_{i}")(x)
-        head = nn.Dense(
+    def setup(self) -> None:
+        """Name the blocks and the last layer."""
+        self.down = [ConvBlock(features) for features in self.filters]
+        self.head = nn.Dense(
             2 * self.latent_size,
             kernel_init=kaiming_normal,
             bias_init=nn.initializers.normal(1.0, dtype=jnp.float32),
-            name="head",
         )
-        mean, log_std = jnp.split(head(x.mean(axis=(1, 2))), 2, axis=-1)
+
+    def __call__(self, x: jax.Array) -> Gaussian:
+        """Map [B, X, Y, C] to a Gaussian over [B, L]."""
+        for i, block in enumerate(self.down):
+            if i:
+                x = average_pool(x)
+            x = block(x)
+        return self.gaussian(x)
+
+    def gaussian(self, x: jax.Array) -> Gaussian:
+        """Map the last block's features [B, X, Y, F] to a Gaussian over [B, L]."""
+        mean, log_std = jnp.split(self.head(x.mean(axis=(1, 2))), 2, axis=-1)
         return Gaussian(mean, log_std)
 
 
@@ -58,13 +65,13 @@ class Combination(nn.Module):
         orthogonal = nn.initializers.orthogonal(dtype=jnp.float32)
         kernel = self.param("kernel_0", orthogonal, (width + z.shape[-1], width))
         bias = self.param("bias_0", small_bias, (width,))
-        x = nn.relu(features @ kernel[:width] + (z @ kernel[width:] + bias)[:, None, None])
+        x = relu(features @ kernel[:width] + (z @ kernel[width:] + bias)[:, None, None])
         for i in range(1, self.layers):
             size = width if i < self.layers - 1 else self.outputs
             kernel = self.param(f"kernel_{i}", orthogonal, (x.shape[-1], size))
             x = x @ kernel + self.param(f"bias_{i}", small_bias, (size,))
             if i < self.layers - 1:
-                x = nn.relu(x)
+                x = relu(x)
         return x
 
 

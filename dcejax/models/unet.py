@@ -4,6 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+
+from dcejax.models.relu import relu
 
 CONVOLUTIONS_PER_SCALE = 3
 
@@ -16,19 +19,23 @@ def average_pool(x: jax.Array) -> jax.Array:
     return nn.avg_pool(x, (2, 2), strides=(2, 2), padding="SAME", count_include_pad=False)
 
 
-def _interpolation_matrix(size: int) -> np.ndarray:
+def interpolation_matrix(size: int) -> np.ndarray:
     """Weights [2 size, size] that double an axis linearly with the first and last samples kept in place."""
     position = np.arange(2 * size) * (size - 1) / (2 * size - 1)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(size))).astype(np.float32)
 
 
-def upsample(x: jax.Array) -> jax.Array:
-    """Double X and Y of [B, X, Y, C] bilinearly with aligned corners.
+def interpolate(x: jax.Array, rows: ArrayLike, columns: ArrayLike) -> jax.Array:
+    """Resample X and Y of [B, X, Y, C] by a matrix each, [X', X] and [Y', Y].
 
     Two small matrix products: 3 % of the network's arithmetic, and unlike a gather they have a fast gradient.
     """
-    rows, columns = (_interpolation_matrix(n) for n in x.shape[1:3])
     return jnp.einsum("xi,yj,bijc->bxyc", rows, columns, x, optimize=[(0, 2), (0, 1)])
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """Double X and Y of [B, X, Y, C] bilinearly with aligned corners."""
+    return interpolate(x, *(interpolation_matrix(n) for n in x.shape[1:3]))
 
 
 class ConvBlock(nn.Module):
@@ -48,7 +55,7 @@ class ConvBlock(nn.Module):
                 bias_init=small_bias,
                 name=f"conv_{i}",
             )
-            x = nn.relu(conv(x))
+            x = relu(conv(x))
         return x
 
 

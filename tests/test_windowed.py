@@ -1,0 +1,135 @@
+"""Windows change nothing but the work: features, prior and maps are those of the whole slice."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parameters import draw
+
+from dcejax.models import windowed
+from dcejax.models.prob_unet import ProbUNet
+
+SHAPE = (128, 96)
+OUTSIDE = np.array([0.3, -0.2, 0.7], np.float32)
+
+
+def make(filters):
+    unet = ProbUNet(filters=filters)
+    image = jnp.zeros((1, 8, 8, 3))
+    return unet, draw(unet, image, image)
+
+
+NETWORK = make((4, 5, 6, 7))
+
+
+@partial(jax.jit, static_argnums=0)
+def whole(unet, params, images):
+    variables = {"params": params}
+    return unet.apply(variables, images, method="features"), unet.apply(variables, images, method="encode_prior")
+
+
+_encode = jax.jit(windowed.encode, static_argnames=("unet", "sizes"))
+_make_background = jax.jit(windowed.make_background, static_argnames=("unet", "image"))
+
+
+def box(low, high, shape=SHAPE):
+    region = np.zeros(shape, bool)
+    region[low[0] : high[0], low[1] : high[1]] = True
+    return region
+
+
+def images_of(region, batch=1, seed=0):
+    values = np.random.default_rng(seed).normal(size=(batch, *region.shape, 3)).astype(np.float32)
+    return np.where(region[None, ..., None], values, OUTSIDE)
+
+
+def check(network, region, batch=1, seed=0):
+    unet, params = network
+    images = images_of(region, batch, seed)
+    expected, expected_prior = whole(unet, params, images)
+    sizes, places = windowed.plan(region, len(unet.filters))
+    background = _make_background(unet, params, OUTSIDE, image=region.shape)
+    x, y = places.origins[0]
+    width, height = sizes.windows[0]
+    window = (slice(x, x + width), slice(y, y + height))
+    features, prior = _encode(unet, params, images[:, *window], background, sizes, places)
+    assert features.shape[1] * features.shape[2] < region.size
+    inside = region[window]
+    assert inside.sum() == region.sum()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(features[:, inside], expected[:, region], rtol=0, atol=2e-6 * scale)
+    for found, value in zip(prior, expected_prior, strict=True):
+        np.testing.assert_allclose(found, value, rtol=0, atol=2e-6 * np.abs(value).max())
+
+
+REGIONS = {
+    "even": box((40, 30), (80, 60)),
+    "odd": box((41, 31), (78, 57)),
+    "low border": box((0, 0), (33, 20)),
+    "high border": box((90, 70), SHAPE),
+    "across": box((50, 0), (70, 96)),
+    "one pixel": box((63, 47), (64, 48)),
+    "scattered": box((37, 21), (38, 22)) | box((70, 64), (71, 65)),
+    "next to the border": box((1, 3), (20, 93)),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_features_in_the_region_and_the_prior_are_those_of_the_whole_slice(name):
+    check(NETWORK, REGIONS[name], batch=2)
+
+
+@pytest.mark.parametrize("filters", [(4, 6), (3, 4, 5), (2, 3, 4, 3, 2)])
+@pytest.mark.parametrize("name", ["odd", "low border"])
+def test_any_number_of_scales(filters, name):
+    check(make(filters), REGIONS[name])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_box(seed):
+    rng = np.random.default_rng(seed)
+    low, high = np.sort(rng.integers(0, [[SHAPE[0] - 1], [SHAPE[1] - 1]], size=(2, 2)), axis=1).T
+    check(NETWORK, box(low, np.minimum(high, low + 60) + 1), seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("region", "scales"),
+    [
+        (np.ones(SHAPE, bool), 4),  # nothing outside
+        (box((2, 2), (126, 94)), 4),  # too little outside
+        (box((40, 30), (80, 60), (128, 97)), 4),  # the scales do not divide the image
+        (box((40, 30), (80, 60)), 1),  # nothing but the first scale
+    ],
+)
+def test_no_window_where_it_would_not_help(region, scales):
+    assert windowed.plan(region, scales) is None
+
+
+def test_similar_regions_share_compilations():
+    sizes = {windowed.plan(box((40 + i, 30 - j), (80 + j, 60 - i)), 4)[0] for i in range(-4, 4) for j in range(-4, 4)}
+    assert len(sizes) <= 8  # of 64
+
+
+def test_the_published_network_does_a_third_less_on_a_quarter_of_an_image():
+    """Operations counted by the compiler of the lowered programs."""
+    unet = ProbUNet()
+    shapes = jax.eval_shape(unet.init, jax.random.key(0), *[jnp.zeros((1, 8, 8, 3))] * 2)["params"]
+    x, y = (np.linspace(-1, 1, n) for n in (256, 256))
+    region = x[:, None] ** 2 + y[None] ** 2 < 1 / np.pi
+    assert region.mean() == pytest.approx(0.25, rel=0.01)
+    sizes, places = windowed.plan(region, 4)
+
+    def flops(function, *arguments):
+        return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
+
+    background = jax.eval_shape(lambda p: windowed.make_background(unet, p, OUTSIDE, region.shape), shapes)
+    of_window = flops(
+        lambda p, images, around: windowed.encode(unet, p, images, around, sizes, places),
+        shapes,
+        jax.ShapeDtypeStruct((1, *sizes.windows[0], 3), jnp.float32),
+        background,
+    )
+    of_whole = flops(partial(whole, unet), shapes, jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32))
+    assert of_window < 0.75 * of_whole

@@ -12,7 +12,7 @@ Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2
 
 from absl import flags
 
-from dcejax.cli import case_flags, command
+from dcejax.cli import case_flags, command, compilation_cache
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
@@ -32,6 +32,7 @@ def _define() -> None:
     flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM; its peak scales concentration input.", **own)
     flags.DEFINE_integer("num_samples", 4, "Latent samples; 4 are the published number.", **own)
     flags.DEFINE_integer("seed", 0, "Root of all random streams.", **own)
+    compilation_cache.define(_FLAGS)
 
 
 _define()
@@ -79,6 +80,7 @@ def _infer(values: flags.FlagValues, inputs: list[str]) -> int:
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
+    compilation_cache.use(values.compilation_cache, dry_run=values.dry_run)
     inputs = case_flags.inputs(values, words)
     return _demo(values, inputs) if values.demo else _infer(values, inputs)
 

@@ -11,9 +11,11 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from dcejax import config as configuration
+from dcejax.cli import compilation_cache
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
+_WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache")
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -23,6 +25,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS
 )
+compilation_cache.define(_FLAGS)
 flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
 
 
@@ -56,12 +59,12 @@ def _explain(error: Exception) -> str:
 
 
 def _command(argv: list[str]) -> str:
-    """The flags that decide the result, so without the folder."""
+    """The flags that decide the result, so without the folders."""
     kept, skip = [], False
     for word in argv:
-        if not skip and not word.lstrip("-").startswith("workdir"):
+        if not skip and not word.lstrip("-").startswith(_WITHOUT_EFFECT_ON_RESULTS):
             kept.append(word)
-        skip = word.lstrip("-") == "workdir"
+        skip = word.lstrip("-") in _WITHOUT_EFFECT_ON_RESULTS
     return shlex.join(["python", "train.py", *kept])
 
 
@@ -70,6 +73,7 @@ def _run(argv: list[str]) -> int:
     if config is None:
         print(f"{__doc__}\nFlags:\n{_FLAGS.get_help()}")
         return 0
+    compilation_cache.use(_FLAGS.compilation_cache)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
     train(config, Path(_WORKDIR.value), _command(argv[1:]), Console())

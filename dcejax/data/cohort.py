@@ -1,4 +1,4 @@
-"""Many cases, one after another: shards, resume, and a line of record for each."""
+"""Many cases: shards, resume, a line of record for each, and the loop that takes one after another."""
 
 import hashlib
 import json
@@ -114,8 +114,8 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before the work, without making the folder.
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Find out before the work, without making the folder that a flag names.
 
     Raises:
         ValueError: it could not be made or written.
@@ -127,16 +127,73 @@ def check_writable(folder: Path) -> None:
         found = "a folder without permission to write" if existing.is_dir() else "a file"
         raise ValueError(
             f"{folder}: expected a folder that can be made and written, found {found} at {existing}; choose another "
-            "--output_dir"
+            f"{flag}"
         )
 
 
-def _record(folder: Path, case: Identified, status: Status, reason: str, seconds: float) -> None:
-    """Append a line in one write, so that processes of other shards can do the same."""
-    results.make_folder(folder)
-    line = {"case_id": case.case_id, "status": status, "reason": reason, "seconds": round(seconds, 3)}
-    with open(folder / "cases.jsonl", "ab", buffering=0) as file:
-        file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+def share_of(all_cases: Sequence[_CaseT], settings: Settings) -> list[tuple[_CaseT, str]]:
+    """This process's cases, each with its position in words."""
+    index, count = settings.shard
+    share = all_cases[index::count]
+    return [(case, f"case {number} of {len(share)}, {case.case_id}") for number, case in enumerate(share, start=1)]
+
+
+class Ledger:
+    """What becomes of the cases of a run: told, recorded and counted, in the order in which they are settled.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+
+    def __init__(self, all_cases: Sequence[Identified], settings: Settings, report: Report):
+        if not settings.dry_run:
+            check_writable(settings.output_dir)
+        self._alone = len(all_cases) == 1
+        self._settings = settings
+        self._report = report
+        self._bad = 0
+
+    def settle(self, case: Identified, outcome: Status | Exception, seconds: float) -> None:
+        """Close a case.
+
+        Args:
+            case: which.
+            outcome: its status, or what its processing raised: ValueError or OSError where the input is at fault.
+            seconds: how long it took.
+
+        Raises:
+            Exception: the outcome, if the case is the only one.
+            ValueError: the folder cannot be made.
+            OSError: the record of cases may not be written.
+        """
+        reason = ""
+        if isinstance(outcome, Exception):
+            if self._alone:
+                raise outcome
+            if isinstance(outcome, (ValueError, OSError)):
+                status, reason = "bad", access.refusal(outcome) if isinstance(outcome, OSError) else str(outcome)
+            else:  # one case's crash must not lose a night's cohort
+                status, reason = "failed", repr(outcome)
+                self._report.line("".join(traceback.format_exception(outcome)))
+            self._bad += 1
+        else:
+            status = outcome
+        self._report.line(f"{case.case_id}: {status} in {seconds:.1f} s{': ' if reason else ''}{reason}")
+        if not self._settings.dry_run:
+            self._record(case, status, reason, seconds)
+
+    def _record(self, case: Identified, status: Status, reason: str, seconds: float) -> None:
+        """Append a line in one write, so that processes of other shards can do the same."""
+        folder = self._settings.output_dir
+        results.make_folder(folder)
+        line = {"case_id": case.case_id, "status": status, "reason": reason, "seconds": round(seconds, 3)}
+        with open(folder / "cases.jsonl", "ab", buffering=0) as file:
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if some case is bad or has failed."""
+        return 1 if self._bad else 0
 
 
 def run(
@@ -161,29 +218,14 @@ def run(
         ValueError: the only case is bad, or the folder cannot be written.
         OSError: a file of the only case may not be read, or the record of cases may not be written.
     """
-    if not settings.dry_run:
-        check_writable(settings.output_dir)
-    index, count = settings.shard
-    share = all_cases[index::count]
+    ledger = Ledger(all_cases, settings, report)
     process = make_process()
-    bad = 0
-    for number, case in enumerate(share, start=1):
+    for case, position in share_of(all_cases, settings):
         start = time.perf_counter()
-        reason = ""
         try:
-            status = process(case, f"case {number} of {len(share)}, {case.case_id}")
-        except (ValueError, OSError) as error:
-            if len(all_cases) == 1:
-                raise
-            status, reason = "bad", access.refusal(error) if isinstance(error, OSError) else str(error)
-        except Exception as error:  # one case's crash must not lose a night's cohort
-            if len(all_cases) == 1:
-                raise
-            status, reason = "failed", repr(error)
-            report.line(traceback.format_exc())
-        seconds = time.perf_counter() - start
-        bad += status in ("bad", "failed")
-        report.line(f"{case.case_id}: {status} in {seconds:.1f} s{': ' if reason else ''}{reason}")
-        if not settings.dry_run:
-            _record(settings.output_dir, case, status, reason, seconds)
-    return 1 if bad else 0
+            status = process(case, position)
+        except Exception as error:
+            ledger.settle(case, error, time.perf_counter() - start)
+        else:
+            ledger.settle(case, status, time.perf_counter() - start)
+    return ledger.exit_code

@@ -1,19 +1,20 @@
 """The networks over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
 from dcejax.config import ProtocolConfig
-from dcejax.data import aif, loading, preprocess, results
+from dcejax.data import aif, loading, overlap, preprocess, results
 from dcejax.data import cohort as data_cohort
 from dcejax.data import weights as weights_io
 from dcejax.data.cases import Case
 from dcejax.data.cohort import Status
 from dcejax.inference import engine, outputs, qc
-from dcejax.types import Report, Scan, Series, Weights
+from dcejax.types import Prediction, Report, Scan, Series, Weights
 
 _VERSIONED = ("dcejax", "jax", "flax", "numpy", "nibabel")
 
@@ -44,8 +45,28 @@ def _prepare(case: Case, protocol: ProtocolConfig) -> tuple[Scan, Series]:
     return scan, preprocess.prepare(scan, protocol, conversion)
 
 
-class _Runner:
-    """What all cases share: the networks and the settings."""
+@dataclass(frozen=True)
+class _Ready:
+    """A case that is read."""
+
+    scan: Scan
+    series: Series
+    record: Mapping[str, Any]  # the sidecar's, as far as the input decides it
+    seconds: Mapping[str, float]  # per stage so far, each measured in the thread where it runs
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A case that is computed."""
+
+    scan: Scan
+    prediction: Prediction
+    record: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+class _Steps:
+    """The steps of `dcejax.data.overlap`, and what all cases share: the networks and the settings."""
 
     def __init__(self, weights: Weights, settings: Settings, report: Report):
         self._weights = weights
@@ -54,8 +75,8 @@ class _Runner:
         self._settings = settings
         self._report = report
 
-    def run(self, case: Case, position: str) -> Status:
-        """Process one case.
+    def read(self, case: Case, line: Callable[[str], None]) -> _Ready | Status:
+        """Read and prepare a case, unless it is done.
 
         Raises:
             ValueError: the input is bad; nothing was written.
@@ -63,7 +84,6 @@ class _Runner:
         """
         settings = self._settings
         watch = data_cohort.Stopwatch()
-        self._report.status(f"{position}: reading")
         inputs = data_cohort.inputs_of(case)
         case_hash = data_cohort.case_hash(
             case,
@@ -84,44 +104,64 @@ class _Runner:
         if settings.num_samples == 1:
             warnings.append("one latent sample has no spread: std and cv are zero")
         for warning in warnings:
-            self._report.line(f"{case.case_id}: warning: {warning}")
+            line(f"{case.case_id}: warning: {warning}")
         if settings.dry_run:
             return "checked"
+        record = {
+            "hash": case_hash,
+            "weights": {"name": self._weights.name, "sha256": self._weights.record["sha256"]},
+            "protocol": dataclasses.asdict(self._config.protocol),
+            "seed": settings.seed,
+            "num_samples": settings.num_samples,
+            "inputs": inputs,
+            **scan.provenance,
+            **series.provenance,
+            "warnings": warnings,
+        }
+        return _Ready(scan, series, record, watch.seconds)
 
-        self._report.status(f"{position}: curves of {len(series.curves)} voxels")
-        maps = engine.temporal_maps(self._networks, series)
+    def compute(self, ready: _Ready, position: str) -> _Made:
+        """Apply the networks.
+
+        Raises:
+            ValueError: maps that are not finite.
+        """
+        watch = data_cohort.Stopwatch()
+        self._report.status(f"{position}: curves of {len(ready.series.curves)} voxels")
+        maps = engine.temporal_maps(self._networks, ready.series)
         watch.lap("tcn")
         prediction = engine.sample_maps(
             self._networks,
             maps,
-            scan.mask,
-            case_id=case.case_id,
-            num_samples=settings.num_samples,
-            seed=settings.seed,
+            ready.scan.mask,
+            case_id=ready.scan.case_id,
+            num_samples=self._settings.num_samples,
+            seed=self._settings.seed,
             progress=lambda done, total: self._report.status(f"{position}: slice {done} of {total}"),
         )
         watch.lap("prob_unet")
-        self._report.status(f"{position}: writing")
-        samples = f"{settings.num_samples} samples" if settings.num_samples > 1 else "1 sample"
+        return _Made(ready.scan, prediction, ready.record, {**ready.seconds, **watch.seconds})
+
+    def write(self, made: _Made) -> Status:
+        """Draw and write everything of a case.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        watch = data_cohort.Stopwatch()
+        folder, scan, count = self._settings.output_dir, made.scan, self._settings.num_samples
+        samples = f"{count} samples" if count > 1 else "1 sample"
         footer = f"weights {self._weights.name} · {samples} · research only, not for clinical decisions"
-        if warnings:
-            footer += f" · {len(warnings)} warning(s), see {sidecar.name}"
-        outputs.write_case(settings.output_dir, scan, prediction, qc.overview(scan, prediction, footer))
+        if warnings := made.record["warnings"]:
+            footer += f" · {len(warnings)} warning(s), see {outputs.sidecar_path(folder, scan.case_id).name}"
+        outputs.write_case(folder, scan, made.prediction, qc.overview(scan, made.prediction, footer))
         watch.lap("write")
         outputs.write_sidecar(
-            settings.output_dir,
-            case.case_id,
+            folder,
+            scan.case_id,
             {
-                "hash": case_hash,
-                "weights": {"name": self._weights.name, "sha256": self._weights.record["sha256"]},
-                "protocol": dataclasses.asdict(self._config.protocol),
-                "seed": settings.seed,
-                "num_samples": settings.num_samples,
-                "inputs": inputs,
-                **scan.provenance,
-                **series.provenance,
-                "warnings": warnings,
-                "seconds": watch.seconds,
+                **made.record,
+                "seconds": {**made.seconds, **watch.seconds},
                 "versions": data_cohort.versions(_VERSIONED),
                 "device": jax.devices()[0].device_kind,
             },
@@ -130,9 +170,9 @@ class _Runner:
 
 
 def run(all_cases: Sequence[Case], weights: Weights, settings: Settings, report: Report) -> int:
-    """Process this process's share of the cases; see `dcejax.data.cohort.run`.
+    """Process this process's share of the cases, the steps of successive ones overlapping; see `dcejax.data.overlap`.
 
     Raises:
         ValueError: also weights that are not whole.
     """
-    return data_cohort.run(all_cases, lambda: _Runner(weights, settings, report).run, settings, report)
+    return overlap.run(all_cases, lambda: _Steps(weights, settings, report), settings, report)

@@ -87,9 +87,10 @@ def test_osipy_is_timed_in_the_interpreter_that_has_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of fit, infer, found nothing"),
+        ([], "one of fit, infer, train, found nothing"),
         (["fits"], "found fits"),
         (["infer", f"--osipy_python={sys.executable}"], "with fit only"),
+        (["train", f"--osipy_python={sys.executable}"], "found it with train"),
         (["fit", "--osipy_python=/nowhere/python"], "expected an interpreter, found /nowhere/python"),
         (["fit", f"--osipy_python={sys.executable}"], "install osipy there"),
         (["fit", "--voxels=3"], "--help"),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dcejax.benchmark import floor, infer, volume
+from dcejax.benchmark import floor, infer, measuring, volume
 from dcejax.benchmark.compilations import counted
 from dcejax.benchmark.memory import peak_rss_gib
 from dcejax.cli import benchmark
@@ -213,12 +213,7 @@ def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypat
 
 def test_a_slow_machine_takes_fewer_rounds():
     turns = []
-
-    class Rounds:
-        def turn(self):
-            turns.append(1)
-
-    infer._take_turns(Rounds(), TINY(rounds=3, seconds_rounds=-1.0), Silent())
+    measuring.take_turns(lambda: turns.append(1), 3, -1.0, Silent())
     assert len(turns) == 1
-    infer._take_turns(Rounds(), TINY(rounds=3), Silent())
+    measuring.take_turns(lambda: turns.append(1), 3, 60.0, Silent())
     assert len(turns) == 4

@@ -5,9 +5,6 @@ reported. Files are read and written in a measurement of their own.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from dcejax.benchmark import floor, volume
+from dcejax.benchmark import floor, measuring, volume
+from dcejax.benchmark.measuring import timed, worker
 from dcejax.data import cases, weights
 from dcejax.data.cohort import versions
 from dcejax.data.facts import Facts
@@ -46,10 +43,6 @@ class Sizes:
     samples: tuple[int, ...] = (1, 4, 16, 64)
 
 
-def _summary(name: str, values: list[float]) -> dict[str, Any]:
-    return {name: float(np.median(values)), f"{name}_range": [min(values), max(values)]}
-
-
 def _noise(networks: engine.Networks) -> Callable[[int], np.ndarray]:
     return lambda z: volume.latents(_SEED, _CASE, z, _SAMPLES, networks.unet.latent_size)
 
@@ -64,21 +57,9 @@ def _refine(networks: engine.Networks, maps: np.ndarray, mask: np.ndarray, sampl
     )
 
 
-def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    found = run()
-    return found, time.perf_counter() - start
-
-
 def _middle(series: Series, slices: int) -> Series:
     first = (series.mask.shape[2] - slices) // 2
     return volume.slices_of(series, slice(first, first + slices))
-
-
-def _worker(name: str, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"dcejax.benchmark.{name}", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _own_processes(series: Series, report: Report) -> dict[str, Any]:
@@ -88,11 +69,11 @@ def _own_processes(series: Series, report: Report) -> dict[str, Any]:
         volume.save(whole, series)
         volume.save(one, _middle(series, 1))
         report.status("the first map of a new process")
-        cold = _worker("cold_start_worker", str(one), str(_SAMPLES), repr(time.time()))
+        cold = worker("cold_start_worker", str(one), str(_SAMPLES), repr(time.time()))
         peaks = {}
         for samples in (_SAMPLES, _SAMPLES_MOST):
             report.status(f"memory of {samples} samples in a process of its own")
-            peaks[samples] = _worker("memory_worker", str(whole), str(samples))["peak_rss_gib"]
+            peaks[samples] = worker("memory_worker", str(whole), str(samples))["peak_rss_gib"]
     return {
         "cold_start_seconds": cold["seconds"],
         "compilations": cold["compilations"],
@@ -112,7 +93,7 @@ def _files(released: Weights, series: Series, report: Report) -> dict[str, Any]:
         settings = cohort.Settings(
             output_dir=target, shard=(0, 1), overwrite=False, dry_run=False, num_samples=_SAMPLES, seed=_SEED
         )
-        _, seconds = _timed(lambda: cohort.run(found, released, settings, report))
+        _, seconds = timed(lambda: cohort.run(found, released, settings, report))
         sidecar = outputs.sidecar_path(target, found[0].case_id)
         stages = json.loads(sidecar.read_text(encoding="utf-8"))["seconds"]
     return {
@@ -159,9 +140,9 @@ class _Rounds:
         """Measure every contestant once."""
         networks, series, voxels = self._networks, self._series, len(self._series.curves)
         before = self._ceiling.gflops()
-        maps, tcn = _timed(lambda: engine.temporal_maps(networks, series))
+        maps, tcn = timed(lambda: engine.temporal_maps(networks, series))
         ceiling = (before + self._ceiling.gflops()) / 2
-        prediction, unet = _timed(lambda: _refine(networks, maps, series.mask, _SAMPLES))
+        prediction, unet = timed(lambda: _refine(networks, maps, series.mask, _SAMPLES))
         row = {"voxels_per_s": voxels / tcn, "ceiling_gflops": ceiling, "seconds": tcn + unet}
         row["ceiling_share"] = voxels / tcn * self._flop_voxel / (1e9 * ceiling)
         once, each = self._flop_slice
@@ -169,7 +150,7 @@ class _Rounds:
         row["ceiling_share_volume"] = flop / (1e9 * ceiling) / row["seconds"]
         if self._rivals:
             row |= self._torch(row, prediction)
-        _, more = _timed(lambda: _refine(networks, maps, series.mask, _SAMPLES_MORE))
+        _, more = timed(lambda: _refine(networks, maps, series.mask, _SAMPLES_MORE))
         row[f"seconds_{_SAMPLES_MORE}_samples"] = tcn + more
         row[f"ratio_{_SAMPLES_MORE}_to_{_SAMPLES}_samples"] = (tcn + more) / row["seconds"]
         self._rows.append(row)
@@ -199,29 +180,13 @@ class _Rounds:
 
     def results(self) -> dict[str, Any]:
         """Medians and ranges, and the floors."""
-        found = {"rounds": len(self._rows)}
-        for name in self._rows[0]:
-            values = [row[name] for row in self._rows]
-            found |= {name: max(values)} if name.startswith("max_difference") else _summary(name, values)
         once, each = self._flop_slice
         floors = {
             "floor_flop_per_voxel": self._flop_voxel,
             "floor_flop_per_slice": once,
             "floor_flop_per_slice_and_sample": each,
         }
-        return found | floors
-
-
-def _take_turns(rounds: _Rounds, sizes: Sizes, report: Report) -> None:
-    start = time.perf_counter()
-    longest = 0.0
-    for number in range(sizes.rounds):
-        began = time.perf_counter()
-        if number and began - start + longest > sizes.seconds_rounds:
-            break
-        report.status(f"round {number + 1} of {sizes.rounds}")
-        rounds.turn()
-        longest = max(longest, time.perf_counter() - began)
+        return measuring.over_rounds(self._rows) | floors
 
 
 def _cost(networks: engine.Networks, series: Series, sizes: Sizes, report: Report) -> dict[str, Any]:
@@ -229,7 +194,7 @@ def _cost(networks: engine.Networks, series: Series, sizes: Sizes, report: Repor
 
     def seconds(run: Callable[[], Any]) -> float:
         run()  # compiles what depends on the number of voxels
-        return _timed(run)[1]
+        return timed(run)[1]
 
     report.status("cost against voxels, slices and samples")
     by_voxels = {
@@ -280,8 +245,7 @@ def run(report: Report, sizes: Sizes | None = None) -> dict[str, Any]:
         where it cannot be imported.
     """
     sizes = sizes or Sizes()
-    # A busy core costs PyTorch, whose threads wait for each other after every layer, ten times what it costs XLA.
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    load = measuring.load_average()
     released = weights.load(None)
     networks = engine.build(released)
     series = volume.make_volume(sizes.shape, networks.frames, _SEED)
@@ -290,7 +254,7 @@ def run(report: Report, sizes: Sizes | None = None) -> dict[str, Any]:
     found |= _files(released, series, report)  # of the same shape and mask: compiles what depends on the voxels
     rivals, reason = _rivals(released, networks, series, sizes, report)
     rounds = _Rounds(networks, series, rivals, sizes)
-    _take_turns(rounds, sizes, report)
+    measuring.take_turns(rounds.turn, sizes.rounds, sizes.seconds_rounds, report)
     measured = rounds.results()
     return {
         **measured,
@@ -300,8 +264,6 @@ def run(report: Report, sizes: Sizes | None = None) -> dict[str, Any]:
         "voxels": len(series.curves),
         "shape": [*sizes.shape, networks.frames],
         "weights": released.name,
-        "device": jax.devices()[0].device_kind,
-        "cpus": os.cpu_count(),
         "load_average_before": load,
-        "versions": versions(("dcejax", "jax", "jaxlib", "flax", "numpy")),
+        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "numpy")),
     }

@@ -1,0 +1,78 @@
+"""What measurements in turns share: seconds, medians and ranges over rounds, processes of their own, the machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from dcejax.data.cohort import versions
+from dcejax.types import Report
+
+_T = TypeVar("_T")
+
+
+def timed(run: Callable[[], _T]) -> tuple[_T, float]:
+    """What a function returns, and the seconds it took."""
+    start = time.perf_counter()
+    found = run()
+    return found, time.perf_counter() - start
+
+
+def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Report) -> None:
+    """Call a round again and again.
+
+    Args:
+        turn: measures every contestant once.
+        rounds: how many.
+        seconds: no round begins that would end later than this after the first one's start, but for the first.
+        report: where progress is told.
+    """
+    start = time.perf_counter()
+    longest = 0.0
+    for number in range(rounds):
+        if number and time.perf_counter() - start + longest > seconds:
+            break
+        report.status(f"round {number + 1} of {rounds}")
+        longest = max(longest, timed(turn)[1])
+
+
+def over_rounds(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The number of rounds and, of each figure, its median and range; of a largest difference the largest."""
+    found: dict[str, Any] = {"rounds": len(rows)}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if name.startswith("max_difference"):
+            found[name] = max(values)
+        else:
+            found |= {name: float(np.median(values)), f"{name}_range": [min(values), max(values)]}
+    return found
+
+
+def worker(name: str, *arguments: str) -> dict[str, Any]:
+    """Run a module of this package in a process of its own; returns the JSON object on its last line.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    command = [sys.executable, "-m", f"dcejax.benchmark.{name}", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute, where the system tells.
+
+    A busy core costs PyTorch, whose threads wait for each other after every layer, ten times what it costs XLA.
+    """
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def machine(packages: Sequence[str]) -> dict[str, Any]:
+    """Device, number of cores, and the versions of Python and of packages."""
+    return {"device": jax.devices()[0].device_kind, "cpus": os.cpu_count(), "versions": versions(packages)}

@@ -318,7 +318,9 @@ def speed_rows():
 
         def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
             fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
-            return train_step(fresh, stage.prepare(batch), jax.random.key(i), loss=stage.loss, optimizer=optimizer)[1]
+            return train_step(
+                fresh, stage.split(stage.prepare(batch)), jax.random.key(i), loss=stage.loss, optimizer=optimizer
+            )[1]
 
         trained = seconds(step)
         yield f"| {stage.name}: a batch of {stage.config.patches_per_patient} patches | {made:.2f} s |"

@@ -1,5 +1,6 @@
 """Training through its real entry point: resuming, refusing, exporting, and what the pieces promise."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -11,18 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scans
 
 from dcejax import config as configuration
 from dcejax.cli.train import _command
 from dcejax.config import Config, ProtocolConfig, StageConfig
 from dcejax.data import weights
 from dcejax.rng import stream
-from dcejax.simulation.batches import make_sampler
+from dcejax.simulation.batches import Batch, make_sampler
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.loop import _advance, _Means
 from dcejax.training.metrics import MetricWriter
 from dcejax.training.stages import spatial_stage, temporal_stage
-from dcejax.training.state import init_state, make_optimizer, train_step
+from dcejax.training.state import init_state, make_optimizer, programs, train_step
 from dcejax.training.validation import _table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -266,7 +268,7 @@ def _quadratic(params, inputs, key):
 def test_a_step_is_adams():
     optimizer = make_optimizer(StageConfig(learning_rate=0.1))
     state, metrics = train_step(
-        _tiny_state(), jnp.array([1.0, 1.0, 1.0]), stream(0, "k"), loss=_quadratic, optimizer=optimizer
+        _tiny_state(), [jnp.array([1.0, 1.0, 1.0])], stream(0, "k"), loss=_quadratic, optimizer=optimizer
     )
     # Adam's first update has the size of the learning rate, against the sign of the gradient.
     np.testing.assert_allclose(state.params["w"], [0.1, 1.0, 1.9], atol=1e-5)
@@ -279,7 +281,7 @@ def test_a_decaying_rate_ends_at_zero():
     state, moves = init_state({"w": jnp.arange(3.0)}, optimizer), []
     for i in range(7):
         before = np.array(state.params["w"])
-        state, _ = train_step(state, jnp.full(3, 9.0), stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+        state, _ = train_step(state, [jnp.full(3, 9.0)], stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
         moves.append(float(np.abs(state.params["w"] - before).max()))
     np.testing.assert_allclose(moves[0], 0.1, rtol=1e-3)
     assert moves == sorted(moves, reverse=True)
@@ -287,11 +289,37 @@ def test_a_decaying_rate_ends_at_zero():
 
 
 def test_one_compilation_for_all_steps():
-    before = train_step._cache_size()
+    before = programs().whole._cache_size()
     optimizer, state = make_optimizer(StageConfig(learning_rate=0.1)), _tiny_state()
     for i in range(3):
-        state, _ = train_step(state, jnp.ones(3), stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
-    assert train_step._cache_size() == before + 1
+        state, _ = train_step(state, [jnp.ones(3)], stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+    assert programs().whole._cache_size() == before + 1
+
+
+def test_a_step_of_pieces_is_that_of_the_whole():
+    config = dataclasses.replace(scans.tiny_config(), stage1=StageConfig(patch_size=16))
+    stage, optimizer = temporal_stage(config), make_optimizer(config.stage1)
+    draw = np.random.default_rng(0)
+    shape = (3, 16, 16)
+    batch = Batch(
+        jnp.asarray(draw.random((*shape, 60)), jnp.float32),
+        jnp.asarray(draw.random((*shape, 3)), jnp.float32),
+        jnp.ones(shape, bool),
+        jnp.zeros(shape, int),
+    )
+    params = jax.jit(stage.init)(stream(0, "init"))
+    pieces = stage.split(stage.prepare(batch))
+    assert len(pieces) > 1
+    ends = []
+    for inputs in ([batch], pieces):
+        state = init_state(jax.tree.map(jnp.copy, params), optimizer)
+        ends.append(train_step(state, inputs, stream(0, "k"), loss=stage.loss, optimizer=optimizer))
+    (whole, metrics), (cut, metrics_of_pieces) = ends
+    for name, value in metrics.items():
+        np.testing.assert_allclose(metrics_of_pieces[name], value, rtol=1e-5)
+    moments = [state.opt_state[0].mu for state in (whole, cut)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *moments)
+    assert int(cut.step) == 1
 
 
 def test_configurations_are_valid_and_paper_is_the_default():

@@ -56,7 +56,7 @@ class Training:
     def step(self) -> float:
         """Do one update; returns the loss before it."""
         self._state, metrics = train_step(
-            self._state, self.inputs, self.key, loss=self._stage.loss, optimizer=self._optimizer
+            self._state, self._stage.split(self.inputs), self.key, loss=self._stage.loss, optimizer=self._optimizer
         )
         jax.block_until_ready(self._state)
         return float(metrics["loss"])

@@ -51,6 +51,23 @@ def policy() -> Policy:
 
 
 @cache
+def options_for_gradients() -> dict[str, str]:
+    """Options for `jax.jit` of a gradient.
+
+    XLA gives two-dimensional convolutions on CPU to YNNPACK, whose kernel gradients take two to four times as long as
+    its own at the sizes of our U-Net. The option is marked as experimental, so it is tried first.
+    """
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(jnp.negative, compiler_options=options)(0.0)
+    except jax.errors.JaxRuntimeError:  # another version of XLA
+        return {}
+    return options
+
+
+@cache
 def _sharding(axis: int) -> NamedSharding:
     mesh = Mesh(jax.local_devices(), ("data",))
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))

@@ -1,5 +1,6 @@
 """The temporal network on any number of voxels, in chunks of one shape."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,31 @@ def _apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnums=1)
 def _split(curves: jax.Array, size: int) -> tuple[jax.Array, ...]:
     return tuple(jnp.split(curves, curves.shape[0] // size))
+
+
+def split_voxels(arrays: Any, axes: int) -> list[Any]:
+    """Cut arrays whose first axes count voxels into equal pieces no larger than a call should be.
+
+    Args:
+        arrays: tree of [..., *rest] with the same leading axes.
+        axes: how many these are; they become one.
+
+    Returns:
+        Trees of [V, *rest].
+    """
+    shape = jax.tree.leaves(arrays)[0].shape[:axes]
+    voxels = math.prod(shape)
+    number = -(-voxels // dispatch.policy().voxels)
+    while voxels % number:
+        number += 1
+    return _cut(arrays, axes, number)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _cut(arrays: Any, axes: int, number: int) -> list[Any]:
+    leaves, tree = jax.tree.flatten(arrays)
+    leaves = [jnp.split(leaf.reshape(-1, *leaf.shape[axes:]), number) for leaf in leaves]
+    return [jax.tree.unflatten(tree, piece) for piece in zip(*leaves, strict=True)]
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray) -> np.ndarray:

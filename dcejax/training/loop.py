@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from dcejax.simulation.batches import make_sampler
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.metrics import MetricWriter
 from dcejax.training.stages import Stage
-from dcejax.training.state import TrainState, init_state, make_optimizer, train_step
+from dcejax.training.state import TrainState, init_state, make_optimizer, mean_over, train_step
 from dcejax.types import Report
 
 
@@ -104,9 +105,9 @@ def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainSta
     means = _Means("step")
     total = settings.max_epochs * settings.steps_per_epoch
     for step in range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch):
-        inputs = stage.prepare(sampler(stream(config.seed, stage.name, "train", step)))
+        pieces = stage.split(stage.prepare(sampler(stream(config.seed, stage.name, "train", step))))
         key = stream(config.seed, stage.name, "step", step)
-        state, metrics = train_step(state, inputs, key, loss=stage.loss, optimizer=optimizer)
+        state, metrics = train_step(state, pieces, key, loss=stage.loss, optimizer=optimizer)
         means.add(step, metrics)
         report.status(f"{stage.name}: step {step + 1} of at most {total}")
     return state, means.result()
@@ -124,7 +125,9 @@ class _Validation:
         means = _Means("validation batch")
         for i in range(self._batches):
             inputs = self._stage.prepare(self._sampler(stream(self._seed, self._stage.name, "validation", i)))
-            means.add(i, self._loss(params, inputs, stream(self._seed, self._stage.name, "validation latent", i)))
+            key = stream(self._seed, self._stage.name, "validation latent", i)
+            loss = partial(self._loss, params, key=key)
+            means.add(i, mean_over(loss, self._stage.split(inputs)))
         return means.result()
 
 

@@ -1,6 +1,6 @@
 """The two stages of the published method: the voxel-wise network, then the spatial one on its frozen maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dcejax.config import Config, StageConfig
 from dcejax.models.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latent
-from dcejax.models.voxelwise import apply_in_chunks
+from dcejax.models.voxelwise import apply_in_chunks, split_voxels
 from dcejax.simulation.batches import Batch
 from dcejax.training.losses import kl_divergence, weighted_l1
 from dcejax.training.state import LossFunction
@@ -23,6 +23,7 @@ class Stage(NamedTuple):
     config: StageConfig
     init: Callable[[jax.Array], Any]  # key -> parameters
     prepare: Callable[[Batch], Any]  # batch -> inputs of the losses, outside the gradient
+    split: Callable[[Any], Sequence[Any]]  # inputs -> pieces of one size whose mean loss is that of all
     loss: LossFunction
     validation_loss: LossFunction
 
@@ -56,7 +57,10 @@ def temporal_stage(config: Config) -> Stage:
         values = losses(params, batch)
         return values.mean(), {"loss": values.mean(), **_per_map(values)}
 
-    return Stage("stage1", config.stage1, init, lambda batch: batch, loss, validation_loss)
+    def split(batch: Batch):
+        return split_voxels(batch, axes=batch.mask.ndim)
+
+    return Stage("stage1", config.stage1, init, lambda batch: batch, split, loss, validation_loss)
 
 
 def spatial_stage(config: Config, tcn_params: Any) -> Stage:
@@ -96,4 +100,5 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
         values, kl = parts(params, inputs, key, from_posterior=False)
         return values.mean(), {"loss": values.mean(), "kl_nats": kl, **_per_map(values)}
 
-    return Stage("stage2", config.stage2, init, prepare, loss, validation_loss)
+    # One latent is drawn for each image of a batch, from one key: pieces would draw others.
+    return Stage("stage2", config.stage2, init, prepare, lambda inputs: [inputs], loss, validation_loss)

@@ -1,7 +1,7 @@
-"""Training state and one pure step of it."""
+"""Training state and one step of it."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from dcejax.config import StageConfig
+from dcejax.models import dispatch
 
 LossFunction = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """loss(params, inputs, key) -> (scalar to minimise, named scalars to report)."""
@@ -35,16 +36,73 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-@partial(jax.jit, static_argnames=("loss", "optimizer"), donate_argnames="state")
+def _gradient(params: Any, inputs: Any, key: jax.Array, *, loss: LossFunction) -> tuple[Any, dict[str, jax.Array]]:
+    return jax.grad(loss, has_aux=True)(params, inputs, key)
+
+
+def _update(state: TrainState, gradient: Any, *, optimizer: optax.GradientTransformation) -> TrainState:
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+
+
+def _whole(state: TrainState, inputs: Any, key: jax.Array, *, loss: LossFunction, optimizer):
+    gradient, metrics = _gradient(state.params, inputs, key, loss=loss)
+    return _update(state, gradient, optimizer=optimizer), metrics
+
+
+class Programs(NamedTuple):
+    """What is compiled for a step."""
+
+    whole: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    gradient: Callable[..., tuple[Any, dict[str, jax.Array]]]
+    update: Callable[..., TrainState]
+
+
+@cache
+def programs() -> Programs:
+    """The programs of all steps; made on first use, because how they are compiled depends on the backend."""
+    options = dispatch.options_for_gradients()
+    return Programs(
+        jax.jit(_whole, static_argnames=("loss", "optimizer"), donate_argnames="state", compiler_options=options),
+        jax.jit(_gradient, static_argnames="loss", compiler_options=options),
+        jax.jit(_update, static_argnames="optimizer", donate_argnames="state"),
+    )
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add(total: Any, value: Any) -> Any:
+    return jax.tree.map(jnp.add, total, value)
+
+
+def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any]) -> Any:
+    """Mean of a tree of arrays over pieces of one size, added in their order whichever is computed first."""
+    values = dispatch.in_streams(function, pieces)
+    total = next(values)
+    for value in values:
+        total = _add(total, value)
+    return jax.tree.map(lambda leaf: leaf / len(pieces), total)
+
+
 def train_step(
     state: TrainState,
-    inputs: Any,
+    pieces: Sequence[Any],
     key: jax.Array,
     *,
     loss: LossFunction,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Do one update; the state passed in is consumed."""
-    gradient, metrics = jax.grad(loss, has_aux=True)(state.params, inputs, key)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+    """Do one update; the state passed in is consumed.
+
+    Args:
+        state: before the update.
+        pieces: inputs of the loss, of one size; their mean loss is what is lowered. What they are cut for is memory,
+            and speed where it lies in caches.
+        key: for what the loss draws, the same for every piece.
+        loss: of one piece.
+        optimizer: from `make_optimizer`.
+    """
+    whole, gradient_of, update = programs()
+    if len(pieces) == 1:
+        return whole(state, pieces[0], key, loss=loss, optimizer=optimizer)
+    gradient, metrics = mean_over(lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces)
+    return update(state, gradient, optimizer=optimizer), metrics

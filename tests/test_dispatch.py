@@ -29,6 +29,10 @@ def test_results_come_in_order(streams):
     np.testing.assert_array_equal(found, np.arange(20)[:, None] * np.ones(3))
 
 
+def test_nothing_to_do(streams):
+    assert list(dispatch.in_streams(jnp.ones, [])) == []
+
+
 def test_as_many_calls_at_once_as_streams(monkeypatch):
     """Each call but the first waits for all others of its group; with fewer threads none would ever meet."""
     monkeypatch.setattr(dispatch, "policy", lambda: POLICY)

@@ -9,7 +9,7 @@ from parameters import draw
 from dcejax.models import dispatch, voxelwise
 from dcejax.models.tcn import TCN
 
-SIZES = (1, 1023, 1024, 1025, 2500)
+SIZES = (0, 1, 1023, 1024, 1025, 2500)
 
 
 def _network(kernel_size):

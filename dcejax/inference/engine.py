@@ -140,12 +140,10 @@ def temporal_maps(networks: Networks, series: Series) -> np.ndarray:
         raise ValueError(
             f"expected curves of {networks.frames} frames for these weights, found {series.curves.shape[-1]}"
         )
-    # Among the others, so that one voxel alone does not cost a call.
-    curves = np.concatenate([series.curves, np.zeros((1, networks.frames), np.float32)])
-    values = voxelwise.map_curves(networks.tcn, networks.tcn_params, curves)
+    apply = partial(voxelwise.map_curves, networks.tcn, networks.tcn_params)
     maps = np.empty((*series.mask.shape, len(PARAMETERS)), np.float32)
-    maps[:] = values[-1]
-    maps[series.mask] = values[:-1]
+    maps[:] = apply(np.zeros((1, networks.frames), np.float32))[0]
+    maps[series.mask] = apply(series.curves)
     return maps
 
 

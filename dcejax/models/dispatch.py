@@ -4,6 +4,7 @@ On CPU a dense convolution inside a loop of the compiled program is 2-60 times s
 cut into pieces of one shape and dispatched from Python: one compilation, bounded memory.
 """
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -94,7 +95,7 @@ def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
 
     Args:
         function: from an item to device arrays.
-        items: all that is to be done, at least one.
+        items: all that is to be done.
     """
     streams = policy().streams
     if streams == 1:
@@ -109,10 +110,11 @@ def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
     def awaited(item: Item) -> Result:
         return jax.block_until_ready(function(item))
 
-    first, *rest = items
-    yield awaited(first)  # alone: several threads would each compile it
+    items = iter(items)
+    for first in itertools.islice(items, 1):
+        yield awaited(first)  # alone: several threads would each compile it
     pool = ThreadPoolExecutor(streams)
     try:
-        yield from pool.map(awaited, rest)
+        yield from pool.map(awaited, items)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -53,7 +53,7 @@ def map_curves(tcn: TCN, params: Any, curves: np.ndarray) -> np.ndarray:
     Args:
         tcn: the network.
         params: its parameters.
-        curves: [V, T] float32, at least one.
+        curves: [V, T] float32.
 
     Returns:
         [V, C] float32.

@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
 import scans
 
-from dcejax.models import dispatch
+from dcejax.models import dispatch, windowed
 from dcejax.types import PARAMETERS
 
 POLICY = dispatch.Policy(voxels=8, slices=1, samples=4, streams=3)
@@ -68,12 +69,17 @@ def test_one_stream_keeps_at_most_two_results(monkeypatch):
         assert len(begun) <= i + 2
 
 
-@pytest.mark.parametrize("devices", [2, 3])
-def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path, devices):
-    """Slices, samples and voxels that the number of devices does not divide, in the real command."""
-    scan = scans.save_scan(tmp_path / "p1.nii.gz", shape=(40, 44, 5))
-    assert run_infer(input=scan, output_dir=tmp_path / "one", num_samples=5)[0] == 0
-    flags = [f"--input={scan}", f"--output_dir={tmp_path / 'more'}", f"--weights={tiny_weights}", "--num_samples=5"]
+@pytest.mark.parametrize(("devices", "shape"), [(2, (40, 44, 5)), (3, (80, 76, 4))])
+def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path, devices, shape):
+    """Slices, samples and voxels that the number of devices does not divide, in the real command; one in a window."""
+    scan = scans.save_scan(tmp_path / "p1.nii.gz", shape=shape)
+    inside = np.zeros(shape, bool)
+    inside[3 : 3 + 30, 8 : 8 + 27] = True
+    mask = scans.save_mask(tmp_path / "mask.nii.gz", inside)
+    assert (windowed.plan(inside.any(axis=2), scales=2) is not None) == (shape[0] > 40)
+    assert run_infer(input=scan, mask=mask, output_dir=tmp_path / "one", num_samples=5)[0] == 0
+    flags = [f"--input={scan}", f"--mask={mask}", f"--weights={tiny_weights}", "--num_samples=5"]
+    flags.append(f"--output_dir={tmp_path / 'more'}")
     code = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == DEVICES; infer.main()"
     more = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-c", code.replace("DEVICES", str(devices)), *flags]
@@ -83,3 +89,14 @@ def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path,
         found, expected = (nib.load(tmp_path / folder / name).get_fdata() for folder in ("more", "one"))
         assert np.ptp(expected) > 0
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))
+
+
+def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
+    assert dispatch.options_for_gradients() == {"xla_cpu_experimental_ynn_fusion_type": ""}
+    real = jax.jit
+
+    def older(function, *, compiler_options):
+        return real(function, compiler_options={f"{name}_of_another_year": "" for name in compiler_options})
+
+    monkeypatch.setattr(jax, "jit", older)
+    assert dispatch.options_for_gradients.__wrapped__() == {}

@@ -112,7 +112,7 @@ def test_similar_regions_share_compilations():
     assert len(sizes) <= 8  # of 64
 
 
-def test_the_published_network_does_a_third_less_on_a_quarter_of_an_image():
+def test_the_published_network_does_a_quarter_less_on_a_quarter_of_an_image():
     """Operations counted by the compiler of the lowered programs."""
     unet = ProbUNet()
     shapes = jax.eval_shape(unet.init, jax.random.key(0), *[jnp.zeros((1, 8, 8, 3))] * 2)["params"]

@@ -147,7 +147,7 @@ class _Rounds:
         row["ceiling_share"] = voxels / tcn * self._flop_voxel / (1e9 * ceiling)
         once, each = self._flop_slice
         flop = voxels * self._flop_voxel + self._slices * (once + _SAMPLES * each)
-        row["ceiling_share_volume"] = flop / (1e9 * ceiling) / row["seconds"]
+        row["ceiling_share_volume_as_whole_slices"] = flop / (1e9 * ceiling) / row["seconds"]
         if self._rivals:
             row |= self._torch(row, prediction)
         _, more = timed(lambda: _refine(networks, maps, series.mask, _SAMPLES_MORE))

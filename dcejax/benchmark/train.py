@@ -24,7 +24,7 @@ _PASSES = 3  # forward, and backward to inputs and to parameters; the first laye
 
 
 def _config() -> Config:
-    """The published one with a quarter of stage 1's patches: all 16 take 9 GiB and four times as long."""
+    """The published one with a quarter of stage 1's patches: all 16 take four times as long."""
     return Config(stage1=StageConfig(patches_per_patient=4))
 
 

@@ -84,7 +84,7 @@ def run(
 ) -> int:
     """Process this process's share of the cases, like `dcejax.data.cohort.run` and with the same results.
 
-    An interruption abandons what is read and computed, and waits for the case that is being written.
+    An interruption waits for the case that is being read, which is thrown away, and for the one being written.
 
     Args:
         all_cases: every case of the run, the same in all processes.
@@ -112,6 +112,7 @@ def run(
             behind.append(writer.submit(visit.tell, report))
             if not _has_ended(outcome):
                 outcome = visit.take(steps.compute, outcome, visit.position)
+            if not _has_ended(outcome):
                 report.status(f"{visit.position}: writing")
             _finish(behind)  # so that a case that is computed waits here, not in memory beside the next
             behind = [writer.submit(visit.close, steps, outcome, ledger)]

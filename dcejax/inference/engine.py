@@ -1,8 +1,8 @@
 """Curves to maps: the TCN once a voxel, the U-Net's trunk once a slice, its head once a latent sample.
 
-Memory is bounded by a few batches of slices, whatever the number of samples: mean and variance are updated some samples
-at a time. A latent's key comes from the seed, the case and the slice, and a batch always has one shape, so a slice's
-maps do not depend on the order of cases or on what else is processed.
+Memory does not depend on the number of samples: mean and variance are updated some samples at a time. A latent's key
+comes from the seed, the case and the slice, and a batch always has one shape, so a slice's maps do not depend on the
+order of cases or on what else is processed.
 """
 
 from collections.abc import Callable
@@ -140,6 +140,7 @@ def temporal_maps(networks: Networks, series: Series) -> np.ndarray:
         raise ValueError(
             f"expected curves of {networks.frames} frames for these weights, found {series.curves.shape[-1]}"
         )
+    # The constant has a call of its own: to append it to the curves would copy all of them.
     apply = partial(voxelwise.map_curves, networks.tcn, networks.tcn_params)
     maps = np.empty((*series.mask.shape, len(PARAMETERS)), np.float32)
     maps[:] = apply(np.zeros((1, networks.frames), np.float32))[0]

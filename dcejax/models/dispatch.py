@@ -91,7 +91,7 @@ def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
 
     With one thread, a result is handed out when the next call has been dispatched, so that host and device work at the
     same time and no more than two results wait. After an error, or when the caller stops early, items not begun are
-    dropped.
+    dropped. JAX keeps what its contexts set, such as `jax.enable_x64`, for each thread: they do not reach the streams.
 
     Args:
         function: from an item to device arrays.

@@ -17,13 +17,18 @@ def _apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     return tcn.apply({"params": params}, curves)
 
 
-@partial(jax.jit, static_argnums=1)
-def _split(curves: jax.Array, size: int) -> tuple[jax.Array, ...]:
-    return tuple(jnp.split(curves, curves.shape[0] // size))
+@partial(jax.jit, static_argnums=2)
+def _piece(arrays: Any, start: int, size: int) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), arrays)
+
+
+def _cut(arrays: Any, size: int) -> list[Any]:
+    """Pieces of arrays [V, ...], one program for all: a program of hundreds of outputs takes seconds to compile."""
+    return [_piece(arrays, start, size) for start in range(0, len(jax.tree.leaves(arrays)[0]), size)]
 
 
 def split_voxels(arrays: Any, axes: int) -> list[Any]:
-    """Cut arrays whose first axes count voxels into equal pieces no larger than a call should be.
+    """Cut arrays whose first axes count voxels into equal pieces no larger than a call should be, or not at all.
 
     Args:
         arrays: tree of [..., *rest] with the same leading axes.
@@ -34,17 +39,9 @@ def split_voxels(arrays: Any, axes: int) -> list[Any]:
     """
     shape = jax.tree.leaves(arrays)[0].shape[:axes]
     voxels = math.prod(shape)
-    number = -(-voxels // dispatch.policy().voxels)
-    while voxels % number:
-        number += 1
-    return _cut(arrays, axes, number)
-
-
-@partial(jax.jit, static_argnums=(1, 2))
-def _cut(arrays: Any, axes: int, number: int) -> list[Any]:
-    leaves, tree = jax.tree.flatten(arrays)
-    leaves = [jnp.split(leaf.reshape(-1, *leaf.shape[axes:]), number) for leaf in leaves]
-    return [jax.tree.unflatten(tree, piece) for piece in zip(*leaves, strict=True)]
+    least = -(-voxels // dispatch.policy().voxels)
+    number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones would not pay
+    return _cut(jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays), voxels // number)
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray) -> np.ndarray:
@@ -88,5 +85,5 @@ def apply_in_chunks(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     voxels = curves.shape[0]
     if voxels == 0:
         return jnp.zeros((0, tcn.outputs), jnp.float32)
-    chunks = _split(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
+    chunks = _cut(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
     return jnp.concatenate([_apply(tcn, params, chunk) for chunk in chunks])[:voxels]

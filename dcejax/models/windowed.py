@@ -3,7 +3,7 @@
 Where neither the region nor the border of the image is near, all features are those of an empty slice. So the scales of
 many pixels are computed in a window about the region, and what the window leaves out is taken from the empty slice,
 which is computed once. The result is that of the whole slice; at the published size the work for a brain that fills a
-quarter of its image is two thirds.
+quarter of its image is seven tenths.
 
 Near the edge of a window convolutions meet zeros in place of its surroundings, so `REACH` pixels there are wrong. They
 are never used: a window exceeds what is needed of it by as much, and inside the network's contracting part everything
@@ -75,8 +75,10 @@ def plan(region: np.ndarray, scales: int) -> tuple[Sizes, Places] | None:
         margin = 2 * REACH + 1
         origin = np.maximum(low - margin, 0) // 2 * 2
         grain = _GRAIN >> scale
-        size = np.minimum(-(-(high + margin - origin) // grain) * grain, image)
-        sizes.append(tuple(size.tolist()))
+        # Further windows follow from the size of the first, so that there are no more programs than sizes of that one.
+        needed = sizes[-1] // 2 + 2 * margin if scale else high + margin - origin
+        size = np.minimum(-(-needed // grain) * grain, image)
+        sizes.append(size)
         origins.append(np.minimum(origin, image - size))
         # Bilinear doubling looks one pixel beyond half the position.
         low, high = (low - REACH) // 2 - 1, -(-(high + REACH) // 2) + 1
@@ -84,10 +86,10 @@ def plan(region: np.ndarray, scales: int) -> tuple[Sizes, Places] | None:
         lows.append(changed_low)
         highs.append(changed_high)
         image = image // 2
-    if sizes[0] == region.shape:
+    if (sizes[0] == region.shape).all():
         return None
     as_places = Places(*(tuple(np.asarray(value, np.int32) for value in values) for values in (origins, lows, highs)))
-    return Sizes(region.shape, tuple(sizes)), as_places
+    return Sizes(region.shape, tuple(tuple(size.tolist()) for size in sizes)), as_places
 
 
 def _crop(x: jax.Array, origin: jax.Array, size: tuple[int, int]) -> jax.Array:

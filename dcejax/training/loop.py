@@ -18,7 +18,7 @@ from dcejax.types import Report
 
 
 class _Means:
-    """Running means of metrics, read one step late so that the device is never waited for."""
+    """Running means of metrics, read one step late so that an accelerator is never waited for."""
 
     def __init__(self, what: str) -> None:
         self._what = what

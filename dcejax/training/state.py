@@ -1,7 +1,7 @@
 """Training state and one step of it."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -76,10 +76,7 @@ def _add(total: Any, value: Any) -> Any:
 
 def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any]) -> Any:
     """Mean of a tree of arrays over pieces of one size, added in their order whichever is computed first."""
-    values = dispatch.in_streams(function, pieces)
-    total = next(values)
-    for value in values:
-        total = _add(total, value)
+    total = reduce(_add, dispatch.in_streams(function, pieces))
     return jax.tree.map(lambda leaf: leaf / len(pieces), total)
 
 

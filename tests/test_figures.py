@@ -38,7 +38,7 @@ def case(shape=SHAPE, **changes):
     tumour = np.zeros(shape, bool)
     tumour[shape[0] // 2 :, shape[1] // 2 :] = True
     parts = {"tumour": tumour & ellipse(shape), "brain": ellipse(shape)}
-    return CasePanel(**{"title": "who", "note": "what", "mm": (1.9, 2.1)} | maps | parts | changes)
+    return CasePanel(**{"title": "who", "arm": "mine", "note": "what", "mm": (1.9, 2.1)} | maps | parts | changes)
 
 
 def drawn(figure):
@@ -74,7 +74,7 @@ def test_maps_lie_in_rows_of_parameters_with_the_ranges_they_share():
         np.testing.assert_allclose([image.get_clim() for image in shown], [(0, top) for top in tops])
     heads = [axes.get_title() for axes in grid[0]]
     assert "reader 1" in heads[0]
-    assert heads[1:3] == ["Truth", "Network, mean"]
+    assert heads[1:3] == ["Truth", "mine, mean"]
     assert [axes.get_ylabel() for axes in grid[:, 0]] == list(PARAMETERS)
 
 

@@ -12,6 +12,7 @@ from dcejax.evaluation import publish
 from dcejax.evaluation.arms import Arm
 from dcejax.evaluation.casework import CaseRunner, make_arms
 from dcejax.evaluation.examinations import Cohort, Examination, enumerate_cohort, is_name
+from dcejax.evaluation.map_folders import MapFolder
 from dcejax.evaluation.networks import Network
 from dcejax.evaluation.pooling import Pool, examined_twice, first_examinations, read_record
 from dcejax.evaluation.settings import Settings
@@ -116,6 +117,9 @@ def run(settings: Settings, report: Report) -> int:
     arms = make_arms(settings)
     runner = CaseRunner(arms, _shown(arms), settings, report)
     examinations = _all(cohorts)
+    for arm in arms:
+        if isinstance(arm, MapFolder):
+            arm.require_any(examination.case_id for examination in examinations)
 
     def make_process() -> Callable[[Examination, str], Status]:
         return runner.run

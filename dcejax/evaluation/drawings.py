@@ -61,6 +61,7 @@ def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
     return CasePanel(
         title=f"{person['diagnosis']}, IDH-{person['idh']}, grade {person['grade']}: {record['case_id']}, slice "
         f"{record['picture']['slice'] + 1} of {record['shape'][2]}",
+        arm=record["picture"]["arm"],
         note=note,
         mm=tuple(record["mm"][:2]),
         reference=reference,
@@ -91,7 +92,7 @@ def cases(pool: Pool) -> dict[str, FigureBlock]:
         found[name] = FigureBlock(
             f"Maps of a patient with {pool.records[index]['person']['diagnosis']}",
             f"The slice with most enhancing tumour of the patient whose enhancing volume is nearest the median of "
-            f"{'the cohort' if stand_in else f'its kind ({what})'}; network: {arm}. {panel.note}",
+            f"{'the cohort' if stand_in else f'its kind ({what})'}; judged: {arm}. {panel.note}",
             f"Maps of Ktrans, vp and ve by reader 1, truth and {arm}, with SD and error, {panel.title}",
             png(case_figure(panel)),
         )

@@ -63,8 +63,8 @@ class Cohort:
 
 
 def is_name(text: str) -> bool:
-    """Whether a flag names a cohort, not a folder; ./NAME is a folder."""
-    return text in COHORTS
+    """Whether a flag names a cohort, not a folder: a data set in a folder of a cohort's name goes first."""
+    return text in COHORTS and not (Path(text) / manifest.FILE).is_file()
 
 
 def enumerate_cohort(text: str, settings: Settings, flag: str) -> Cohort:

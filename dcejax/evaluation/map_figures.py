@@ -29,13 +29,14 @@ class CasePanel:
     """One slice of one patient; the channels C are Ktrans (1/min), vp, ve (fractions)."""
 
     title: str  # who: diagnosis, case, slice
+    arm: str  # whose maps are judged
     note: str  # below the maps: what a reader must know to judge them
     mm: tuple[float, float]  # size of a voxel along x and y
     reference: np.ndarray  # [X, Y, C] conventional analysis by reader 1; NaN where it gave no value
     truth: np.ndarray  # [X, Y, C]
-    mean: np.ndarray  # [X, Y, C] the network's
+    mean: np.ndarray  # [X, Y, C] the arm's estimate
     cv: np.ndarray  # [X, Y, C] SD / mean
-    sd: np.ndarray  # [X, Y, C] over the network's samples
+    sd: np.ndarray  # [X, Y, C] as the arm states it
     error: np.ndarray  # [X, Y, C] |mean - truth|
     tumour: np.ndarray  # [X, Y] bool, what is outlined
     brain: np.ndarray  # [X, Y] bool, what is shown
@@ -130,7 +131,8 @@ def case_figure(case: CasePanel) -> Figure:
     down = float(np.clip(across * height / width, 1.0, 2.6))
     figure = Figure(figsize=(12.4, 3 * down + 1.3), layout="compressed")
     grid = figure.subplots(len(PARAMETERS), 6, squeeze=False)
-    heads = ("Conventional, reader 1", "Truth", "Network, mean", "Network, SD / mean", "Network, SD", "|Error| of mean")
+    arm = case.arm if len(case.arm) <= 14 else f"{case.arm[:13]}…"
+    heads = ("Conventional, reader 1", "Truth", f"{arm}, mean", f"{arm}, SD / mean", f"{arm}, SD", "|Error| of mean")
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, fontsize=10)
     for channel, (name, row) in enumerate(zip(PARAMETERS, grid, strict=True)):

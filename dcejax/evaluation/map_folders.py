@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ class MapFolder:
         """The files of a map of each parameter, if all are there."""
         paths = [results.map_path(self._folder, case_id, description, name) for name in PARAMETERS]
         return paths if all(path.is_file() for path in paths) else []
+
+    def has(self, case_id: str) -> bool:
+        """Whether there are maps of a case."""
+        return any(self._files(case_id, estimate) for estimate, *_ in _WRITERS)
+
+    def require_any(self, case_ids: Iterable[str]) -> None:
+        """Refuse a folder that has nothing to do with an evaluation.
+
+        Raises:
+            ValueError: there are maps of none of the cases.
+        """
+        case_ids = list(case_ids)
+        if not any(map(self.has, case_ids)):
+            raise ValueError(
+                f"--maps: expected maps of cases such as {case_ids[0]} in {self._folder}, named "
+                f"{case_ids[0]}_desc-mean_* or _desc-fit_* of {', '.join(PARAMETERS)}, found none; check the folder"
+            )
 
     def _writer(self, case_id: str) -> tuple[str, str, str, tuple[str, ...]]:
         for writer in _WRITERS:

@@ -143,6 +143,11 @@ def limitations(
         )
     else:
         found.append("The data set holds no maps of readers, so that nothing is compared with them.")
+    if pool.of_kind("fit"):
+        found.append(
+            "Fits and readers take exchange that is too fast to be believed for plasma, so that Ktrans of some "
+            "enhancing voxels is zero, which weighs heavily in log-RMSE; dcejax-fit writes what it finds."
+        )
     full, small = SIZES["full"], sorted({cohort.size for cohort in cohorts} & set(SIZES) - {"full"})
     found.extend(
         f"Images are of size {size}, not full: voxels of {SIZES[size].voxel_mm[0]:.2g} mm in a slice, instead of "

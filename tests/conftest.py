@@ -69,3 +69,18 @@ def scan(tmp_path):
 @pytest.fixture
 def mask(tmp_path):
     return scans.save_mask(tmp_path / "in" / "mask.nii.gz")
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """PyTorch without its compiler, which takes half a minute a form, and on one of the cores that tests share."""
+    torch = pytest.importorskip("torch", reason="the comparison needs torch")
+
+    def refuse(module, **_):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(threads)

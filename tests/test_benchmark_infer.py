@@ -54,21 +54,6 @@ def series():
     return volume.make_volume((32, 40, 3), 60, seed=1)
 
 
-@pytest.fixture
-def torch(monkeypatch):
-    """PyTorch without its compiler, which takes half a minute a form, and on one of the cores that tests share."""
-    torch = pytest.importorskip("torch", reason="the comparison needs torch")
-
-    def refuse(module, **_):
-        raise RuntimeError("no compiler\nat all")
-
-    monkeypatch.setattr(torch, "compile", refuse)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch
-    torch.set_num_threads(threads)
-
-
 def test_the_volume_holds_brain_in_a_quarter_and_in_every_slice(series):
     assert series.mask.mean() == pytest.approx(0.25, abs=0.01)
     assert series.mask.any(axis=(0, 1)).all()

@@ -33,21 +33,6 @@ class Silent:
         pass
 
 
-@pytest.fixture
-def torch(monkeypatch):
-    """PyTorch without its compiler, which takes a minute, and on one of the cores that tests share."""
-    torch = pytest.importorskip("torch", reason="the comparison needs torch")
-
-    def refuse(module, **_):
-        raise RuntimeError("no compiler\nat all")
-
-    monkeypatch.setattr(torch, "compile", refuse)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch
-    torch.set_num_threads(threads)
-
-
 def test_the_batch_has_the_shape_of_training_and_curves_of_its_maps():
     batch = own_training.make_batch(CONFIG.stage1)
     assert batch.curves.shape == (2, 8, 8, 60)
@@ -104,7 +89,7 @@ def test_the_wrong_noise_or_weight_would_show(torch):
     found = torch_training.spatial(own.first_params, *own.inputs, noise, own.settings, Silent())
     assert found.fastest.loss != pytest.approx(loss, rel=1e-3)
     assert found.seconds["channels last, compiled"] == "failed: RuntimeError: no compiler"
-    assert found.seconds[found.form] == min(s for s in found.seconds.values() if isinstance(s, float))
+    assert found.seconds[found.name] == min(s for s in found.seconds.values() if isinstance(s, float))
 
 
 def test_the_floor_of_a_patch_counts_the_posterior():

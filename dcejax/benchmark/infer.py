@@ -225,9 +225,7 @@ def _about_torch(rivals: Any, reason: str | None, rounds: int) -> dict[str, Any]
         "torch_published_slices": rounds,  # one a round, each scaled to the volume's
         "torch_best_tcn": tcn.name,
         "torch_best_unet": trunk.name,
-        "torch_forms_voxels_per_s": {
-            name: best.trial_voxels / s if isinstance(s, float) else s for name, s in tcn.seconds.items()
-        },
+        "torch_forms_voxels_per_s": tcn.rates(best.trial_voxels),
         "torch_forms_seconds_per_slice": trunk.seconds,
         "torch_threads": best.threads,
     }

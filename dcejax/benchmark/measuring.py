@@ -1,4 +1,4 @@
-"""What measurements in turns share: seconds, medians and ranges over rounds, processes of their own, the machine."""
+"""What measurements share: seconds, trials of PyTorch's forms, turns, processes of their own, the machine."""
 
 import json
 import os
@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +23,41 @@ def timed(run: Callable[[], _T]) -> tuple[_T, float]:
     start = time.perf_counter()
     found = run()
     return found, time.perf_counter() - start
+
+
+class Trial(NamedTuple):
+    """The fastest of several forms of one thing, and the seconds of each or the reason why it failed."""
+
+    fastest: Any
+    name: str
+    seconds: dict[str, float | str]
+
+    def rates(self, examples: int) -> dict[str, float | str]:
+        """Examples per second of each form, or the reason."""
+        return {name: examples / s if isinstance(s, float) else s for name, s in self.seconds.items()}
+
+
+def try_forms(makers: Mapping[str, Callable[[], _T]], run: Callable[[_T], Any], repeats: int, report: Report) -> Trial:
+    """Make every form, time it, and choose the fastest.
+
+    Args:
+        makers: what makes each form and warms it up, by its name.
+        run: what is timed.
+        repeats: times, of which the shortest counts.
+        report: where progress is told.
+    """
+    forms, seconds = {}, {}
+    for name, make in makers.items():
+        report.status(f"PyTorch: {name}")
+        try:
+            form = make()
+            seconds[name] = min(timed(partial(run, form))[1] for _ in range(repeats))
+        except Exception as error:  # a compiler may raise anything, and the other forms are still of use
+            seconds[name] = f"failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        else:
+            forms[name] = form
+    name = min(forms, key=seconds.__getitem__)
+    return Trial(forms[name], name, seconds)
 
 
 def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Report) -> None:

@@ -7,13 +7,14 @@ Weight normalisation is folded into the kernels. All is float32, as in dcejax.
 import copy
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dcejax.benchmark.measuring import Trial, try_forms
 from dcejax.benchmark.torch_published import Maps, Published, TemporalBlock
 from dcejax.types import PARAMETERS, Report, Series
 
@@ -137,32 +138,14 @@ def _in_batches(tcn: Callable, batch: int) -> Callable[[torch.Tensor], torch.Ten
     return run
 
 
-class Trial(NamedTuple):
-    """The fastest of several forms, and the seconds of each or the reason why it failed."""
-
-    fastest: Callable
-    name: str
-    seconds: dict[str, float | str]
-
-
 def _fastest(makers: Mapping[str, Callable[[], Callable]], argument: torch.Tensor, report: Report) -> Trial:
-    forms, seconds = {}, {}
-    for name, make in makers.items():
-        report.status(f"PyTorch: {name}")
-        try:
-            form = make()
-            form(argument)  # compiles
-            times = []
-            for _ in range(_REPEATS):
-                start = time.perf_counter()
-                form(argument)
-                times.append(time.perf_counter() - start)
-        except Exception as error:  # a compiler may raise anything, and the other forms are still of use
-            seconds[name] = f"failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        else:
-            forms[name], seconds[name] = form, min(times)
-    name = min(forms, key=seconds.__getitem__)
-    return Trial(forms[name], name, seconds)
+    def warm(make: Callable[[], Callable]) -> Callable:
+        form = make()
+        form(argument)  # compiles
+        return form
+
+    warmed = {name: partial(warm, make) for name, make in makers.items()}
+    return try_forms(warmed, lambda form: form(argument), _REPEATS, report)
 
 
 class Best:

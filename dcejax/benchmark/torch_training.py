@@ -4,14 +4,14 @@ Stage 1 is the published module on whole patches, as the authors train it. Stage
 and compiled, which takes PyTorch half a minute, and the fastest is used.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from dcejax.benchmark.measuring import timed
+from dcejax.benchmark.measuring import Trial, try_forms
 from dcejax.benchmark.torch_published import TorchProbUNet, TorchTCN, load_params
 from dcejax.config import SpatialStageConfig, StageConfig
 from dcejax.models.interop import from_torch_state_dict
@@ -87,30 +87,8 @@ class First(NamedTuple):
     gradient: Any
 
 
-class Trial(NamedTuple):
-    """The fastest of several forms, and the seconds that a step of each takes or the reason why it failed."""
-
-    fastest: First
-    form: str
-    seconds: dict[str, float | str]
-
-
 def _first(training: Training) -> First:
     return First(training, training.step(), training.gradient())
-
-
-def _fastest(makers: Mapping[str, Callable[[], Training]], report: Report) -> Trial:
-    tried, seconds = {}, {}
-    for form, make in makers.items():
-        report.status(f"PyTorch: {form}")
-        try:
-            tried[form] = _first(make())  # compiles
-            seconds[form] = min(timed(tried[form].training.step)[1] for _ in range(_REPEATS))
-        except Exception as error:  # a compiler may raise anything, and the other forms are still of use
-            tried.pop(form, None)
-            seconds[form] = f"failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    form = min(tried, key=seconds.__getitem__)
-    return Trial(tried[form], form, seconds)
 
 
 def threads() -> int:
@@ -148,15 +126,15 @@ def spatial(params: Any, images: Any, maps: Any, noise: Any, settings: SpatialSt
         report: where progress is told.
     """
 
-    def make(layout: torch.memory_format, compiled: bool = False) -> Training:
+    def make(layout: torch.memory_format, compiled: bool = False) -> First:
         loss = _SpatialLoss(params, settings).to(memory_format=layout)
         inputs = [_images(array).contiguous(memory_format=layout) for array in (images, maps)]
         run = torch.compile(loss, dynamic=False) if compiled else loss
-        return Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate)
+        return _first(Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate))
 
     makers = {
         "channels first": lambda: make(torch.contiguous_format),
         "channels last": lambda: make(torch.channels_last),
         "channels last, compiled": lambda: make(torch.channels_last, compiled=True),
     }
-    return _fastest(makers, report)
+    return try_forms(makers, lambda first: first.training.step(), _REPEATS, report)

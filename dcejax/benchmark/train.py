@@ -151,11 +151,10 @@ class _Rivals:
         """Version and forms; without PyTorch its figures as None and the reason."""
         if self._trial is None:
             return {"torch": self._reason, **dict.fromkeys(_TORCH_KEYS)}
-        forms = {name: patches / s if isinstance(s, float) else s for name, s in self._trial.seconds.items()}
         return {
             "torch": versions(("torch",))["torch"],
-            "torch_form_unet": self._trial.form,
-            "torch_forms_patches_per_s": forms,
+            "torch_form_unet": self._trial.name,
+            "torch_forms_patches_per_s": self._trial.rates(patches),
             "torch_threads": self._module.threads(),
         }
 

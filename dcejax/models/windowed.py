@@ -50,6 +50,11 @@ class Background(NamedTuple):
     prior: tuple[jax.Array, ...]
 
 
+def _windowed(scales: int) -> int:
+    """How many of a network's scales have windows; the last never has, for the prior needs all of it."""
+    return min(_SCALES, scales - 1)
+
+
 def plan(region: np.ndarray, scales: int) -> tuple[Sizes, Places] | None:
     """Choose windows.
 
@@ -60,7 +65,7 @@ def plan(region: np.ndarray, scales: int) -> tuple[Sizes, Places] | None:
     Returns:
         None where windows do not help, or do not fit the scales.
     """
-    windowed = min(_SCALES, scales - 1)
+    windowed = _windowed(scales)
     image = np.array(region.shape)
     if windowed == 0 or (image % 2 ** (scales - 1)).any():
         return None
@@ -148,7 +153,7 @@ def make_background(unet: ProbUNet, params: Any, outside: jax.Array, image: tupl
 
     def inputs(part):
         x, found = jnp.broadcast_to(outside, (1, *image, outside.size)), []
-        for scale, features in enumerate(unet.filters[: min(_SCALES, len(unet.filters) - 1)]):
+        for scale, features in enumerate(unet.filters[: _windowed(len(unet.filters))]):
             x = average_pool(_block(params[part], f"down_{scale}", features, x))
             found.append(x)
         return tuple(found)

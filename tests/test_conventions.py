@@ -15,7 +15,7 @@ ALL = PACKAGE + sorted(p for p in (*ROOT.glob("*.py"), *(ROOT / "configs").glob(
 # A module imports from lower levels and from its own part; parts on one level do not know each other, save the lowest.
 LEVELS = (
     ("types", "config", "rng", "weights"),
-    ("physics",),
+    ("physics", "kernels"),
     ("simulation", "data", "models"),
     ("training", "inference", "conventional", "dro"),
     ("evaluation", "selfcheck", "benchmark"),
@@ -31,6 +31,7 @@ ONLY_IN = {
     "ml_collections": ("cli/",),
     "flax": ("models/", "training/", "inference/", "evaluation/", "cli/"),
     "torch": ("benchmark/",),
+    "llvmlite": ("kernels/",),
     "scipy.optimize": ("benchmark/",),
 }
 

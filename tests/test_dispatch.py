@@ -16,7 +16,7 @@ import scans
 from dcejax.models import dispatch, windowed
 from dcejax.types import PARAMETERS
 
-POLICY = dispatch.Policy(voxels=8, slices=1, samples=4, streams=3)
+POLICY = dispatch.policy()._replace(voxels=8, slices=1, streams=3)
 
 
 @pytest.fixture(params=[1, 3])

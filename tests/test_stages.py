@@ -9,7 +9,7 @@ import pytest
 
 from dcejax.config import Config, ProbUNetConfig, TCNConfig
 from dcejax.models.build import make_prob_unet, make_tcn
-from dcejax.models.prob_unet import sample_latent
+from dcejax.models.prob_unet import sample_latents
 from dcejax.simulation.batches import Batch
 from dcejax.training.stages import spatial_stage, temporal_stage
 
@@ -56,7 +56,7 @@ def test_temporal_objective_is_the_sum_and_its_validation_the_mean(batch, tcn_pa
 
 def test_spatial_stage_sees_the_frozen_maps(batch, spatial, tcn_params):
     stage, _ = spatial
-    images, maps = stage.prepare(batch)
+    images, maps, index = stage.prepare(batch)
     expected = make_tcn(CONFIG).apply({"params": tcn_params}, batch.curves.reshape(-1, 60)).reshape(batch.maps.shape)
     np.testing.assert_allclose(images, expected, atol=1e-6)
     np.testing.assert_array_equal(maps, batch.maps)
@@ -67,16 +67,16 @@ def test_spatial_objective_decodes_the_posterior_and_pays_for_it(batch, tcn_para
     config = dataclasses.replace(CONFIG, stage2=dataclasses.replace(CONFIG.stage2, kl_weight=kl_weight))
     stage = spatial_stage(config, tcn_params)
     params = jax.jit(stage.init)(jax.random.key(1))
-    images, maps = stage.prepare(batch)
+    images, maps, index = stage.prepare(batch)
     net, key = make_prob_unet(config), jax.random.key(5)
     variables = {"params": params}
     prior = net.apply(variables, images, method="encode_prior")
     posterior = net.apply(variables, images, maps, method="encode_posterior")
     features = net.apply(variables, images, method="features")
-    decoded = net.apply(variables, features, sample_latent(key, posterior), method="decode")
+    decoded = net.apply(variables, features, sample_latents(key, index, posterior), method="decode")
     m, s, mp, sp = (np.asarray(a, np.float64) for a in (*posterior, *prior))
     kl = (sp - s + (np.exp(2 * s) + (m - mp) ** 2) / (2 * np.exp(2 * sp)) - 0.5).sum(-1).mean()
-    loss, metrics = stage.loss(params, (images, maps), key)
+    loss, metrics = stage.loss(params, (images, maps, index), key)
     np.testing.assert_allclose(metrics["kl_nats"], kl, rtol=1e-4)
     np.testing.assert_allclose(loss, weighted(decoded, maps, 40.0).mean() + kl_weight * kl, rtol=1e-4)
 
@@ -88,11 +88,11 @@ def test_validation_does_not_see_the_answer(batch, spatial):
     other = {**params, "posterior": jax.tree.map(lambda p: p + 0.3, params["posterior"])}
     assert stage.validation_loss(params, inputs, key)[0] == stage.validation_loss(other, inputs, key)[0]
     assert stage.loss(params, inputs, key)[0] != stage.loss(other, inputs, key)[0]
-    images, maps = inputs
+    images, maps, index = inputs
     net = make_prob_unet(CONFIG)
     prior = net.apply({"params": params}, images, method="encode_prior")
     features = net.apply({"params": params}, images, method="features")
-    decoded = net.apply({"params": params}, features, sample_latent(key, prior), method="decode")
+    decoded = net.apply({"params": params}, features, sample_latents(key, index, prior), method="decode")
     np.testing.assert_allclose(
         stage.validation_loss(params, inputs, key)[0], weighted(decoded, maps, 40.0).mean(), rtol=1e-5
     )

@@ -311,7 +311,7 @@ def test_a_step_of_pieces_is_that_of_the_whole(monkeypatch):
     params = jax.jit(stage.init)(stream(0, "init"))
     ends = []
     for voxels, streams in ((1024, 1), (64, 1), (64, 4)):
-        policy = dispatch.Policy(voxels=voxels, slices=1, samples=4, streams=streams)
+        policy = dispatch.policy()._replace(voxels=voxels, streams=streams)
         monkeypatch.setattr(dispatch, "policy", lambda policy=policy: policy)
         pieces = stage.split(stage.prepare(batch))
         assert len(pieces) == -(-768 // voxels)

@@ -22,7 +22,7 @@ CURVES = np.random.default_rng(0).normal(size=(2500, 24)).astype(np.float32)
 
 @pytest.fixture(autouse=True, params=[1, 3], ids=["1 stream", "3 streams"])
 def known_machine(monkeypatch, request):
-    known = dispatch.Policy(voxels=1024, slices=1, samples=4, streams=request.param)
+    known = dispatch.policy()._replace(voxels=1024, streams=request.param)
     monkeypatch.setattr(dispatch, "policy", lambda: known)
 
 

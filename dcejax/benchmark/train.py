@@ -17,7 +17,7 @@ from dcejax.benchmark import floor, measuring, own_training
 from dcejax.benchmark.measuring import timed
 from dcejax.config import Config, StageConfig, to_json
 from dcejax.data.cohort import versions
-from dcejax.models.prob_unet import sample_latent
+from dcejax.models.prob_unet import sample_latents
 from dcejax.types import Gaussian, Report
 
 _PASSES = 3  # forward, and backward to inputs and to parameters; the first layers need less, Adam is next to nothing
@@ -138,11 +138,12 @@ class _Rivals:
         """What takes the first step of stage 2, with the noise that our step draws."""
         if self._module is None:
             return None
-        zeros = jnp.zeros((own_training.patches(own.settings), latent_size))
-        noise = sample_latent(own.key, Gaussian(mean=zeros, log_std=zeros))
+        images, maps, index = own.inputs
+        zeros = jnp.zeros((index.size, latent_size))
+        noise = sample_latents(own.key, index, Gaussian(mean=zeros, log_std=zeros))
 
         def first() -> Any:
-            self._trial = self._module.spatial(own.first_params, *own.inputs, noise, own.settings, self._report)
+            self._trial = self._module.spatial(own.first_params, images, maps, noise, own.settings, self._report)
             return self._trial.fastest
 
         return first

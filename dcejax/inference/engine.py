@@ -178,16 +178,15 @@ class _Encoder:
         region = mask.any(axis=2)
         planned = windowed.plan(region, len(self._unet.filters))
         self._sizes, self._places = planned or (None, None)
-        self.window = (slice(None), slice(None))
+        self._taken = self.given = (slice(None), slice(None))  # where images are cut, and where features lie
         if planned:
             outside = maps[np.unravel_index(np.argmin(mask), mask.shape)]
             self._background = make_background(self._unet, self._params, outside, image=region.shape)
-            x, y = self._places.origins[0]
-            width, height = self._sizes.windows[0]
-            self.window = (slice(x, x + width), slice(y, y + height))
+            self._taken = windowed.window(self._places.contracting[0], self._sizes.contracting[0])
+            self.given = windowed.window(self._places.expanding[0], self._sizes.expanding[0])
 
     def __call__(self, slices: np.ndarray) -> tuple[jax.Array, Gaussian]:
-        images = np.moveaxis(self._maps[(*self.window, slices)], 2, 0)
+        images = np.moveaxis(self._maps[(*self._taken, slices)], 2, 0)
         images = dispatch.put(np.ascontiguousarray(images))
         if self._sizes is None:
             return encode(self._unet, self._params, images)
@@ -236,7 +235,7 @@ def sample_maps(
     done = 0
     for real, moments in zip(batches, dispatch.in_streams(refine, batches), strict=True):
         progress(done, slices.size)
-        place = (*encoder.window, real)
+        place = (*encoder.given, real)
         variance = np.asarray(moments.squares)[: real.size] / max(num_samples - 1, 1)
         mean[place] = np.moveaxis(np.asarray(moments.mean)[: real.size], 0, 2)
         std[place] = np.moveaxis(np.sqrt(variance), 0, 2)

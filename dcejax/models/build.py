@@ -1,6 +1,7 @@
 """The networks that a configuration describes."""
 
 from dcejax.config import Config
+from dcejax.models import dispatch
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.tcn import TCN
 
@@ -13,4 +14,5 @@ def make_tcn(config: Config) -> TCN:
 def make_prob_unet(config: Config) -> ProbUNet:
     """The spatial network of a configuration."""
     unet = config.prob_unet
-    return ProbUNet(unet.filters, unet.latent_size, unet.combination_layers)
+    kernels = dispatch.policy().kernels
+    return ProbUNet(unet.filters, unet.latent_size, unet.combination_layers, kernels=kernels)

@@ -8,8 +8,9 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -29,7 +30,9 @@ class Policy(NamedTuple):
     voxels: int  # curves per call of the temporal network
     slices: int  # images per call of the spatial network
     samples: int  # latent samples decoded per call
+    images: int | None  # of a batch per gradient of the spatial network; None for all
     streams: int  # threads that dispatch calls
+    kernels: bool  # whether convolutions are those of `dcejax.kernels`
 
 
 def _cores() -> int:
@@ -46,9 +49,12 @@ def policy() -> Policy:
     """
     devices = jax.local_device_count()
     if jax.default_backend() != "cpu":
-        return Policy(voxels=65_536 * devices, slices=8 * devices, samples=4, streams=1)
-    streams = min(_cores() + 2, _MOST_STREAMS) if devices == 1 else 1
-    return Policy(voxels=256 * devices, slices=devices, samples=4, streams=streams)
+        return Policy(voxels=65_536 * devices, slices=8 * devices, samples=4, images=None, streams=1, kernels=False)
+    alone = devices == 1  # XLA would give all of a sharded array to each device's call of a kernel
+    streams = min(_cores() + 2, _MOST_STREAMS) if alone else 1
+    kernels = alone and find_spec("llvmlite") is not None
+    images = 2 if kernels else None  # a kernel has one thread; XLA's convolutions have all
+    return Policy(voxels=256 * devices, slices=devices, samples=4, images=images, streams=streams, kernels=kernels)
 
 
 @cache
@@ -86,7 +92,28 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(_sharding(0).mesh, PartitionSpec()))
 
 
-def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+@partial(jax.jit, static_argnums=2)
+def _piece(arrays: Any, start: int, size: int) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), arrays)
+
+
+@cache
+def _pool(streams: int) -> ThreadPoolExecutor:
+    """Threads that stay: each has memory of its own, which new ones would ask the system for again."""
+    return ThreadPoolExecutor(streams, "dcejax")
+
+
+def cut(arrays: Any, size: int) -> list[Any]:
+    """Pieces of arrays [N, ...] on the devices, N being a multiple of their size.
+
+    One program cuts all: a program of hundreds of outputs takes seconds to compile.
+    """
+    return [_piece(arrays, start, size) for start in range(0, len(jax.tree.leaves(arrays)[0]), size)]
+
+
+def in_streams(
+    function: Callable[[Item], Result], items: Iterable[Item], *, compiled: bool = False
+) -> Iterator[Result]:
     """Results of a function of each item, in their order, from the policy's number of threads.
 
     With one thread, a result is handed out when the next call has been dispatched, so that host and device work at the
@@ -96,6 +123,8 @@ def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
     Args:
         function: from an item to device arrays.
         items: all that is to be done.
+        compiled: whether the function has been called for such items before. If not, the first is done alone, because
+            several threads would each compile it.
     """
     streams = policy().streams
     if streams == 1:
@@ -111,10 +140,13 @@ def in_streams(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         return jax.block_until_ready(function(item))
 
     items = iter(items)
-    for first in itertools.islice(items, 1):
-        yield awaited(first)  # alone: several threads would each compile it
-    pool = ThreadPoolExecutor(streams)
+    if not compiled:
+        yield from map(awaited, itertools.islice(items, 1))
+    futures = deque(_pool(streams).submit(awaited, item) for item in items)
     try:
-        yield from pool.map(awaited, items)
+        while futures:
+            yield futures.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in futures:
+            future.cancel()
+        wait(futures)

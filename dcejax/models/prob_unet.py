@@ -19,15 +19,22 @@ def sample_latent(key: jax.Array, distribution: Gaussian) -> jax.Array:
     return distribution.mean + jnp.exp(distribution.log_std) * noise
 
 
+def sample_latents(key: jax.Array, index: jax.Array, distribution: Gaussian) -> jax.Array:
+    """Draw a latent for each image of a batch, [B, L], from a key that its index [B] makes: a batch may be cut."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+    return jax.vmap(sample_latent)(keys, distribution)
+
+
 class GaussianEncoder(nn.Module):
     """Axis-aligned Gaussian over the latent from globally averaged features."""
 
     filters: tuple[int, ...]
     latent_size: int
+    kernels: bool = False
 
     def setup(self) -> None:
         """Name the blocks and the last layer."""
-        self.down = [ConvBlock(features) for features in self.filters]
+        self.down = [ConvBlock(features, self.kernels) for features in self.filters]
         self.head = nn.Dense(
             2 * self.latent_size,
             kernel_init=kaiming_normal,
@@ -85,12 +92,13 @@ class ProbUNet(nn.Module):
     latent_size: int = 2
     combination_layers: int = 4
     outputs: int = 3
+    kernels: bool = False  # those of `dcejax.kernels` for convolutions on CPU
 
     def setup(self) -> None:
         """Name the four parts."""
-        self.unet = UNet(self.filters)
-        self.prior = GaussianEncoder(self.filters, self.latent_size)
-        self.posterior = GaussianEncoder(self.filters, self.latent_size)
+        self.unet = UNet(self.filters, self.kernels)
+        self.prior = GaussianEncoder(self.filters, self.latent_size, self.kernels)
+        self.posterior = GaussianEncoder(self.filters, self.latent_size, self.kernels)
         self.combination = Combination(self.combination_layers, self.outputs)
 
     def features(self, x: jax.Array) -> jax.Array:

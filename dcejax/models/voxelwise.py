@@ -8,23 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.models import dispatch
+from dcejax.models import dispatch, tcn_kernel
 from dcejax.models.tcn import TCN
 
 
 @partial(jax.jit, static_argnums=0)
 def _apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
+    if dispatch.policy().kernels and curves.dtype == jnp.float32:
+        return tcn_kernel.apply(tcn, params, curves)
     return tcn.apply({"params": params}, curves)
-
-
-@partial(jax.jit, static_argnums=2)
-def _piece(arrays: Any, start: int, size: int) -> Any:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), arrays)
-
-
-def _cut(arrays: Any, size: int) -> list[Any]:
-    """Pieces of arrays [V, ...], one program for all: a program of hundreds of outputs takes seconds to compile."""
-    return [_piece(arrays, start, size) for start in range(0, len(jax.tree.leaves(arrays)[0]), size)]
 
 
 def split_voxels(arrays: Any, axes: int) -> list[Any]:
@@ -41,7 +33,7 @@ def split_voxels(arrays: Any, axes: int) -> list[Any]:
     voxels = math.prod(shape)
     least = -(-voxels // dispatch.policy().voxels)
     number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones would not pay
-    return _cut(jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays), voxels // number)
+    return dispatch.cut(jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays), voxels // number)
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray) -> np.ndarray:
@@ -85,5 +77,5 @@ def apply_in_chunks(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     voxels = curves.shape[0]
     if voxels == 0:
         return jnp.zeros((0, tcn.outputs), jnp.float32)
-    chunks = _cut(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
+    chunks = dispatch.cut(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
     return jnp.concatenate([_apply(tcn, params, chunk) for chunk in chunks])[:voxels]

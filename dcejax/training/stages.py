@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.config import Config, StageConfig
+from dcejax.models import dispatch
 from dcejax.models.build import make_prob_unet, make_tcn
-from dcejax.models.prob_unet import sample_latent
+from dcejax.models.prob_unet import sample_latents
 from dcejax.models.voxelwise import apply_in_chunks, split_voxels
 from dcejax.simulation.batches import Batch
 from dcejax.training.losses import kl_divergence, weighted_l1
@@ -79,14 +80,15 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
 
     def prepare(batch: Batch):
         curves = batch.curves.reshape(-1, batch.curves.shape[-1])
-        return apply_in_chunks(tcn, tcn_params, curves).reshape(batch.maps.shape), batch.maps
+        index = jnp.arange(batch.maps.shape[0])
+        return apply_in_chunks(tcn, tcn_params, curves).reshape(batch.maps.shape), batch.maps, index
 
     def parts(params, inputs, key, *, from_posterior: bool):
-        images, maps = inputs
+        images, maps, index = inputs
         variables = {"params": params}
         prior = net.apply(variables, images, method="encode_prior")
         posterior = net.apply(variables, images, maps, method="encode_posterior")
-        z = sample_latent(key, posterior if from_posterior else prior)
+        z = sample_latents(key, index, posterior if from_posterior else prior)
         features = net.apply(variables, images, method="features")
         values = weighted_l1(net.apply(variables, features, z, method="decode"), maps, weights)
         return values, kl_divergence(posterior, prior).mean()
@@ -100,5 +102,8 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
         values, kl = parts(params, inputs, key, from_posterior=False)
         return values.mean(), {"loss": values.mean(), "kl_nats": kl, **_per_map(values)}
 
-    # One latent is drawn for each image of a batch, from one key: pieces would draw others.
-    return Stage("stage2", config.stage2, init, prepare, lambda inputs: [inputs], loss, validation_loss)
+    def split(inputs):
+        size = dispatch.policy().images
+        return [inputs] if size is None or len(inputs[0]) % size else dispatch.cut(inputs, size)
+
+    return Stage("stage2", config.stage2, init, prepare, split, loss, validation_loss)

@@ -56,6 +56,7 @@ class Programs(NamedTuple):
     whole: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     gradient: Callable[..., tuple[Any, dict[str, jax.Array]]]
     update: Callable[..., TrainState]
+    seen: set[Any]  # losses and shapes of pieces whose gradient is compiled
 
 
 @cache
@@ -66,6 +67,7 @@ def programs() -> Programs:
         jax.jit(_whole, static_argnames=("loss", "optimizer"), donate_argnames="state", compiler_options=options),
         jax.jit(_gradient, static_argnames="loss", compiler_options=options),
         jax.jit(_update, static_argnames="optimizer", donate_argnames="state"),
+        set(),
     )
 
 
@@ -74,10 +76,21 @@ def _add(total: Any, value: Any) -> Any:
     return jax.tree.map(jnp.add, total, value)
 
 
-def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any]) -> Any:
-    """Mean of a tree of arrays over pieces of one size, added in their order whichever is computed first."""
-    total = reduce(_add, dispatch.in_streams(function, pieces))
-    return jax.tree.map(lambda leaf: leaf / len(pieces), total)
+@partial(jax.jit, donate_argnums=0)
+def _divide(total: Any, count: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any], *, compiled: bool = False) -> Any:
+    """Mean of a tree of arrays over pieces of one size, added in their order whichever is computed first.
+
+    Args:
+        function: of a piece.
+        pieces: all of them.
+        compiled: whether the function has been called for such pieces before.
+    """
+    total = reduce(_add, dispatch.in_streams(function, pieces, compiled=compiled))
+    return _divide(total, len(pieces))
 
 
 def train_step(
@@ -98,8 +111,13 @@ def train_step(
         loss: of one piece.
         optimizer: from `make_optimizer`.
     """
-    whole, gradient_of, update = programs()
+    whole, gradient_of, update, seen = programs()
     if len(pieces) == 1:
         return whole(state, pieces[0], key, loss=loss, optimizer=optimizer)
-    gradient, metrics = mean_over(lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces)
+    shapes = loss, *(leaf.shape for leaf in jax.tree.leaves(pieces[0]))
+    compiled = shapes in seen
+    seen.add(shapes)
+    gradient, metrics = mean_over(
+        lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces, compiled=compiled
+    )
     return update(state, gradient, optimizer=optimizer), metrics

@@ -57,6 +57,7 @@ def test_temporal_objective_is_the_sum_and_its_validation_the_mean(batch, tcn_pa
 def test_spatial_stage_sees_the_frozen_maps(batch, spatial, tcn_params):
     stage, _ = spatial
     images, maps, index = stage.prepare(batch)
+    np.testing.assert_array_equal(index, np.arange(len(maps)))
     expected = make_tcn(CONFIG).apply({"params": tcn_params}, batch.curves.reshape(-1, 60)).reshape(batch.maps.shape)
     np.testing.assert_allclose(images, expected, atol=1e-6)
     np.testing.assert_array_equal(maps, batch.maps)

@@ -263,5 +263,5 @@ def run(report: Report, sizes: Sizes | None = None) -> dict[str, Any]:
         "shape": [*sizes.shape, networks.frames],
         "weights": released.name,
         "load_average_before": load,
-        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "numpy")),
+        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy")),
     }

@@ -224,5 +224,5 @@ def run(report: Report, sizes: Sizes | None = None) -> dict[str, Any]:
         "patches": patches,
         "patch_size": config.stage2.patch_size,
         "load_average_before": load,
-        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "optax", "numpy")),
+        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "optax", "numpy")),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import dcejax.conventional
-from dcejax import data, inference, models, physics
+from dcejax import data, inference, kernels, models, physics
 from dcejax.data import atomic, results
 from dcejax.data import cohort as data_cohort
 from dcejax.data import weights as weights_io
@@ -61,8 +61,8 @@ _SHAPING = (
     uncertainty,
     readers,
 )
-_SHAPING_PACKAGES = (physics, models, data, inference, dcejax.conventional)
-_VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "numpy", "scipy")
+_SHAPING_PACKAGES = (physics, kernels, models, data, inference, dcejax.conventional)
+_VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
 

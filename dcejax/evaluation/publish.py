@@ -29,7 +29,7 @@ from dcejax.evaluation.table import Column, Table
 RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "figures"
 """What is written, beside the records of cases."""
 
-_VERSIONED = ("dcejax", "jax", "flax", "numpy", "scipy", "nibabel")
+_VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "scipy", "nibabel")
 
 
 @dataclass(frozen=True)

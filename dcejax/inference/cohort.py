@@ -16,7 +16,7 @@ from dcejax.data.cohort import Status
 from dcejax.inference import engine, outputs, qc
 from dcejax.types import Prediction, Report, Scan, Series, Weights
 
-_VERSIONED = ("dcejax", "jax", "flax", "numpy", "nibabel")
+_VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "nibabel")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ def _forward(x, kernel, bias):
 def _backward(saved, g):
     x, kernel, y = saved
     channels, features = kernel.shape[2:]
-    g = jnp.where(y > 0, g, 0.0)  # also on the border, where y is zero
+    g = jnp.where(y <= 0, 0.0, g)  # zero on the border too, where y is
     taps = kernel.reshape(9, channels, features)
     _register()
     one = jnp.ones(1, jnp.float32)

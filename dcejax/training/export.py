@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 
 from dcejax.config import Config
 from dcejax.data import weights
+from dcejax.data.cohort import versions
 from dcejax.simulation.priors import priors_record, priors_sha256
 from dcejax.training import metrics
 from dcejax.training.validation import validate
@@ -55,7 +55,7 @@ def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str
         ),
         "priors_sha256": priors_sha256(),
         "priors": priors_record(),
-        "versions": {package: version(package) for package in ("dcejax", "jax", "flax", "optax", "numpy")},
+        "versions": versions(("dcejax", "jax", "flax", "llvmlite", "optax", "numpy")),
         "config": dataclasses.asdict(config),
     }
     return weights.save(workdir / "weights", tcn, prob_unet, record)

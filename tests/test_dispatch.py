@@ -62,6 +62,33 @@ def test_an_error_is_raised_and_drops_the_rest(streams):
     assert len(begun) < 2000
 
 
+def test_what_is_compiled_need_not_begin_alone(monkeypatch):
+    monkeypatch.setattr(dispatch, "policy", lambda: POLICY)
+    together = threading.Barrier(3, timeout=30)
+    meet = lambda i: together.wait() * jnp.zeros(())  # noqa: E731
+    assert len(list(dispatch.in_streams(meet, range(6), compiled=True))) == 6
+
+
+def test_streams_serve_on_after_items_that_fail_and_a_caller_that_leaves(streams):
+    def items():
+        yield from range(5)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        list(dispatch.in_streams(jnp.ones, items()))
+    results = dispatch.in_streams(jnp.ones, range(1, 50))
+    assert next(results).size == 1
+    results.close()
+    assert [r.size for r in dispatch.in_streams(jnp.ones, range(1, 9))] == list(range(1, 9))
+
+
+def test_pieces_are_equal():
+    pieces = dispatch.cut({"a": jnp.arange(6), "b": jnp.arange(12).reshape(6, 2)}, 2)
+    np.testing.assert_array_equal([piece["a"] for piece in pieces], [[0, 1], [2, 3], [4, 5]])
+    with pytest.raises(ValueError, match="multiple of 4, found 6"):
+        dispatch.cut(jnp.arange(6), 4)
+
+
 def test_one_stream_keeps_at_most_two_results(monkeypatch):
     monkeypatch.setattr(dispatch, "policy", lambda: POLICY._replace(streams=1))
     begun = []

@@ -234,3 +234,18 @@ def test_what_does_not_suit_goes_to_xla():
             found, expected = (ConvBlock(features, k).apply({"params": params}, other) for k in (True, False))
             assert found.dtype == other.dtype
             np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "bias"),
+    [
+        ((1, 4, 12, 12), (3, 3, 12, 32), 32),
+        ((1, 4, 12, 8), (3, 3, 8, 48), 48),
+        ((1, 4, 12, 8), (3, 3, 16, 32), 32),
+        ((1, 4, 12, 8), (3, 3, 8, 64), 32),
+        ((1, 4, 9, 8), (3, 3, 8, 32), 32),
+    ],
+)
+def test_shapes_that_kernels_cannot_serve_are_refused(x, kernel, bias):
+    with pytest.raises(ValueError, match="expected"):
+        convolution.convolve(jnp.zeros(x), jnp.zeros(kernel), jnp.zeros(bias))

@@ -1,12 +1,14 @@
 """The temporal network by a kernel of our own against its module in float64, and when that kernel is taken."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from parameters import draw
 
-from dcejax.kernels import temporal
+from dcejax.kernels import availability, temporal
 from dcejax.models import dispatch, tcn_kernel, voxelwise
 from dcejax.models.tcn import TCN
 
@@ -33,9 +35,11 @@ apply = jax.jit(tcn_kernel.apply, static_argnums=0)
 
 @pytest.fixture
 def fresh_policy():
-    dispatch.policy.cache_clear()
+    for cached in (dispatch.policy, availability.available):
+        cached.cache_clear()
     yield
-    dispatch.policy.cache_clear()
+    for cached in (dispatch.policy, availability.available):
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -200,15 +204,39 @@ def test_kernels_are_chosen_on_one_cpu_with_the_compiler(fresh_policy):
     assert dispatch.policy().kernels is (jax.default_backend() == "cpu" and jax.local_device_count() == 1)
 
 
-def test_all_works_without_the_compiler(fresh_policy, monkeypatch):
-    real = importlib.util.find_spec
-    monkeypatch.setattr(dispatch, "find_spec", lambda name: None if name == "llvmlite" else real(name))
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("version", "0.45.1"), ("interface", (0, 99)), ("_multiplies_and_adds", False)],
+    ids=["an old llvmlite", "another interface of XLA", "no fused instruction"],
+)
+def test_all_works_without_kernels(fresh_policy, monkeypatch, name, found):
+    monkeypatch.setattr(availability, name, lambda *_: found)
     monkeypatch.setattr(temporal, "_register", None)
     assert dispatch.policy().kernels is False
     voxelwise._apply.clear_cache()
     params, curves = _draw(TCN(), 5, 60)
     _assert_close(voxelwise.map_curves(TCN(), params, curves), _in_double(TCN(), params, curves))
     voxelwise._apply.clear_cache()
+
+
+def test_an_llvmlite_that_is_absent_is_not_available(fresh_policy, monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(availability, "version", absent)
+    assert availability.available() is False
+
+
+def test_the_least_llvmlite_is_the_extras():
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    extra = tomllib.loads(text)["project"]["optional-dependencies"]["cpu"]
+    assert extra == ["llvmlite>=" + ".".join(map(str, availability.LEAST_LLVMLITE))]
+
+
+def test_curves_of_other_frames_than_the_head_are_refused():
+    params, _ = _draw(TCN(), 5, 60)
+    with pytest.raises(ValueError, match="expected curves of 60 frames, which the head has, found 61"):
+        tcn_kernel.apply(TCN(), params, jnp.zeros((5, 61)))
 
 
 def test_nothing_imports_the_compiler_and_several_devices_do_without_kernels():

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from dcejax.config import Config, ProbUNetConfig, TCNConfig
+from dcejax.models import dispatch
 from dcejax.models.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latents
 from dcejax.simulation.batches import Batch
 from dcejax.training.stages import spatial_stage, temporal_stage
+from dcejax.training.state import mean_over
 
 CONFIG = Config(
     tcn=TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
@@ -103,3 +105,21 @@ def test_every_parameter_of_the_spatial_stage_is_trained(batch, spatial):
     stage, params = spatial
     gradient = jax.grad(lambda p: stage.loss(p, stage.prepare(batch), jax.random.key(0))[0])(params)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_step_on_pieces_of_the_spatial_stage_is_that_of_the_whole(batch, spatial, monkeypatch):
+    """Also the latents are, which an image draws from its own key."""
+    stage, params = spatial
+    inputs, key = stage.prepare(batch), jax.random.key(4)
+    images = len(inputs[0])
+    whole, metrics = jax.grad(stage.loss, has_aux=True)(params, inputs, key)
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole))
+    for most, pieces in ((None, 1), (1, images), (images, 1), (images + 1, 1)):
+        policy = dispatch.policy()._replace(images=most)
+        monkeypatch.setattr(dispatch, "policy", lambda policy=policy: policy)
+        cut = stage.split(inputs)
+        assert len(cut) == pieces
+        found, named = mean_over(lambda piece: jax.grad(stage.loss, has_aux=True)(params, piece, key), cut)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(named[name], value, rtol=1e-5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * scale), found, whole)

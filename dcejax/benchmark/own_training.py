@@ -72,5 +72,8 @@ def temporal(config: Config) -> Training:
 
 
 def spatial(config: Config) -> Training:
-    """Stage 2 on the maps of a network that is not trained; its inputs are these and the truth, [B, X, Y, C]."""
+    """Stage 2 on the maps of a network that is not trained.
+
+    Its inputs are these and the truth, [B, X, Y, C], and indices [B].
+    """
     return Training(spatial_stage(config, jax.jit(temporal_stage(config).init)(stream(_SEED, "stage1", "init"))))

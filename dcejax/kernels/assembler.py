@@ -100,9 +100,9 @@ class Assembler:
         """Write a number or a vector."""
         self.builder.store(value, self.at(pointer, index)).align = 4
 
-    def fill(self, pointer: ir.Value, count: Index, value: float = 0.0) -> None:
-        """Write one number many times."""
-        self.loop(count, lambda i: self.store(ir.Constant(FLOAT, value), pointer, i))
+    def clear(self, pointer: ir.Value, count: Index) -> None:
+        """Write so many zeros."""
+        self.loop(count, lambda i: self.store(ir.Constant(FLOAT, 0.0), pointer, i))
 
     def relu(self, value: ir.Value) -> ir.Value:
         """The rectifier, which keeps NaN."""

@@ -16,14 +16,15 @@ COLUMNS = 32
 """Output channels of a tile; their number must be a multiple."""
 
 CHANNELS = 8
-"""Their number in the input must be a multiple; fewer are filled up with zeros."""
+"""Channels of the input in a tile of the kernel's gradient; their number must be a multiple."""
 
-_LEAST_WIDTH = 8  # of an image: a tile's
+PIXELS = 8
+"""Those of a row in a tile; no row may be shorter."""
 
 
 def suits(x: jax.Array, features: int) -> bool:
     """Whether the kernels serve images [B, X, Y, C] and a number of output channels."""
-    return x.dtype == jnp.float32 and x.shape[2] >= _LEAST_WIDTH and features % COLUMNS == 0
+    return x.dtype == jnp.float32 and x.shape[2] >= PIXELS and features % COLUMNS == 0
 
 
 @cache
@@ -58,8 +59,17 @@ def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         bias: [N].
 
     Returns:
-        [B, X + 2, Y + 2, N], zero on the border.
+        [B, X + 2, Y + 2, N], zero on the border. Its gradient by x is given as zero there, for the border is no input;
+        there is no second derivative and no forward mode.
+
+    Raises:
+        ValueError: shapes that the kernels cannot serve.
     """
+    channels, features = x.shape[3], bias.shape[0]
+    if kernel.shape != (3, 3, channels, features) or channels % CHANNELS or features % COLUMNS:
+        raise ValueError(f"expected a kernel of {CHANNELS} i to {COLUMNS} j channels, found {kernel.shape}")
+    if x.shape[2] < PIXELS + 2:
+        raise ValueError(f"expected rows of {PIXELS} pixels or more and a border, found images {x.shape}")
     taps = kernel.reshape(9, *kernel.shape[2:])
     return _convolve("dcejax_convolution", x, taps, bias, kernel.shape[3])
 

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from dcejax.kernels.assembler import Assembler, Index
-from dcejax.kernels.convolution import CHANNELS, COLUMNS
+from dcejax.kernels.convolution import CHANNELS, COLUMNS, PIXELS
 from dcejax.kernels.host import Buffer
 
-_TILE = 8  # pixels of a row
-_PIXELS = 128  # that add to a tile of the kernel's gradient at a time, so that they stay in the cache
+_PIECE = 128  # that add to a tile of the kernel's gradient at a time, so that they stay in the cache
 
 
 class _Images:
@@ -31,11 +30,11 @@ class _Images:
         """Write zeros around an image."""
         k = self._k
         row = k.mul(self._line, self.channels)
-        k.fill(self.at(image, 0, 0), row)
-        k.fill(self.at(image, k.add(self.rows, 1), 0), row)
+        k.clear(self.at(image, 0, 0), row)
+        k.clear(self.at(image, k.add(self.rows, 1), 0), row)
 
         def ends(x: ir.Value) -> None:  # the last pixel of a row and the first of the next lie side by side
-            k.fill(self.at(image, x, k.add(self.width, 1)), k.mul(2, self.channels))
+            k.clear(self.at(image, x, k.add(self.width, 1)), k.mul(2, self.channels))
 
         k.loop(k.add(self.rows, 1), ends)
 
@@ -54,7 +53,7 @@ def _emit_convolution(
     """From x [B, X, Y, C], tiles of the kernel [N / 32, 9, C, 32] in the second result and bias [N] to [B, X, Y, N]."""
     x, out = _Images(k, argument(0)), _Images(k, result(0))
     bias, tiles = argument(2).data, result(1).data
-    size = min(_TILE, k.rows(COLUMNS))
+    size = min(PIXELS, k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
 
     def pixels(n: ir.Value, image: ir.Value, row: ir.Value, start: ir.Value) -> None:
@@ -130,9 +129,9 @@ def emit_gradient_by_kernel(k: Assembler, argument: Callable[[int], Buffer], res
     size = max(n for n in range(1, CHANNELS + 1) if CHANNELS % n == 0 and n <= k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
     sum_of_rows = k.sums(1, COLUMNS)
-    k.fill(out, k.mul(9, x.channels, g.channels))
-    k.fill(by_bias, g.channels)
-    rows = k.maximum(1, k.divide(_PIXELS, x.width))
+    k.clear(out, k.mul(9, x.channels, g.channels))
+    k.clear(by_bias, g.channels)
+    rows = k.maximum(1, k.divide(_PIECE, x.width))
 
     def tile(n: ir.Value, image: ir.Value, start: ir.Value, tap: ir.Value, dx: ir.Value, dy: ir.Value, c: ir.Value):
         place = k.at(out, k.add(k.mul(k.add(k.mul(tap, x.channels), c), g.channels), n))

@@ -2,19 +2,19 @@
 
 XLA calls a kernel by its foreign function interface: one function that gets a frame with the buffers of arguments and
 results. Places in that frame are those of `xla/ffi/api/c_api.h`, the header that comes with jaxlib and whose version
-is what we report.
+is what we report; `dcejax.kernels.availability` lists the versions in which they are there.
 """
 
-import re
+import platform
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import jax
 from llvmlite import binding, ir
 
+from dcejax.kernels import availability
 from dcejax.kernels.assembler import INDEX, POINTER, Assembler, Machine
 
 _BYTE = ir.IntType(8)
@@ -22,7 +22,8 @@ _NUMBER = ir.IntType(32)
 
 # Bytes from the start of a structure of c_api.h to a member.
 _FRAME_EXTENSION, _FRAME_ARGUMENTS, _FRAME_RESULTS = 8, 72, 112
-_EXTENSION_METADATA = 24
+_EXTENSION_TYPE, _EXTENSION_METADATA = 8, 24
+_METADATA = 1  # type of the extension that asks for metadata
 _METADATA_VERSION_SIZE, _METADATA_MAJOR, _METADATA_MINOR, _VERSION_SIZE = 8, 24, 28, 24
 _BUFFER_DATA, _BUFFER_DIMENSIONS = 24, 40
 
@@ -49,15 +50,8 @@ def _set(build: ir.IRBuilder, pointer: ir.Value, offset: int, value: ir.Constant
     build.store(value, build.gep(pointer, [ir.Constant(INDEX, offset)], source_etype=_BYTE))
 
 
-@cache
-def _version() -> tuple[int, int]:
-    """Of the interface, by the header of this jaxlib."""
-    text = (Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text()
-    return tuple(int(re.search(rf"#define XLA_FFI_API_{part} (\d+)", text)[1]) for part in ("MAJOR", "MINOR"))
-
-
-@cache
 def _target() -> binding.TargetMachine:
+    """One for each engine, which owns it."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding.Target.from_default_triple().create_target_machine(
@@ -73,7 +67,7 @@ def machine() -> Machine:
         return Machine(lanes=16, sums=24)
     if features.get("avx2"):
         return Machine(lanes=8, sums=12)
-    return Machine(lanes=4, sums=24 if features.get("neon") else 12)
+    return Machine(lanes=4, sums=24 if platform.machine() in availability.ARM else 12)
 
 
 def _buffers(build: ir.IRBuilder, frame: ir.Value, offset: int) -> Callable[[int], Buffer]:
@@ -93,14 +87,16 @@ def _module(name: str, emit: Emit, units: Machine) -> ir.Module:
     assembler = Assembler(function, units)
     build = assembler.builder
     extension = _member(build, frame, _FRAME_EXTENSION)
-    asked = build.append_basic_block()  # for metadata, at registration
-    called = build.append_basic_block()
+    extended, asked, called = (build.append_basic_block() for _ in range(3))
     nothing = ir.Constant(POINTER, None)
-    build.cbranch(build.icmp_unsigned("!=", extension, nothing), asked, called)
-    build.position_at_end(asked)
+    build.cbranch(build.icmp_unsigned("!=", extension, nothing), extended, called)
+    build.position_at_end(extended)
+    kind = _member(build, extension, _EXTENSION_TYPE, _NUMBER)
+    build.cbranch(build.icmp_unsigned("==", kind, ir.Constant(_NUMBER, _METADATA)), asked, called)
+    build.position_at_end(asked)  # at registration
     metadata = _member(build, extension, _EXTENSION_METADATA)
     _set(build, metadata, _METADATA_VERSION_SIZE, ir.Constant(INDEX, _VERSION_SIZE))
-    for offset, value in zip((_METADATA_MAJOR, _METADATA_MINOR), _version(), strict=True):
+    for offset, value in zip((_METADATA_MAJOR, _METADATA_MINOR), availability.interface(), strict=True):
         _set(build, metadata, offset, ir.Constant(_NUMBER, value))
     build.ret(nothing)
     build.position_at_end(called)
@@ -112,6 +108,7 @@ def _module(name: str, emit: Emit, units: Machine) -> ir.Module:
 def _compile(code: ir.Module) -> binding.ExecutionEngine:
     target = _target()
     module = binding.parse_assembly(str(code))
+    module.data_layout = str(target.target_data)
     module.verify()
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_unrolling = False  # the bodies of inner loops fill the multipliers as they are
@@ -126,11 +123,12 @@ def register(name: str, emit: Emit, units: Machine | None = None) -> None:
     """Compile a kernel, unless that is done, and let `jax.ffi.ffi_call` find it by its name.
 
     Args:
-        name: unique in this process.
+        name: unique in this process; what it was first given for stays.
         emit: writes the kernel.
         units: vector units to write it for; those of this processor by default.
     """
     with _one_at_a_time:
         if name not in _compiled:
-            _compiled[name] = engine = _compile(_module(name, emit, units or machine()))
+            engine = _compile(_module(name, emit, units or machine()))
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(engine.get_function_address(name)), platform="cpu")
+            _compiled[name] = engine

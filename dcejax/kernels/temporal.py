@@ -54,6 +54,12 @@ def apply(shape: Shape, operands: Sequence[jax.Array], curves: jax.Array) -> jax
 
     Returns:
         [V, outputs].
+
+    Raises:
+        ValueError: curves or a head of another number of frames.
     """
+    head = operands[-2].shape
+    if curves.shape[1] != shape.frames or head != (shape.frames, shape.outputs):
+        raise ValueError(f"expected curves of {head[0]} frames, which the head has, found {curves.shape[1]}")
     name, room = _register(shape)
     return call(name, [(curves.shape[0], shape.outputs), (room,)], curves, *operands)[0]

@@ -4,6 +4,7 @@ Between layers a voxel's features lie in rows of channels, one row a frame, afte
 layer looks back.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -63,7 +64,7 @@ class _Network:
 
     def clear(self, rows: _Rows) -> None:
         """Write the zeros before the first frame."""
-        self._k.fill(self._k.at(self._room, rows.start), rows.zeros * rows.channels)
+        self._k.clear(self._k.at(self._room, rows.start), rows.zeros * rows.channels)
 
     def convolve(
         self,
@@ -124,7 +125,7 @@ def emit(shape: Shape, k: Assembler, argument: Callable[[int], Buffer], result: 
     curve, blocks, _ = _plan(shape)
     out = result(0)
     network = _Network(k, shape, result(1).data)
-    numbers = iter(range(100))
+    numbers = itertools.count()
     curves = argument(next(numbers))
     layers = []
     for i, (channels, features) in enumerate(zip(shape.inputs(), shape.channels, strict=True)):

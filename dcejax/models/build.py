@@ -12,7 +12,7 @@ def make_tcn(config: Config) -> TCN:
 
 
 def make_prob_unet(config: Config) -> ProbUNet:
-    """The spatial network of a configuration."""
+    """The spatial network of a configuration, with the kernels that suit this machine."""
     unet = config.prob_unet
     kernels = dispatch.policy().kernels
     return ProbUNet(unet.filters, unet.latent_size, unet.combination_layers, kernels=kernels)

@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
-from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dcejax.kernels import availability
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def policy() -> Policy:
         return Policy(voxels=65_536 * devices, slices=8 * devices, samples=4, images=None, streams=1, kernels=False)
     alone = devices == 1  # XLA would give all of a sharded array to each device's call of a kernel
     streams = min(_cores() + 2, _MOST_STREAMS) if alone else 1
-    kernels = alone and find_spec("llvmlite") is not None
+    kernels = alone and availability.available()
     images = 2 if kernels else None  # a kernel has one thread; XLA's convolutions have all
     return Policy(voxels=256 * devices, slices=devices, samples=4, images=images, streams=streams, kernels=kernels)
 
@@ -103,11 +104,20 @@ def _pool(streams: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(streams, "dcejax")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
 def cut(arrays: Any, size: int) -> list[Any]:
-    """Pieces of arrays [N, ...] on the devices, N being a multiple of their size.
+    """Pieces of arrays [N, ...] on the devices.
 
     One program cuts all: a program of hundreds of outputs takes seconds to compile.
+
+    Raises:
+        ValueError: N is not a multiple of their size.
     """
+    if len(jax.tree.leaves(arrays)[0]) % size:
+        raise ValueError(f"expected a multiple of {size}, found {len(jax.tree.leaves(arrays)[0])}")
     return [_piece(arrays, start, size) for start in range(0, len(jax.tree.leaves(arrays)[0]), size)]
 
 
@@ -119,6 +129,7 @@ def in_streams(
     With one thread, a result is handed out when the next call has been dispatched, so that host and device work at the
     same time and no more than two results wait. After an error, or when the caller stops early, items not begun are
     dropped. JAX keeps what its contexts set, such as `jax.enable_x64`, for each thread: they do not reach the streams.
+    All calls share the threads, so the function must not use streams itself: it would wait for its own.
 
     Args:
         function: from an item to device arrays.
@@ -142,11 +153,11 @@ def in_streams(
     items = iter(items)
     if not compiled:
         yield from map(awaited, itertools.islice(items, 1))
-    futures = deque(_pool(streams).submit(awaited, item) for item in items)
+    futures = deque()
     try:
+        futures.extend(_pool(streams).submit(awaited, item) for item in items)
         while futures:
-            yield futures.popleft().result()
+            yield futures[0].result()
+            futures.popleft()
     finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        wait([future for future in futures if not future.cancel()])

@@ -20,7 +20,16 @@ def sample_latent(key: jax.Array, distribution: Gaussian) -> jax.Array:
 
 
 def sample_latents(key: jax.Array, index: jax.Array, distribution: Gaussian) -> jax.Array:
-    """Draw a latent for each image of a batch, [B, L], from a key that its index [B] makes: a batch may be cut."""
+    """Draw a latent for each image of a batch, which may be cut: an image's key comes from its index.
+
+    Args:
+        key: of the batch.
+        index: [B] of each image.
+        distribution: over [B, L].
+
+    Returns:
+        [B, L].
+    """
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
     return jax.vmap(sample_latent)(keys, distribution)
 
@@ -30,7 +39,7 @@ class GaussianEncoder(nn.Module):
 
     filters: tuple[int, ...]
     latent_size: int
-    kernels: bool = False
+    kernels: bool = False  # those of `dcejax.kernels` for convolutions on CPU
 
     def setup(self) -> None:
         """Name the blocks and the last layer."""

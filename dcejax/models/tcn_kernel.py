@@ -31,7 +31,7 @@ def _operands(shape: temporal.Shape, params: Any) -> list[jax.Array]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
-    """Apply the network; its gradient is that of the module.
+    """Apply the network; its gradient is that of the module, and there is no forward mode.
 
     Args:
         tcn: the network.
@@ -40,6 +40,9 @@ def apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
 
     Returns:
         [V, outputs].
+
+    Raises:
+        ValueError: curves of another number of frames than the parameters'.
     """
     shape = temporal.Shape(curves.shape[1], tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
     return temporal.apply(shape, _operands(shape, params), curves)

@@ -1,5 +1,7 @@
 """The deterministic parts of the probabilistic U-Net: blocks of convolutions, pooling, up-sampling, the U-Net."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -89,10 +91,11 @@ class ConvBlock(nn.Module):
         """Map [B, X, Y, C] to [B, X, Y, features]."""
         channels = [x.shape[-1]] + [self.features] * (CONVOLUTIONS_PER_SCALE - 1)
         layers = [Convolution(self.features, name=f"conv_{i}")(n) for i, n in enumerate(channels)]
+        x, *arrays = promote_dtype(x, *itertools.chain(*layers))
+        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
         if self.kernels and convolution.suits(x, self.features):
             return convolution.in_sequence(x, layers)
         for kernel, bias in layers:
-            x, kernel, bias = promote_dtype(x, kernel, bias)
             x = relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_CHANNELS_LAST) + bias)
         return x
 
@@ -101,7 +104,7 @@ class UNet(nn.Module):
     """U-Net without normalisation layers and without a last layer; its output is features."""
 
     filters: tuple[int, ...]
-    kernels: bool = False
+    kernels: bool = False  # those of `dcejax.kernels`, where they suit
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -14,7 +14,8 @@ from dcejax.models.tcn import TCN
 
 @partial(jax.jit, static_argnums=0)
 def _apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
-    if dispatch.policy().kernels and curves.dtype == jnp.float32:
+    numbers = jnp.result_type(curves, *jax.tree.leaves(params))
+    if dispatch.policy().kernels and numbers == jnp.float32:
         return tcn_kernel.apply(tcn, params, curves)
     return tcn.apply({"params": params}, curves)
 

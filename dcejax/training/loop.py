@@ -127,7 +127,7 @@ class _Validation:
             inputs = self._stage.prepare(self._sampler(stream(self._seed, self._stage.name, "validation", i)))
             key = stream(self._seed, self._stage.name, "validation latent", i)
             loss = partial(self._loss, params, key=key)
-            means.add(i, mean_over(loss, self._stage.split(inputs)))
+            means.add(i, mean_over(loss, self._stage.split(inputs), compiled=i > 0))
         return means.result()
 
 

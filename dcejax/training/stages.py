@@ -103,7 +103,9 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
         return values.mean(), {"loss": values.mean(), "kl_nats": kl, **_per_map(values)}
 
     def split(inputs):
-        size = dispatch.policy().images
-        return [inputs] if size is None or len(inputs[0]) % size else dispatch.cut(inputs, size)
+        batch, most = len(inputs[0]), dispatch.policy().images
+        if most is None:
+            return [inputs]
+        return dispatch.cut(inputs, max(n for n in range(1, most + 1) if batch % n == 0))
 
     return Stage("stage2", config.stage2, init, prepare, split, loss, validation_loss)

@@ -115,9 +115,8 @@ def train_step(
     if len(pieces) == 1:
         return whole(state, pieces[0], key, loss=loss, optimizer=optimizer)
     shapes = loss, *(leaf.shape for leaf in jax.tree.leaves(pieces[0]))
-    compiled = shapes in seen
-    seen.add(shapes)
     gradient, metrics = mean_over(
-        lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces, compiled=compiled
+        lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces, compiled=shapes in seen
     )
+    seen.add(shapes)
     return update(state, gradient, optimizer=optimizer), metrics

@@ -162,4 +162,4 @@ def test_the_published_network_does_little_more_than_half_on_a_quarter_of_an_ima
         background,
     )
     of_whole = flops(partial(whole, unet), shapes, jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32))
-    assert of_window < 0.55 * of_whole
+    assert of_window < 0.6 * of_whole  # whose up-sampling is not by products, as in windows

@@ -1,7 +1,6 @@
 """3×3 convolutions with bias and ReLU by our own kernels, and their gradients.
 
-An image [X, Y, C] is kept with a border of zeros, [X + 2, Y + 2, C]. Its pixels then lie on one line on which each tap
-is a constant distance away, so that a tile of pixels runs on from one row of the image to the next.
+An image [X, Y, C] is kept with a border of zeros, [X + 2, Y + 2, C], so that no tap is a special case.
 """
 
 from collections.abc import Sequence
@@ -36,10 +35,10 @@ def _register() -> None:
     host.register("dcejax_convolution_by_kernel", convolution_code.emit_gradient_by_kernel)
 
 
-def _convolve(name: str, x: jax.Array, taps: jax.Array, bias: jax.Array, features: int) -> jax.Array:
+def _convolve(name: str, x: jax.Array, taps: jax.Array, bias: jax.Array) -> jax.Array:
     """The first result of a kernel; the second is room for its copy of the taps."""
     _register()
-    return call(name, [(*x.shape[:3], features), taps.shape], x, taps, bias)[0]
+    return call(name, [(*x.shape[:3], bias.size), taps.shape], x, taps, bias)[0]
 
 
 def _fill_up(x: jax.Array, axis: int, multiple: int) -> jax.Array:
@@ -70,8 +69,7 @@ def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         raise ValueError(f"expected a kernel of {CHANNELS} i to {COLUMNS} j channels, found {kernel.shape}")
     if x.shape[2] < PIXELS + 2:
         raise ValueError(f"expected rows of {PIXELS} pixels or more and a border, found images {x.shape}")
-    taps = kernel.reshape(9, *kernel.shape[2:])
-    return _convolve("dcejax_convolution", x, taps, bias, kernel.shape[3])
+    return _convolve("dcejax_convolution", x, kernel.reshape(9, channels, features), bias)
 
 
 def _forward(x, kernel, bias):
@@ -88,8 +86,7 @@ def _backward(saved, g):
     one = jnp.ones(1, jnp.float32)
     by_kernel, by_bias = call("dcejax_convolution_by_kernel", [taps.shape, (features,)], x, g, one)
     taps = _fill_up(taps, 1, COLUMNS)
-    wide = taps.shape[1]
-    by_x = _convolve("dcejax_convolution_by_input", g, taps, jnp.zeros(wide, jnp.float32), wide)
+    by_x = _convolve("dcejax_convolution_by_input", g, taps, jnp.zeros(taps.shape[1], jnp.float32))
     return by_x[..., :channels], by_kernel.reshape(kernel.shape), by_bias
 
 

@@ -116,9 +116,10 @@ def cut(arrays: Any, size: int) -> list[Any]:
     Raises:
         ValueError: N is not a multiple of their size.
     """
-    if len(jax.tree.leaves(arrays)[0]) % size:
-        raise ValueError(f"expected a multiple of {size}, found {len(jax.tree.leaves(arrays)[0])}")
-    return [_piece(arrays, start, size) for start in range(0, len(jax.tree.leaves(arrays)[0]), size)]
+    count = len(jax.tree.leaves(arrays)[0])
+    if count % size:
+        raise ValueError(f"expected a multiple of {size}, found {count}")
+    return [_piece(arrays, start, size) for start in range(0, count, size)]
 
 
 def in_streams(

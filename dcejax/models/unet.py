@@ -38,7 +38,7 @@ def interpolation_matrix(size: int) -> np.ndarray:
 def interpolate(x: jax.Array, rows: ArrayLike, columns: ArrayLike) -> jax.Array:
     """Resample X and Y of [B, X, Y, C] by a matrix each, [X', X] and [Y', Y].
 
-    Two small matrix products: 3 % of the network's arithmetic, and unlike a gather they have a fast gradient.
+    Two small matrix products, for places that are known only when the program runs, as those of windows are.
     """
     return jnp.einsum("xi,yj,bijc->bxyc", rows, columns, x, optimize=[(0, 2), (0, 1)])
 

@@ -72,14 +72,15 @@ def _assert_close(found, expected, tolerance=2e-6):
 
 
 SHAPES = [
-    ((1, 1, 8, 8), 32),
-    ((3, 2, 8, 3), 32),
+    ((1, 4, 8, 8), 32),
+    ((3, 2, 16, 3), 32),
     ((1, 7, 9, 40), 32),
-    ((3, 1, 13, 8), 96),
+    ((3, 2, 13, 8), 96),
     ((1, 2, 16, 32), 96),
     ((3, 7, 33, 3), 96),
     ((1, 1, 33, 40), 32),
-    ((1, 20, 15, 8), 32),
+    ((1, 20, 15, 1), 32),
+    ((2, 50, 70, 32), 32),
 ]
 
 
@@ -90,14 +91,24 @@ def test_values_and_gradients_are_the_sums(shape, features):
     _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
 
 
-@pytest.mark.parametrize("width", [8, 9, 13, 16, 33])
-@pytest.mark.parametrize("height", [1, 2, 7])
-def test_the_border_is_zero_whatever_was_there(height, width):
-    x, kernel, bias, _ = _draw((3, height, width, 8), 32)
-    y = np.array(convolution.convolve(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), kernel, bias))
-    _assert_close(y[:, 1:-1, 1:-1], _sum(x, kernel, bias))
-    y[:, 1:-1, 1:-1] = 0.0
-    np.testing.assert_array_equal(y, 0.0)
+@pytest.mark.parametrize("width", [4, 5, 6, 7, 8, 9, 33])
+@pytest.mark.parametrize("height", [4, 8, 11])
+def test_tiles_may_overlap_and_images_may_be_small(height, width):
+    x, kernel, bias, g = _draw((3, height, width, 8), 32)
+    if not convolution.suits(x, 32):
+        assert height * -(-width // 4) < 8
+        return
+    _assert_close(_apply(x, kernel, bias), _sum(x, kernel, bias))
+    _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
+
+
+@pytest.mark.parametrize("room", [1, 2_000, 20_000])
+@pytest.mark.parametrize("shape", [(5, 11, 9, 8), (3, 8, 4, 17)])
+def test_strips_of_any_size_give_the_same(monkeypatch, room, shape):
+    monkeypatch.setattr(convolution, "_ROOM", room)
+    x, kernel, bias, g = _draw(shape, 64)
+    _assert_close(_apply(x, kernel, bias), _sum(x, kernel, bias))
+    _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
 
 
 @pytest.mark.parametrize("units", [Machine(16, 24), Machine(8, 12), Machine(4, 24), Machine(4, 12)])
@@ -136,12 +147,14 @@ def test_the_gradient_is_the_slope():
     np.testing.assert_allclose((loss(0.25) - loss(-0.25)) / 0.5, slope, rtol=1e-4)
 
 
-def test_not_a_number_reaches_its_neighbours_only():
-    x, kernel, bias, _ = _draw((2, 6, 12, 8), 32)
+def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
+    x, kernel, bias, _ = _draw((2, 6, 16, 8), 32)
     expected = np.array(_apply(x, kernel, bias))
-    x[1, 3, 7, 2] = np.nan
-    expected[1, 2:5, 6:9] = np.nan
-    np.testing.assert_array_equal(_apply(x, kernel, bias), expected)
+    x[1, 3, 8, 2] = np.nan  # the first pixel of the third tile, so the second one sees it too
+    found = np.array(_apply(x, kernel, bias))
+    assert np.isnan(found[1, 2:5, 7:10]).all()
+    found[1, 2:5, 4:12] = expected[1, 2:5, 4:12] = 0.0
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_batch_of_batches_is_each_on_its_own():
@@ -166,25 +179,25 @@ def test_threads_get_their_own_answers():
 
 
 def test_kernels_are_compiled_once_for_all_shapes(monkeypatch):
-    _gradients(*_draw((1, 2, 9, 8), 32))
+    _gradients(*_draw((1, 3, 9, 8), 32))
 
     def refuse(*_):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(host, "_compile", refuse)
-    _gradients(*_draw((1, 2, 9, 8), 32))
+    _gradients(*_draw((1, 3, 9, 8), 32))
     _gradients(*_draw((2, 3, 10, 16), 64))
 
 
 def test_the_context_of_double_precision_changes_nothing():
-    inputs = _draw((1, 2, 9, 8), 32)
+    inputs = _draw((1, 3, 9, 8), 32)
     expected = _gradients(*inputs)
     with jax.enable_x64(True):
         jax.tree.map(np.testing.assert_array_equal, _gradients(*inputs), expected)
 
 
 def test_not_a_number_keeps_its_gradient():
-    x, kernel, bias, g = _draw((1, 2, 9, 8), 32)
+    x, kernel, bias, g = _draw((1, 3, 9, 8), 32)
     bias[5] = np.nan
     assert np.asarray(_gradients(x, kernel, bias, g)[2])[5] == pytest.approx(g[..., 5].sum(), rel=1e-5)
 
@@ -228,7 +241,7 @@ def test_what_does_not_suit_goes_to_xla():
     x = np.ones((1, 9, 8, 3), np.float32)
     assert convolution.suits(x, 32)
     with jax.enable_x64(True):
-        for other, features in ((x[:, :, :7], 32), (x, 48), (x, 8), (x.astype(np.float64), 32)):
+        for other, features in ((x[:, :, :3], 32), (x[:, :3], 32), (x, 48), (x, 8), (x.astype(np.float64), 32)):
             assert not convolution.suits(other, features)
             params = draw(ConvBlock(features), other)
             found, expected = (ConvBlock(features, k).apply({"params": params}, other) for k in (True, False))
@@ -239,11 +252,12 @@ def test_what_does_not_suit_goes_to_xla():
 @pytest.mark.parametrize(
     ("x", "kernel", "bias"),
     [
-        ((1, 4, 12, 12), (3, 3, 12, 32), 32),
         ((1, 4, 12, 8), (3, 3, 8, 48), 48),
         ((1, 4, 12, 8), (3, 3, 16, 32), 32),
         ((1, 4, 12, 8), (3, 3, 8, 64), 32),
-        ((1, 4, 9, 8), (3, 3, 8, 32), 32),
+        ((1, 4, 12, 8), (3, 5, 8, 32), 32),
+        ((1, 9, 3, 8), (3, 3, 8, 32), 32),
+        ((1, 3, 8, 8), (3, 3, 8, 32), 32),
     ],
 )
 def test_shapes_that_kernels_cannot_serve_are_refused(x, kernel, bias):

@@ -5,9 +5,10 @@ that each step loads one vector per column, spreads one number per row, and mult
 vectors 24 fused multiplications cost 14 loads, and the multipliers never wait.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
 
 FLOAT = ir.FloatType()
@@ -32,6 +33,10 @@ class Machine(NamedTuple):
 def constant(value: Index) -> ir.Value:
     """An index, of a Python number too."""
     return ir.Constant(INDEX, value) if isinstance(value, int) else value
+
+
+def _is_vector(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.VectorType)
 
 
 class Assembler:
@@ -60,6 +65,10 @@ class Assembler:
         """a / b of positive numbers, rounded down."""
         return self.builder.udiv(constant(a), constant(b))
 
+    def remainder(self, a: Index, b: Index) -> ir.Value:
+        """What that leaves."""
+        return self.builder.urem(constant(a), constant(b))
+
     def maximum(self, a: Index, b: Index) -> ir.Value:
         """The greater."""
         a, b = constant(a), constant(b)
@@ -69,6 +78,18 @@ class Assembler:
         """The lesser."""
         a, b = constant(a), constant(b)
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def within(self, a: Index, low: Index, high: Index) -> ir.Value:
+        """Whether low <= a < high, for low <= high."""
+        return self.builder.icmp_unsigned("<", self.sub(a, low), self.sub(high, low))
+
+    def both(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Whether both hold."""
+        return self.builder.and_(a, b)
+
+    def choose(self, condition: ir.Value, value: ir.Value) -> ir.Value:
+        """The value where the condition holds, or all of it if that is one, otherwise zero."""
+        return self.builder.select(condition, value, ir.Constant(value.type, None if _is_vector(value) else 0))
 
     def loop(self, count: Index, body: Callable[[ir.Value], None], step: Index = 1) -> None:
         """Call body(0), body(step), … below count, which may be none."""
@@ -104,6 +125,54 @@ class Assembler:
         """Write so many zeros."""
         self.loop(count, lambda i: self.store(ir.Constant(FLOAT, 0.0), pointer, i))
 
+    def parts(self, count: Index, body: Callable[[ir.Value, int], None]) -> None:
+        """Call body(first, lanes) for vectors below count, and body(first, 0) for single numbers after them."""
+        lanes = self.machine.lanes
+        whole = self.mul(self.divide(count, lanes), lanes)
+        self.loop(whole, lambda first: body(first, lanes), lanes)
+        self.loop(self.sub(count, whole), lambda rest: body(self.add(whole, rest), 0))
+
+    def transform(self, matrix: np.ndarray, values: Sequence[ir.Value]) -> list[ir.Value]:
+        """Sums of numbers or vectors, one for each row of the matrix."""
+        return [self._weighted(row, values) for row in matrix]
+
+    def _weighted(self, weights: np.ndarray, values: Sequence[ir.Value]) -> ir.Value:
+        total = None
+        for weight, value in sorted(zip(weights.tolist(), values, strict=True), key=lambda pair: pair[0] != 1.0):
+            if weight == 0.0:
+                continue
+            if weight == 1.0:
+                total = value if total is None else self.builder.fadd(total, value)
+                continue
+            factor = self._constant(np.float32(weight), value.type)
+            total = self.builder.fmul(value, factor) if total is None else self._fused(value, factor, total)
+        return total
+
+    def _constant(self, number: np.float32, kind: ir.Type) -> ir.Constant:
+        return ir.Constant(kind, [float(number)] * kind.count if isinstance(kind, ir.VectorType) else float(number))
+
+    def transpose(self, rows: list[ir.Value]) -> list[ir.Value]:
+        """Columns of a square of as many vectors as each has numbers."""
+        size = len(rows)
+        step = size // 2
+        while step:
+            swapped = list(rows)
+            for i in range(size):
+                if not i & step:
+                    a, b = rows[i], rows[i + step]
+                    swapped[i] = self._shuffle(a, b, [j if not j & step else j - step + size for j in range(size)])
+                    swapped[i + step] = self._shuffle(a, b, [j + step if not j & step else j + size for j in range(size)])
+            rows, step = swapped, step // 2
+        return rows
+
+    def _shuffle(self, a: ir.Value, b: ir.Value, numbers: list[int]) -> ir.Value:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
+        return self.builder.shuffle_vector(a, b, mask)
+
+    def not_below_zero(self, value: ir.Value) -> ir.Value:
+        """Where a value is positive, or not a number: where the rectifier has slope one."""
+        return self.builder.fcmp_unordered(">", value, ir.Constant(value.type, None if _is_vector(value) else 0.0))
+
     def relu(self, value: ir.Value) -> ir.Value:
         """The rectifier, which keeps NaN."""
         zero = ir.Constant(value.type, None)
@@ -131,6 +200,12 @@ class Assembler:
         for r, row in enumerate(sums):
             for place, (first, lanes) in zip(row, self.vectors(columns), strict=True):
                 self.builder.store(self.load(pointer, self.add(self.mul(r, step), first), lanes), place)
+
+    def start_at_zero(self, sums: Sums) -> None:
+        """Begin each row with zeros."""
+        for row in sums:
+            for place in row:
+                self.builder.store(ir.Constant(place.allocated_type, None), place)
 
     def multiply(
         self,
@@ -203,7 +278,7 @@ class Assembler:
 
     def _fused(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a b + c, rounded once."""
-        name = f"llvm.fma.v{a.type.count}f32"
+        name = f"llvm.fma.v{a.type.count}f32" if _is_vector(a) else "llvm.fma.f32"
         module = self.builder.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(a.type, [a.type] * 3), name)
         return self.builder.call(function, [a, b, c])

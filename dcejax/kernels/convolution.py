@@ -1,29 +1,52 @@
 """3×3 convolutions with bias and ReLU by our own kernels, and their gradients.
 
-An image [X, Y, C] is kept with a border of zeros, [X + 2, Y + 2, C], so that no tap is a special case.
+Along rows they filter four pixels at a time, a tile, with half of the multiplications (`dcejax.kernels.filtering`).
 """
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dcejax.kernels.filtering import OUTPUTS, POINTS, TAPS
 from dcejax.kernels.foreign import call
 
 COLUMNS = 32
-"""Output channels of a tile; their number must be a multiple."""
+"""Output channels that are computed together; their number must be a multiple."""
 
-CHANNELS = 8
-"""Channels of the input in a tile of the kernel's gradient; their number must be a multiple."""
+ROWS = 8
+"""Tiles, or channels of the input in the kernel's gradient, that are computed together."""
 
-PIXELS = 8
-"""Those of a row in a tile; no row may be shorter."""
+LANES = 16
+"""Channels of the input that lie together in the kernel's gradient."""
+
+_ROOM = 160 * 1024  # numbers of a strip at the points, which should stay in the cache beside a part of the kernel
+
+
+class Strip(NamedTuple):
+    """What is computed at a time: some rows of an image, or some whole images."""
+
+    images: int
+    rows: int
+    tiles: int  # of a row
+
+
+def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
+    """Choose a strip of images [B, X, Y, ...], given the numbers that a tile needs."""
+    images, rows, width = shape[:3]
+    tiles = -(-width // OUTPUTS)
+    most = max(ROWS, _ROOM // numbers)
+    parts = -(-rows // min(rows, max(-(-ROWS // tiles), most // tiles)))
+    return Strip(max(1, min(images, most // (rows * tiles))), -(-rows // parts), tiles)
 
 
 def suits(x: jax.Array, features: int) -> bool:
     """Whether the kernels serve images [B, X, Y, C] and a number of output channels."""
-    return x.dtype == jnp.float32 and x.shape[2] >= PIXELS and features % COLUMNS == 0
+    rows, width = x.shape[1:3]
+    enough = width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROWS
+    return x.dtype == jnp.float32 and enough and features % COLUMNS == 0
 
 
 @cache
@@ -35,41 +58,46 @@ def _register() -> None:
     host.register("dcejax_convolution_by_kernel", convolution_code.emit_gradient_by_kernel)
 
 
-def _convolve(name: str, x: jax.Array, taps: jax.Array, bias: jax.Array) -> jax.Array:
-    """The first result of a kernel; the second is room for its copy of the taps."""
+def _blocks(channels: int, width: int) -> int:
+    return -(-channels // width)
+
+
+def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Array:
+    """The first result of a kernel; the others are room for the taps, the inputs and the products at the points."""
+    x, (channels, features) = operands[0], taps
+    images, rows, tiles = _strip(x.shape, POINTS * (channels + COLUMNS))
+    room = [
+        (_blocks(features, COLUMNS), POINTS, TAPS, channels, COLUMNS),
+        (1, POINTS, images, rows + TAPS - 1, tiles, channels),
+        (1, POINTS, images, rows, tiles, COLUMNS),
+    ]
     _register()
-    return call(name, [(*x.shape[:3], bias.size), taps.shape], x, taps, bias)[0]
-
-
-def _fill_up(x: jax.Array, axis: int, multiple: int) -> jax.Array:
-    """Zeros after an axis, up to a multiple."""
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, -x.shape[axis] % multiple)
-    return jnp.pad(x, widths)
+    return call(name, [(*x.shape[:3], features), *room], *operands)[0]
 
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """ReLU of a 3×3 convolution.
+    """ReLU of a 3×3 convolution with zero padding.
+
+    What is not a number, or infinite, spoils all pixels of the tiles that see it.
 
     Args:
-        x: [B, X + 2, Y + 2, C] float32, zero on the border; C is a multiple of 8.
+        x: [B, X, Y, C] float32; Y is at least 4, and an image has at least 8 tiles.
         kernel: [3, 3, C, N]; N is a multiple of 32.
         bias: [N].
 
     Returns:
-        [B, X + 2, Y + 2, N], zero on the border. Its gradient by x is given as zero there, for the border is no input;
-        there is no second derivative and no forward mode.
+        [B, X, Y, N]. There is no second derivative and no forward mode.
 
     Raises:
         ValueError: shapes that the kernels cannot serve.
     """
     channels, features = x.shape[3], bias.shape[0]
-    if kernel.shape != (3, 3, channels, features) or channels % CHANNELS or features % COLUMNS:
-        raise ValueError(f"expected a kernel of {CHANNELS} i to {COLUMNS} j channels, found {kernel.shape}")
-    if x.shape[2] < PIXELS + 2:
-        raise ValueError(f"expected rows of {PIXELS} pixels or more and a border, found images {x.shape}")
-    return _convolve("dcejax_convolution", x, kernel.reshape(9, channels, features), bias)
+    if kernel.shape != (TAPS, TAPS, channels, features) or features % COLUMNS:
+        raise ValueError(f"expected a kernel of {channels} to {COLUMNS} i channels, found {kernel.shape}")
+    if not suits(x, features):
+        raise ValueError(f"expected images of {ROWS} tiles of {OUTPUTS} pixels or more, found {x.dtype}{x.shape}")
+    return _convolve("dcejax_convolution", x, kernel, bias, taps=(channels, features))
 
 
 def _forward(x, kernel, bias):
@@ -80,21 +108,25 @@ def _forward(x, kernel, bias):
 def _backward(saved, g):
     x, kernel, y = saved
     channels, features = kernel.shape[2:]
-    g = jnp.where(y <= 0, 0.0, g)  # zero on the border too, where y is
-    taps = kernel.reshape(9, channels, features)
+    images, rows, tiles = _strip(x.shape, POINTS * (channels + features))
+    inputs, outputs = _blocks(channels, LANES), _blocks(features, COLUMNS)
+    room = [
+        (outputs, POINTS, TAPS, inputs * LANES, COLUMNS),
+        (inputs, POINTS, images, rows + TAPS - 1, tiles, LANES),
+        (outputs, POINTS, images, rows, tiles, COLUMNS),
+    ]
     _register()
-    one = jnp.ones(1, jnp.float32)
-    by_kernel, by_bias = call("dcejax_convolution_by_kernel", [taps.shape, (features,)], x, g, one)
-    taps = _fill_up(taps, 1, COLUMNS)
-    by_x = _convolve("dcejax_convolution_by_input", g, taps, jnp.zeros(taps.shape[1], jnp.float32))
-    return by_x[..., :channels], by_kernel.reshape(kernel.shape), by_bias
+    by_kernel, by_bias, *_ = call("dcejax_convolution_by_kernel", [kernel.shape, (features,), *room], x, g, y)
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, -channels % COLUMNS), (0, 0)))
+    by_x = _convolve("dcejax_convolution_by_input", g, y, kernel, taps=(features, kernel.shape[2]))
+    return by_x[..., :channels], by_kernel, by_bias
 
 
 convolve.defvjp(_forward, _backward)
 
 
 def in_sequence(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """Several 3×3 convolutions with zero padding, each with ReLU.
+    """Several convolutions, one after another.
 
     Args:
         x: [B, X, Y, C] float32, which `suits`.
@@ -103,7 +135,6 @@ def in_sequence(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> 
     Returns:
         [B, X, Y, N].
     """
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     for kernel, bias in layers:
-        x = convolve(_fill_up(x, 3, CHANNELS), _fill_up(kernel, 2, CHANNELS), bias)
-    return x[:, 1:-1, 1:-1]
+        x = convolve(x, kernel, bias)
+    return x

@@ -1,164 +1,317 @@
-"""The machine code of `dcejax.kernels.convolution`, which says how images lie in memory."""
+"""The machine code of `dcejax.kernels.convolution`.
+
+Images are taken in strips, so that what becomes of them at the points of `dcejax.kernels.filtering` stays in the cache.
+"""
 
 from collections.abc import Callable
 
+import numpy as np
 from llvmlite import ir
 
 from dcejax.kernels.assembler import Assembler, Index
-from dcejax.kernels.convolution import CHANNELS, COLUMNS, PIXELS
+from dcejax.kernels.convolution import COLUMNS, LANES, ROWS
+from dcejax.kernels.filtering import OF_FILTER, OF_INPUTS, OUTPUTS, POINTS, TAPS, TO_OUTPUTS
 from dcejax.kernels.host import Buffer
 
-_PIECE = 128  # that add to a tile of the kernel's gradient at a time, so that they stay in the cache
+Buffers = Callable[[int], Buffer]
 
 
 class _Images:
-    """A batch of images with borders of zeros, [B, X + 2, Y + 2, C]."""
+    """A batch of images [B, X, Y, C]."""
+
+    def __init__(self, k: Assembler, buffer: Buffer):
+        self._k, self.data = k, buffer.data
+        self.count, self.rows, self.width, self.channels = (buffer.shape(axis) for axis in range(4))
+
+    def at(self, image: Index, x: Index, y: Index) -> ir.Value:
+        """Index of a pixel's first channel."""
+        k = self._k
+        return k.mul(k.add(k.mul(k.add(k.mul(image, self.rows), x), self.width), y), self.channels)
+
+    def start(self, tile: Index) -> ir.Value:
+        """First pixel of a tile in its row; the last tile overlaps the one before it."""
+        k = self._k
+        return k.minimum(k.mul(tile, OUTPUTS), k.sub(self.width, OUTPUTS))
+
+
+class _Tiles:
+    """Tiles of images at the points, [C / D, 6, B, X, T, D]: D channels lie together."""
 
     def __init__(self, k: Assembler, buffer: Buffer):
         self._k, self._data = k, buffer.data
-        self.count, rows, self._line, self.channels = (buffer.shape(axis) for axis in range(4))
-        self.rows, self.width = k.sub(rows, 2), k.sub(self._line, 2)  # without the border
-        self._pixels = k.mul(rows, self._line)
+        self._blocks, _, self.images, self.rows, self.of_row, self._together = (buffer.shape(i) for i in range(6))
+        self.of_image = k.mul(self.rows, self.of_row)
 
-    def at(self, image: Index, x: Index, y: Index, channel: Index = 0) -> ir.Value:
-        """Pointer to a channel of a pixel, counted with the border."""
+    def at(self, point: Index, image: Index, tile: Index, channel: Index = 0) -> ir.Value:
+        """Pointer to a tile of an image, counted through its rows."""
         k = self._k
-        pixel = k.add(k.mul(image, self._pixels), k.add(k.mul(x, self._line), y))
-        return k.at(self._data, k.add(k.mul(pixel, self.channels), channel))
+        block = k.mul(k.divide(channel, self._together), POINTS)
+        place = k.mul(k.add(k.mul(k.add(block, point), self.images), image), self.of_image)
+        inside = k.remainder(channel, self._together)
+        return k.at(self._data, k.add(k.mul(k.add(place, tile), self._together), inside))
 
-    def clear_border(self, image: Index) -> None:
-        """Write zeros around an image."""
+    def clear_from(self, channel: Index) -> None:
+        """Write zeros to a channel and all after it."""
         k = self._k
-        row = k.mul(self._line, self.channels)
-        k.clear(self.at(image, 0, 0), row)
-        k.clear(self.at(image, k.add(self.rows, 1), 0), row)
+        rest = k.sub(k.mul(self._blocks, self._together), channel)
+        tiles = k.mul(self.images, self.of_image)
 
-        def ends(x: ir.Value) -> None:  # the last pixel of a row and the first of the next lie side by side
-            k.clear(self.at(image, x, k.add(self.width, 1)), k.mul(2, self.channels))
+        def tile(point: ir.Value, number: ir.Value) -> None:
+            k.loop(rest, lambda c: k.clear(self.at(point, 0, number, k.add(channel, c)), 1))
 
-        k.loop(k.add(self.rows, 1), ends)
-
-
-def _taps(k: Assembler, body: Callable[[ir.Value, ir.Value, ir.Value], None]) -> None:
-    """Call body(number, x, y) for all nine."""
-    k.loop(3, lambda x: k.loop(3, lambda y: body(k.add(k.mul(x, 3), y), x, y)))
+        k.loop(POINTS, lambda point: k.loop(tiles, lambda number: tile(point, number)))
 
 
-def _emit_convolution(
+class _Taps:
+    """A kernel's rows at the points, [N / 32, 6, 3, C, 32]."""
+
+    def __init__(self, k: Assembler, buffer: Buffer):
+        self._k, self.data = k, buffer.data
+        self.blocks, self.channels = buffer.shape(0), buffer.shape(3)
+        self.count = k.mul(self.blocks, POINTS * TAPS * COLUMNS, self.channels)
+
+    def at(self, column: Index, point: Index, row: Index, channel: Index = 0) -> ir.Value:
+        """Pointer to a number."""
+        k = self._k
+        block = k.mul(k.divide(column, COLUMNS), POINTS)
+        place = k.mul(k.add(k.mul(k.add(block, point), TAPS), row), self.channels)
+        return k.at(self.data, k.add(k.mul(k.add(place, channel), COLUMNS), k.remainder(column, COLUMNS)))
+
+
+def _to_points(
     k: Assembler,
-    argument: Callable[[int], Buffer],
-    result: Callable[[int], Buffer],
-    activation: Callable[[ir.Value], ir.Value],
+    matrix: np.ndarray,
+    source: _Images,
+    tiles: _Tiles,
+    first: tuple[Index, Index],
+    sizes: tuple[Index, Index],
+    slope: ir.Value | None = None,
+    total: ir.Value | None = None,
 ) -> None:
-    """From x [B, X, Y, C], tiles of the kernel [N / 32, 9, C, 32] in the second result and bias [N] to [B, X, Y, N]."""
-    x, out = _Images(k, argument(0)), _Images(k, result(0))
-    bias, tiles = argument(2).data, result(1).data
-    size = min(PIXELS, k.rows(COLUMNS))
+    """Bring a strip of images to the points.
+
+    Args:
+        k: where to write.
+        matrix: [6, I] of I pixels, those of a tile or these and their neighbours. Beyond the images all is zero; so are
+            the tile's own pixels where it overlaps another, for they count once.
+        source: the images.
+        tiles: the target.
+        first: image and row, which may lie outside.
+        sizes: how many images and rows.
+        slope: the source counts as zero where the same place of these images is not positive.
+        total: sums of pixels for each channel, to which those of the strip are added.
+    """
+    pixels = matrix.shape[1]
+    before = (pixels - OUTPUTS) // 2
+
+    def tile(image: ir.Value, row: ir.Value, number: ir.Value) -> None:
+        x, start = k.add(first[1], row), source.start(number)
+        in_row, least = k.within(x, 0, source.rows), 0 if before else k.mul(number, OUTPUTS)
+        places = []
+        for i in range(-before, pixels - before):
+            y = k.add(start, i)
+            inside = k.both(in_row, k.within(y, least, source.width))
+            places.append((inside, k.choose(inside, source.at(k.add(first[0], image), x, y))))
+        target = k.add(k.mul(row, tiles.of_row), number)
+
+        def channels(c: ir.Value, lanes: int) -> None:
+            values = []
+            for inside, place in places:
+                value = k.load(source.data, k.add(place, c), lanes)
+                if slope is not None:
+                    value = k.choose(k.not_below_zero(k.load(slope, k.add(place, c), lanes)), value)
+                values.append(k.choose(inside, value))
+            for point, value in enumerate(k.transform(matrix, values)):
+                k.store(value, tiles.at(point, image, target, c), 0)
+            if total is not None:
+                (added,) = k.transform(np.ones((1, pixels + 1)), [*values, k.load(total, c, lanes)])
+                k.store(added, total, c)
+
+        k.parts(source.channels, channels)
+
+    k.loop(sizes[0], lambda image: k.loop(sizes[1], lambda row: k.loop(tiles.of_row, lambda t: tile(image, row, t))))
+
+
+def _kernel_to_points(k: Assembler, kernel: ir.Value, taps: _Taps) -> None:
+    """Bring a kernel [3, 3, C, N] to the points."""
+    features = k.mul(taps.blocks, COLUMNS)
+
+    def part(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
+        places = [
+            k.add(k.mul(k.add(k.mul(k.add(k.mul(row, TAPS), i), taps.channels), channel), features), column)
+            for i in range(TAPS)
+        ]
+        values = k.transform(OF_FILTER, [k.load(kernel, place, k.machine.lanes) for place in places])
+        for point, value in enumerate(values):
+            k.store(value, taps.at(column, point, row, channel), 0)
+
+    def parts(row: ir.Value, channel: ir.Value) -> None:
+        k.loop(features, lambda column: part(row, channel, column), k.machine.lanes)
+
+    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: parts(row, channel)))
+
+
+def _turned_kernel_to_points(k: Assembler, kernel: ir.Value, taps: _Taps) -> None:
+    """Bring the kernel that leads back to the points: taps in reverse, and [3, 3, N, C] where C are the channels."""
+    lanes = k.machine.lanes
+    columns = k.mul(taps.blocks, COLUMNS)
+
+    def square(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
+        def tap(i: int) -> list[ir.Value]:
+            number = k.sub(TAPS * TAPS - 1 - i, k.mul(row, TAPS))
+            start = k.add(k.mul(k.add(k.mul(number, columns), column), taps.channels), channel)
+            return k.transpose([k.load(kernel, k.add(start, k.mul(r, taps.channels)), lanes) for r in range(lanes)])
+
+        for c, values in enumerate(zip(*map(tap, range(TAPS)), strict=True)):
+            for point, value in enumerate(k.transform(OF_FILTER, values)):
+                k.store(value, taps.at(column, point, row, k.add(channel, c)), 0)
+
+    def squares(row: ir.Value, channel: ir.Value) -> None:
+        k.loop(columns, lambda column: square(row, channel, column), lanes)
+
+    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: squares(row, channel), lanes))
+
+
+def _multiply(k: Assembler, taps: _Taps, n: ir.Value, inputs: _Tiles, products: _Tiles) -> None:
+    """Products of a strip's tiles with 32 columns of the taps from n on."""
+    size = min(ROWS, k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
 
-    def pixels(n: ir.Value, image: ir.Value, row: ir.Value, start: ir.Value) -> None:
-        y = k.minimum(start, k.sub(x.width, size))  # the last tile overlaps the one before it
-        target = out.at(image, k.add(row, 1), k.add(y, 1), n)
-        k.expect(size, COLUMNS, target, out.channels)
-        k.start(sums, COLUMNS, k.at(bias, n), 0)
+    def tiles(point: ir.Value, image: ir.Value, start: ir.Value) -> None:
+        tile = k.minimum(start, k.sub(products.of_image, size))
+        k.start_at_zero(sums)
 
-        def multiply(tap: ir.Value, dx: ir.Value, dy: ir.Value) -> None:
-            left = x.at(image, k.add(row, dx), k.add(y, dy))
-            right = k.at(tiles, k.mul(k.add(k.mul(n, 9), k.mul(tap, COLUMNS)), x.channels))
-            k.multiply(sums, COLUMNS, (left, x.channels, 1), (right, COLUMNS), x.channels)
+        def row(x: ir.Value) -> None:
+            left = inputs.at(point, image, k.add(tile, k.mul(x, inputs.of_row)))
+            k.multiply(sums, COLUMNS, (left, taps.channels, 1), (taps.at(n, point, x), COLUMNS), taps.channels)
 
-        _taps(k, multiply)
-        k.finish(sums, COLUMNS, target, out.channels, activation)
+        k.loop(TAPS, row)
+        k.finish(sums, COLUMNS, products.at(point, image, tile), COLUMNS)
 
-    def features(n: ir.Value, image: ir.Value) -> None:
-        k.loop(x.rows, lambda row: k.loop(x.width, lambda start: pixels(n, image, row, start), size))
+    def of(point: ir.Value, image: ir.Value) -> None:
+        k.loop(products.of_image, lambda start: tiles(point, image, start), size)
 
-    # All images with a part of the kernel, which stays in the cache.
-    k.loop(out.channels, lambda n: k.loop(x.count, lambda image: features(n, image)), COLUMNS)
-    k.loop(x.count, out.clear_border)
+    k.loop(POINTS, lambda point: k.loop(products.images, lambda image: of(point, image)))
 
 
-def _bring_together(k: Assembler, kernel: Buffer, tiles: ir.Value) -> None:
-    """Copy [9, C, N] to [N / 32, 9, C, 32], so that what a tile of the output needs is one piece."""
-    rows, features = k.mul(9, kernel.shape(1)), kernel.shape(2)
+def _to_pixels(
+    k: Assembler,
+    products: _Tiles,
+    out: _Images,
+    first: tuple[Index, Index],
+    n: ir.Value,
+    activation: Callable[[ir.Value, ir.Value], ir.Value],
+) -> None:
+    """Write 32 columns from n on of a strip's pixels, activation(pixel, column)."""
 
-    def copy(n: ir.Value, row: ir.Value) -> None:
-        source = k.at(kernel.data, k.add(k.mul(row, features), n))
-        target = k.at(tiles, k.add(k.mul(n, rows), k.mul(row, COLUMNS)))
-        for first, lanes in k.vectors(COLUMNS):
-            k.store(k.load(source, first, lanes), target, first)
+    def tile(image: ir.Value, row: ir.Value, number: ir.Value) -> None:
+        start, target = out.start(number), k.add(k.mul(row, products.of_row), number)
+        places = [
+            k.add(out.at(k.add(first[0], image), k.add(first[1], row), k.add(start, i)), n) for i in range(OUTPUTS)
+        ]
+        for c, lanes in k.vectors(COLUMNS):
+            values = [k.load(products.at(point, image, target), c, lanes) for point in range(POINTS)]
+            for place, value in zip(places, k.transform(TO_OUTPUTS, values), strict=True):
+                k.store(activation(value, k.add(n, c)), out.data, k.add(place, c))
 
-    k.loop(features, lambda n: k.loop(rows, lambda row: copy(n, row)), COLUMNS)
+    def of(image: ir.Value, row: ir.Value) -> None:
+        k.loop(products.of_row, lambda number: tile(image, row, number))
 
-
-def _turn(k: Assembler, kernel: Buffer, tiles: ir.Value) -> None:
-    """Copy [9, C, N] to [C / 32, 9, N, 32] with the taps in reverse: the kernel that leads back."""
-    channels, features = kernel.shape(1), kernel.shape(2)
-
-    def copy(c: ir.Value, tap: ir.Value, column: ir.Value) -> None:
-        source = k.mul(k.add(k.mul(k.sub(8, tap), channels), k.add(c, column)), features)
-        target = k.add(k.mul(k.add(k.mul(c, 9), k.mul(tap, COLUMNS)), features), column)
-
-        def number(n: ir.Value) -> None:
-            k.store(k.load(kernel.data, k.add(source, n)), tiles, k.add(target, k.mul(n, COLUMNS)))
-
-        k.loop(features, number)
-
-    def tiles_of(c: ir.Value) -> None:
-        k.loop(9, lambda tap: k.loop(COLUMNS, lambda column: copy(c, tap, column)))
-
-    k.loop(channels, tiles_of, COLUMNS)
+    k.loop(products.images, lambda image: k.loop(products.rows, lambda row: of(image, row)))
 
 
-def emit_rectified(k: Assembler, argument: Callable[[int], Buffer], result: Callable[[int], Buffer]) -> None:
-    """From x [B, X, Y, C], kernel [9, C, N] and bias [N] to ReLU(x * kernel + bias) [B, X, Y, N]."""
-    _bring_together(k, argument(1), result(1).data)
-    _emit_convolution(k, argument, result, k.relu)
+def _convolve(
+    k: Assembler,
+    x: _Images,
+    result: Buffers,
+    activation: Callable[[ir.Value, ir.Value], ir.Value],
+    slope: ir.Value | None = None,
+) -> None:
+    """Write a convolution strip by strip; strips are of one size, and the last one overlaps the one before it."""
+    out, taps, inputs, products = _Images(k, result(0)), _Taps(k, result(1)), _Tiles(k, result(2)), _Tiles(k, result(3))
+
+    def strip(next_image: ir.Value, next_row: ir.Value) -> None:
+        image, row = k.minimum(next_image, k.sub(x.count, inputs.images)), k.minimum(next_row, k.sub(x.rows, products.rows))
+        _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (inputs.images, inputs.rows), slope)
+
+        def columns(n: ir.Value) -> None:
+            _multiply(k, taps, n, inputs, products)
+            _to_pixels(k, products, out, (image, row), n, activation)
+
+        k.loop(out.channels, columns, COLUMNS)
+
+    k.loop(x.count, lambda image: k.loop(x.rows, lambda row: strip(image, row), products.rows), inputs.images)
 
 
-def emit_gradient_by_input(k: Assembler, argument: Callable[[int], Buffer], result: Callable[[int], Buffer]) -> None:
-    """From the gradient by the output [B, X, Y, N], kernel [9, C, N] and zeros [C] to that by x [B, X, Y, C]."""
-    _turn(k, argument(1), result(1).data)
-    _emit_convolution(k, argument, result, lambda value: value)
+def emit_rectified(k: Assembler, argument: Buffers, result: Buffers) -> None:
+    """From x [B, X, Y, C], kernel [3, 3, C, N] and bias [N] to ReLU(x * kernel + bias) [B, X, Y, N]."""
+    bias = argument(2).data
+
+    def rectified(value: ir.Value, column: ir.Value) -> ir.Value:
+        return k.relu(k.builder.fadd(value, k.load(bias, column, value.type.count)))
+
+    _kernel_to_points(k, argument(1).data, _Taps(k, result(1)))
+    _convolve(k, _Images(k, argument(0)), result, rectified)
 
 
-def emit_gradient_by_kernel(k: Assembler, argument: Callable[[int], Buffer], result: Callable[[int], Buffer]) -> None:
-    """From x [B, X, Y, C], the gradient by the output [B, X, Y, N] and a one to those by kernel [9, C, N] and bias."""
-    x, g = _Images(k, argument(0)), _Images(k, argument(1))
-    one, out, by_bias = argument(2).data, result(0).data, result(1).data
-    size = max(n for n in range(1, CHANNELS + 1) if CHANNELS % n == 0 and n <= k.rows(COLUMNS))
+def emit_gradient_by_input(k: Assembler, argument: Buffers, result: Buffers) -> None:
+    """From the gradient by the output y, y itself, [B, X, Y, N] each, and kernel [3, 3, C, N] to that by x."""
+    _turned_kernel_to_points(k, argument(2).data, _Taps(k, result(1)))
+    _convolve(k, _Images(k, argument(0)), result, lambda value, column: value, argument(1).data)
+
+
+def emit_gradient_by_kernel(k: Assembler, argument: Buffers, result: Buffers) -> None:
+    """From x [B, X, Y, C], the gradient by the output y, and y, [B, X, Y, N], to those by kernel and bias."""
+    x, g, slope = _Images(k, argument(0)), _Images(k, argument(1)), argument(2).data
+    out, by_bias = result(0).data, result(1).data
+    sums_of_taps, inputs, outputs = _Taps(k, result(2)), _Tiles(k, result(3)), _Tiles(k, result(4))
+    size = max(n for n in range(1, ROWS + 1) if ROWS % n == 0 and n <= k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
-    sum_of_rows = k.sums(1, COLUMNS)
-    k.clear(out, k.mul(9, x.channels, g.channels))
+    k.clear(sums_of_taps.data, sums_of_taps.count)
     k.clear(by_bias, g.channels)
-    rows = k.maximum(1, k.divide(_PIECE, x.width))
+    inputs.clear_from(x.channels)
 
-    def tile(n: ir.Value, image: ir.Value, start: ir.Value, tap: ir.Value, dx: ir.Value, dy: ir.Value, c: ir.Value):
-        place = k.at(out, k.add(k.mul(k.add(k.mul(tap, x.channels), c), g.channels), n))
-        k.start(sums, COLUMNS, place, g.channels)
+    def tile(images: ir.Value, tiles: ir.Value, n: ir.Value, point: ir.Value, row: ir.Value, c: ir.Value) -> None:
+        place = sums_of_taps.at(n, point, row, c)
+        k.start_at_zero(sums)
 
-        def row(r: ir.Value) -> None:
-            line = k.add(start, r)
-            left = x.at(image, k.add(line, dx), dy, c)
-            right = g.at(image, k.add(line, 1), 1, n)
-            k.multiply(sums, COLUMNS, (left, 1, x.channels), (right, g.channels), x.width)
+        def image(i: ir.Value) -> None:
+            left = inputs.at(point, i, k.mul(row, inputs.of_row), c)
+            right = outputs.at(point, i, 0, n)
+            k.multiply(sums, COLUMNS, (left, 1, LANES), (right, COLUMNS), tiles)
 
-        k.loop(k.minimum(rows, k.sub(x.rows, start)), row)
-        k.finish(sums, COLUMNS, place, g.channels)
+        k.loop(images, image)
+        k.finish(sums, COLUMNS, place, COLUMNS, added=place)
 
-    def piece(n: ir.Value, image: ir.Value, start: ir.Value) -> None:
-        place = k.at(by_bias, n)
-        k.start(sum_of_rows, COLUMNS, place, 0)
+    def strip(image: ir.Value, row: ir.Value) -> None:
+        images, rows = k.minimum(outputs.images, k.sub(x.count, image)), k.minimum(outputs.rows, k.sub(x.rows, row))
+        _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (images, k.add(rows, TAPS - 1)))
+        _to_points(k, TO_OUTPUTS.T, g, outputs, (image, row), (images, rows), slope, by_bias)
+        tiles = k.mul(rows, outputs.of_row)
 
-        def row(r: ir.Value) -> None:
-            right = g.at(image, k.add(k.add(start, r), 1), 1, n)
-            k.multiply(sum_of_rows, COLUMNS, (one, 0, 0), (right, g.channels), x.width)
+        def columns(n: ir.Value, point: ir.Value, row: ir.Value) -> None:
+            k.loop(x.channels, lambda c: tile(images, tiles, n, point, row, c), size)
 
-        k.loop(k.minimum(rows, k.sub(x.rows, start)), row)
-        k.finish(sum_of_rows, COLUMNS, place, 0)
-        _taps(k, lambda tap, dx, dy: k.loop(x.channels, lambda c: tile(n, image, start, tap, dx, dy, c), size))
+        def points(n: ir.Value) -> None:
+            k.loop(POINTS, lambda point: k.loop(TAPS, lambda row: columns(n, point, row)))
 
-    def features(n: ir.Value, image: ir.Value) -> None:
-        k.loop(x.rows, lambda start: piece(n, image, start), rows)
+        k.loop(g.channels, points, COLUMNS)
 
-    k.loop(g.channels, lambda n: k.loop(x.count, lambda image: features(n, image)), COLUMNS)
+    k.loop(x.count, lambda image: k.loop(x.rows, lambda row: strip(image, row), outputs.rows), outputs.images)
+    _to_kernel(k, sums_of_taps, x.channels, out)
+
+
+def _to_kernel(k: Assembler, taps: _Taps, channels: ir.Value, out: ir.Value) -> None:
+    """Write the gradient by a kernel [3, 3, C, N] from that at the points."""
+    features = k.mul(taps.blocks, COLUMNS)
+
+    def part(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
+        values = [k.load(taps.at(column, point, row, channel), 0, k.machine.lanes) for point in range(POINTS)]
+        for i, value in enumerate(k.transform(OF_FILTER.T, values)):
+            tap = k.mul(k.add(k.mul(k.add(k.mul(row, TAPS), i), channels), channel), features)
+            k.store(value, out, k.add(tap, column))
+
+    def parts(row: ir.Value, channel: ir.Value) -> None:
+        k.loop(features, lambda column: part(row, channel, column), k.machine.lanes)
+
+    k.loop(TAPS, lambda row: k.loop(channels, lambda channel: parts(row, channel)))

@@ -125,6 +125,11 @@ class Assembler:
         """Write so many zeros."""
         self.loop(count, lambda i: self.store(ir.Constant(FLOAT, 0.0), pointer, i))
 
+    def when(self, condition: ir.Value, body: Callable[[], None]) -> None:
+        """Do it if the condition holds."""
+        with self.builder.if_then(condition):
+            body()
+
     def parts(self, count: Index, body: Callable[[ir.Value, int], None]) -> None:
         """Call body(first, lanes) for vectors below count, and body(first, 0) for single numbers after them."""
         lanes = self.machine.lanes

@@ -22,7 +22,7 @@ ROWS = 8
 LANES = 16
 """Channels of the input that lie together in the kernel's gradient."""
 
-_ROOM = 160 * 1024  # numbers of a strip at the points, which should stay in the cache beside a part of the kernel
+_ROOM = 128 * 1024  # numbers of a strip at the points, which should stay in the cache beside a part of the kernel
 
 
 class Strip(NamedTuple):
@@ -31,6 +31,11 @@ class Strip(NamedTuple):
     images: int
     rows: int
     tiles: int  # of a row
+    alone: bool  # whether it is all there is
+
+    def blocks(self, features: int) -> int:
+        """How many blocks of taps must be kept: none but that in use, if no other strip will ask for them."""
+        return 1 if self.alone else features // COLUMNS
 
 
 def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
@@ -39,7 +44,8 @@ def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
     tiles = -(-width // OUTPUTS)
     most = max(ROWS, _ROOM // numbers)
     parts = -(-rows // min(rows, max(-(-ROWS // tiles), most // tiles)))
-    return Strip(max(1, min(images, most // (rows * tiles))), -(-rows // parts), tiles)
+    at_once = max(1, min(images, most // (rows * tiles)))
+    return Strip(at_once, -(-rows // parts), tiles, alone=parts == 1 and at_once == images)
 
 
 def suits(x: jax.Array, features: int) -> bool:
@@ -58,18 +64,14 @@ def _register() -> None:
     host.register("dcejax_convolution_by_kernel", convolution_code.emit_gradient_by_kernel)
 
 
-def _blocks(channels: int, width: int) -> int:
-    return -(-channels // width)
-
-
 def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Array:
     """The first result of a kernel; the others are room for the taps, the inputs and the products at the points."""
     x, (channels, features) = operands[0], taps
-    images, rows, tiles = _strip(x.shape, POINTS * (channels + COLUMNS))
+    strip = _strip(x.shape, POINTS * (channels + COLUMNS))
     room = [
-        (_blocks(features, COLUMNS), POINTS, TAPS, channels, COLUMNS),
-        (1, POINTS, images, rows + TAPS - 1, tiles, channels),
-        (1, POINTS, images, rows, tiles, COLUMNS),
+        (strip.blocks(features), POINTS, TAPS, channels, COLUMNS),
+        (1, POINTS, strip.images, strip.rows + TAPS - 1, strip.tiles, channels),
+        (1, POINTS, strip.images, strip.rows, strip.tiles, COLUMNS),
     ]
     _register()
     return call(name, [(*x.shape[:3], features), *room], *operands)[0]
@@ -108,12 +110,11 @@ def _forward(x, kernel, bias):
 def _backward(saved, g):
     x, kernel, y = saved
     channels, features = kernel.shape[2:]
-    images, rows, tiles = _strip(x.shape, POINTS * (channels + features))
-    inputs, outputs = _blocks(channels, LANES), _blocks(features, COLUMNS)
+    strip, blocks = _strip(x.shape, POINTS * (channels + features)), -(-channels // LANES)
     room = [
-        (outputs, POINTS, TAPS, inputs * LANES, COLUMNS),
-        (inputs, POINTS, images, rows + TAPS - 1, tiles, LANES),
-        (outputs, POINTS, images, rows, tiles, COLUMNS),
+        (strip.blocks(features), POINTS, TAPS, blocks * LANES, COLUMNS),
+        (blocks, POINTS, strip.images, strip.rows + TAPS - 1, strip.tiles, LANES),
+        (features // COLUMNS, POINTS, strip.images, strip.rows, strip.tiles, COLUMNS),
     ]
     _register()
     by_kernel, by_bias, *_ = call("dcejax_convolution_by_kernel", [kernel.shape, (features,), *room], x, g, y)

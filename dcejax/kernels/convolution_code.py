@@ -35,20 +35,22 @@ class _Images:
 
 
 class _Tiles:
-    """Tiles of images at the points, [C / D, 6, B, X, T, D]: D channels lie together."""
+    """Tiles of images at the points, [C / D, 6, B, X, T, D]: D channels lie together, all if no number is given."""
 
-    def __init__(self, k: Assembler, buffer: Buffer):
+    def __init__(self, k: Assembler, buffer: Buffer, together: int | None = None):
         self._k, self._data = k, buffer.data
-        self._blocks, _, self.images, self.rows, self.of_row, self._together = (buffer.shape(i) for i in range(6))
+        self._blocks, _, self.images, self.rows, self.of_row, size = (buffer.shape(i) for i in range(6))
+        self._parted, self._together = together is not None, together or size
         self.of_image = k.mul(self.rows, self.of_row)
 
     def at(self, point: Index, image: Index, tile: Index, channel: Index = 0) -> ir.Value:
         """Pointer to a tile of an image, counted through its rows."""
         k = self._k
-        block = k.mul(k.divide(channel, self._together), POINTS)
-        place = k.mul(k.add(k.mul(k.add(block, point), self.images), image), self.of_image)
-        inside = k.remainder(channel, self._together)
-        return k.at(self._data, k.add(k.mul(k.add(place, tile), self._together), inside))
+        if self._parted:
+            point = k.add(k.mul(k.divide(channel, self._together), POINTS), point)
+            channel = k.remainder(channel, self._together)
+        place = k.mul(k.add(k.mul(point, self.images), image), self.of_image)
+        return k.at(self._data, k.add(k.mul(k.add(place, tile), self._together), channel))
 
     def clear_from(self, channel: Index) -> None:
         """Write zeros to a channel and all after it."""
@@ -63,19 +65,22 @@ class _Tiles:
 
 
 class _Taps:
-    """A kernel's rows at the points, [N / 32, 6, 3, C, 32]."""
+    """A kernel's rows at the points, [K, 6, 3, C, 32], in blocks of 32 columns: all of them, or room for one."""
 
     def __init__(self, k: Assembler, buffer: Buffer):
-        self._k, self.data = k, buffer.data
-        self.blocks, self.channels = buffer.shape(0), buffer.shape(3)
-        self.count = k.mul(self.blocks, POINTS * TAPS * COLUMNS, self.channels)
+        self._k, self._data = k, buffer.data
+        self._blocks, self.channels = buffer.shape(0), buffer.shape(3)
+        self.of_block = k.mul(POINTS * TAPS * COLUMNS, self.channels)
 
-    def at(self, column: Index, point: Index, row: Index, channel: Index = 0) -> ir.Value:
-        """Pointer to a number."""
+    def block(self, column: Index) -> ir.Value:
+        """Pointer to the block with a column."""
         k = self._k
-        block = k.mul(k.divide(column, COLUMNS), POINTS)
-        place = k.mul(k.add(k.mul(k.add(block, point), TAPS), row), self.channels)
-        return k.at(self.data, k.add(k.mul(k.add(place, channel), COLUMNS), k.remainder(column, COLUMNS)))
+        return k.at(self._data, k.mul(k.remainder(k.divide(column, COLUMNS), self._blocks), self.of_block))
+
+    def at(self, point: Index, row: Index, channel: Index = 0) -> ir.Value:
+        """Index in a block of its first column."""
+        k = self._k
+        return k.mul(k.add(k.mul(k.add(k.mul(point, TAPS), row), self.channels), channel), COLUMNS)
 
 
 def _to_points(
@@ -132,50 +137,61 @@ def _to_points(
     k.loop(sizes[0], lambda image: k.loop(sizes[1], lambda row: k.loop(tiles.of_row, lambda t: tile(image, row, t))))
 
 
-def _kernel_to_points(k: Assembler, kernel: ir.Value, taps: _Taps) -> None:
-    """Bring a kernel [3, 3, C, N] to the points."""
-    features = k.mul(taps.blocks, COLUMNS)
+def _kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Value) -> None:
+    """Bring 32 columns from n on of a kernel [3, 3, C, N] to the points."""
+    block, features = taps.block(n), kernel.shape(3)
 
-    def part(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
-        places = [
-            k.add(k.mul(k.add(k.mul(k.add(k.mul(row, TAPS), i), taps.channels), channel), features), column)
-            for i in range(TAPS)
-        ]
-        values = k.transform(OF_FILTER, [k.load(kernel, place, k.machine.lanes) for place in places])
-        for point, value in enumerate(values):
-            k.store(value, taps.at(column, point, row, channel), 0)
+    def part(row: ir.Value, channel: ir.Value) -> None:
+        first = k.add(k.mul(k.add(k.mul(row, TAPS, taps.channels), channel), features), n)
+        places = [k.add(first, k.mul(i, taps.channels, features)) for i in range(TAPS)]
+        for c, lanes in k.vectors(COLUMNS):
+            values = [k.load(kernel.data, k.add(place, c), lanes) for place in places]
+            for point, value in enumerate(k.transform(OF_FILTER, values)):
+                k.store(value, block, k.add(taps.at(point, row, channel), c))
 
-    def parts(row: ir.Value, channel: ir.Value) -> None:
-        k.loop(features, lambda column: part(row, channel, column), k.machine.lanes)
-
-    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: parts(row, channel)))
+    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: part(row, channel)))
 
 
-def _turned_kernel_to_points(k: Assembler, kernel: ir.Value, taps: _Taps) -> None:
-    """Bring the kernel that leads back to the points: taps in reverse, and [3, 3, N, C] where C are the channels."""
+def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Value) -> None:
+    """The same for the kernel that leads back, whose taps are in reverse and which lies as [3, 3, N, C]."""
     lanes = k.machine.lanes
-    columns = k.mul(taps.blocks, COLUMNS)
+    block, columns = taps.block(n), kernel.shape(2)
 
-    def square(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
+    def square(row: ir.Value, channel: ir.Value, column: int) -> None:
         def tap(i: int) -> list[ir.Value]:
             number = k.sub(TAPS * TAPS - 1 - i, k.mul(row, TAPS))
-            start = k.add(k.mul(k.add(k.mul(number, columns), column), taps.channels), channel)
-            return k.transpose([k.load(kernel, k.add(start, k.mul(r, taps.channels)), lanes) for r in range(lanes)])
+            first = k.add(k.mul(k.add(k.mul(number, columns), k.add(n, column)), taps.channels), channel)
+            return k.transpose([k.load(kernel.data, k.add(first, k.mul(r, taps.channels)), lanes) for r in range(lanes)])
 
         for c, values in enumerate(zip(*map(tap, range(TAPS)), strict=True)):
             for point, value in enumerate(k.transform(OF_FILTER, values)):
-                k.store(value, taps.at(column, point, row, k.add(channel, c)), 0)
+                k.store(value, block, k.add(taps.at(point, row, k.add(channel, c)), column))
 
     def squares(row: ir.Value, channel: ir.Value) -> None:
-        k.loop(columns, lambda column: square(row, channel, column), lanes)
+        for column in range(0, COLUMNS, lanes):
+            square(row, channel, column)
 
     k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: squares(row, channel), lanes))
+
+
+def _to_kernel(k: Assembler, taps: _Taps, n: ir.Value, kernel: Buffer) -> None:
+    """Write 32 columns from n on of the gradient by a kernel [3, 3, C, N] from that at the points."""
+    block, (channels, features) = taps.block(n), (kernel.shape(axis) for axis in (2, 3))
+
+    def part(row: ir.Value, channel: ir.Value) -> None:
+        first = k.add(k.mul(k.add(k.mul(row, TAPS, channels), channel), features), n)
+        for c, lanes in k.vectors(COLUMNS):
+            values = [k.load(block, k.add(taps.at(point, row, channel), c), lanes) for point in range(POINTS)]
+            for i, value in enumerate(k.transform(OF_FILTER.T, values)):
+                k.store(value, kernel.data, k.add(first, k.add(k.mul(i, channels, features), c)))
+
+    k.loop(TAPS, lambda row: k.loop(channels, lambda channel: part(row, channel)))
 
 
 def _multiply(k: Assembler, taps: _Taps, n: ir.Value, inputs: _Tiles, products: _Tiles) -> None:
     """Products of a strip's tiles with 32 columns of the taps from n on."""
     size = min(ROWS, k.rows(COLUMNS))
-    sums = k.sums(size, COLUMNS)
+    sums, block = k.sums(size, COLUMNS), taps.block(n)
 
     def tiles(point: ir.Value, image: ir.Value, start: ir.Value) -> None:
         tile = k.minimum(start, k.sub(products.of_image, size))
@@ -183,7 +199,8 @@ def _multiply(k: Assembler, taps: _Taps, n: ir.Value, inputs: _Tiles, products: 
 
         def row(x: ir.Value) -> None:
             left = inputs.at(point, image, k.add(tile, k.mul(x, inputs.of_row)))
-            k.multiply(sums, COLUMNS, (left, taps.channels, 1), (taps.at(n, point, x), COLUMNS), taps.channels)
+            right = k.at(block, taps.at(point, x))
+            k.multiply(sums, COLUMNS, (left, taps.channels, 1), (right, COLUMNS), taps.channels)
 
         k.loop(TAPS, row)
         k.finish(sums, COLUMNS, products.at(point, image, tile), COLUMNS)
@@ -224,6 +241,7 @@ def _convolve(
     k: Assembler,
     x: _Images,
     result: Buffers,
+    fill: Callable[[_Taps, ir.Value], None],
     activation: Callable[[ir.Value, ir.Value], ir.Value],
     slope: ir.Value | None = None,
 ) -> None:
@@ -231,10 +249,12 @@ def _convolve(
     out, taps, inputs, products = _Images(k, result(0)), _Taps(k, result(1)), _Tiles(k, result(2)), _Tiles(k, result(3))
 
     def strip(next_image: ir.Value, next_row: ir.Value) -> None:
-        image, row = k.minimum(next_image, k.sub(x.count, inputs.images)), k.minimum(next_row, k.sub(x.rows, products.rows))
+        image = k.minimum(next_image, k.sub(x.count, inputs.images))
+        row = k.minimum(next_row, k.sub(x.rows, products.rows))
         _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (inputs.images, inputs.rows), slope)
 
         def columns(n: ir.Value) -> None:
+            k.when(k.within(k.add(next_image, next_row), 0, 1), lambda: fill(taps, n))
             _multiply(k, taps, n, inputs, products)
             _to_pixels(k, products, out, (image, row), n, activation)
 
@@ -245,73 +265,60 @@ def _convolve(
 
 def emit_rectified(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From x [B, X, Y, C], kernel [3, 3, C, N] and bias [N] to ReLU(x * kernel + bias) [B, X, Y, N]."""
-    bias = argument(2).data
+    x, kernel, bias = argument(0), argument(1), argument(2).data
 
     def rectified(value: ir.Value, column: ir.Value) -> ir.Value:
         return k.relu(k.builder.fadd(value, k.load(bias, column, value.type.count)))
 
-    _kernel_to_points(k, argument(1).data, _Taps(k, result(1)))
-    _convolve(k, _Images(k, argument(0)), result, rectified)
+    _convolve(k, _Images(k, x), result, lambda taps, n: _kernel_to_points(k, kernel, taps, n), rectified)
 
 
 def emit_gradient_by_input(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From the gradient by the output y, y itself, [B, X, Y, N] each, and kernel [3, 3, C, N] to that by x."""
-    _turned_kernel_to_points(k, argument(2).data, _Taps(k, result(1)))
-    _convolve(k, _Images(k, argument(0)), result, lambda value, column: value, argument(1).data)
+    g, slope, kernel = argument(0), argument(1).data, argument(2)
+
+    def fill(taps: _Taps, n: ir.Value) -> None:
+        _turned_kernel_to_points(k, kernel, taps, n)
+
+    _convolve(k, _Images(k, g), result, fill, lambda value, column: value, slope)
 
 
 def emit_gradient_by_kernel(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From x [B, X, Y, C], the gradient by the output y, and y, [B, X, Y, N], to those by kernel and bias."""
     x, g, slope = _Images(k, argument(0)), _Images(k, argument(1)), argument(2).data
-    out, by_bias = result(0).data, result(1).data
-    sums_of_taps, inputs, outputs = _Taps(k, result(2)), _Tiles(k, result(3)), _Tiles(k, result(4))
+    out, by_bias = result(0), result(1).data
+    taps, inputs, outputs = _Taps(k, result(2)), _Tiles(k, result(3), LANES), _Tiles(k, result(4), COLUMNS)
     size = max(n for n in range(1, ROWS + 1) if ROWS % n == 0 and n <= k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
-    k.clear(sums_of_taps.data, sums_of_taps.count)
     k.clear(by_bias, g.channels)
     inputs.clear_from(x.channels)
 
-    def tile(images: ir.Value, tiles: ir.Value, n: ir.Value, point: ir.Value, row: ir.Value, c: ir.Value) -> None:
-        place = sums_of_taps.at(n, point, row, c)
+    def multiply(images: ir.Value, tiles: ir.Value, n: ir.Value, point: ir.Value, row: ir.Value, c: ir.Value) -> None:
+        place = k.at(taps.block(n), taps.at(point, row, c))
         k.start_at_zero(sums)
 
         def image(i: ir.Value) -> None:
             left = inputs.at(point, i, k.mul(row, inputs.of_row), c)
-            right = outputs.at(point, i, 0, n)
-            k.multiply(sums, COLUMNS, (left, 1, LANES), (right, COLUMNS), tiles)
+            k.multiply(sums, COLUMNS, (left, 1, LANES), (outputs.at(point, i, 0, n), COLUMNS), tiles)
 
         k.loop(images, image)
         k.finish(sums, COLUMNS, place, COLUMNS, added=place)
 
     def strip(image: ir.Value, row: ir.Value) -> None:
         images, rows = k.minimum(outputs.images, k.sub(x.count, image)), k.minimum(outputs.rows, k.sub(x.rows, row))
+        tiles = k.mul(rows, outputs.of_row)
         _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (images, k.add(rows, TAPS - 1)))
         _to_points(k, TO_OUTPUTS.T, g, outputs, (image, row), (images, rows), slope, by_bias)
-        tiles = k.mul(rows, outputs.of_row)
 
-        def columns(n: ir.Value, point: ir.Value, row: ir.Value) -> None:
-            k.loop(x.channels, lambda c: tile(images, tiles, n, point, row, c), size)
+        def channels(n: ir.Value, point: ir.Value, row: ir.Value) -> None:
+            k.loop(x.channels, lambda c: multiply(images, tiles, n, point, row, c), size)
 
-        def points(n: ir.Value) -> None:
-            k.loop(POINTS, lambda point: k.loop(TAPS, lambda row: columns(n, point, row)))
+        def columns(n: ir.Value) -> None:
+            k.when(k.within(k.add(image, row), 0, 1), lambda: k.clear(taps.block(n), taps.of_block))
+            k.loop(POINTS, lambda point: k.loop(TAPS, lambda row: channels(n, point, row)))
+            left = k.add(k.sub(x.count, k.add(image, images)), k.sub(x.rows, k.add(row, rows)))
+            k.when(k.within(left, 0, 1), lambda: _to_kernel(k, taps, n, out))
 
-        k.loop(g.channels, points, COLUMNS)
+        k.loop(g.channels, columns, COLUMNS)
 
     k.loop(x.count, lambda image: k.loop(x.rows, lambda row: strip(image, row), outputs.rows), outputs.images)
-    _to_kernel(k, sums_of_taps, x.channels, out)
-
-
-def _to_kernel(k: Assembler, taps: _Taps, channels: ir.Value, out: ir.Value) -> None:
-    """Write the gradient by a kernel [3, 3, C, N] from that at the points."""
-    features = k.mul(taps.blocks, COLUMNS)
-
-    def part(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
-        values = [k.load(taps.at(column, point, row, channel), 0, k.machine.lanes) for point in range(POINTS)]
-        for i, value in enumerate(k.transform(OF_FILTER.T, values)):
-            tap = k.mul(k.add(k.mul(k.add(k.mul(row, TAPS), i), channels), channel), features)
-            k.store(value, out, k.add(tap, column))
-
-    def parts(row: ir.Value, channel: ir.Value) -> None:
-        k.loop(features, lambda column: part(row, channel, column), k.machine.lanes)
-
-    k.loop(TAPS, lambda row: k.loop(channels, lambda channel: parts(row, channel)))

@@ -35,8 +35,11 @@ def constant(value: Index) -> ir.Value:
     return ir.Constant(INDEX, value) if isinstance(value, int) else value
 
 
-def _is_vector(value: ir.Value) -> bool:
-    return isinstance(value.type, ir.VectorType)
+def _constant(kind: ir.Type, number: float) -> ir.Constant:
+    """A number of a type, or a vector full of it."""
+    if isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, [_constant(kind.element, number)] * kind.count)
+    return ir.Constant(kind, float(np.float32(number)) if kind == FLOAT else number)
 
 
 class Assembler:
@@ -69,11 +72,6 @@ class Assembler:
         """What that leaves."""
         return self.builder.urem(constant(a), constant(b))
 
-    def maximum(self, a: Index, b: Index) -> ir.Value:
-        """The greater."""
-        a, b = constant(a), constant(b)
-        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
-
     def minimum(self, a: Index, b: Index) -> ir.Value:
         """The lesser."""
         a, b = constant(a), constant(b)
@@ -89,7 +87,7 @@ class Assembler:
 
     def choose(self, condition: ir.Value, value: ir.Value) -> ir.Value:
         """The value where the condition holds, or all of it if that is one, otherwise zero."""
-        return self.builder.select(condition, value, ir.Constant(value.type, None if _is_vector(value) else 0))
+        return self.builder.select(condition, value, _constant(value.type, 0))
 
     def loop(self, count: Index, body: Callable[[ir.Value], None], step: Index = 1) -> None:
         """Call body(0), body(step), … below count, which may be none."""
@@ -123,7 +121,7 @@ class Assembler:
 
     def clear(self, pointer: ir.Value, count: Index) -> None:
         """Write so many zeros."""
-        self.loop(count, lambda i: self.store(ir.Constant(FLOAT, 0.0), pointer, i))
+        self.loop(count, lambda i: self.store(_constant(FLOAT, 0), pointer, i))
 
     def when(self, condition: ir.Value, body: Callable[[], None]) -> None:
         """Do it if the condition holds."""
@@ -138,50 +136,38 @@ class Assembler:
         self.loop(self.sub(count, whole), lambda rest: body(self.add(whole, rest), 0))
 
     def transform(self, matrix: np.ndarray, values: Sequence[ir.Value]) -> list[ir.Value]:
-        """Sums of numbers or vectors, one for each row of the matrix."""
-        return [self._weighted(row, values) for row in matrix]
+        """Weighted sums of numbers or vectors, one for each row of the matrix."""
+        return [self._weighted(row.tolist(), values) for row in matrix]
 
-    def _weighted(self, weights: np.ndarray, values: Sequence[ir.Value]) -> ir.Value:
-        total = None
-        for weight, value in sorted(zip(weights.tolist(), values, strict=True), key=lambda pair: pair[0] != 1.0):
-            if weight == 0.0:
-                continue
-            if weight == 1.0:
-                total = value if total is None else self.builder.fadd(total, value)
-                continue
-            factor = self._constant(np.float32(weight), value.type)
-            total = self.builder.fmul(value, factor) if total is None else self._fused(value, factor, total)
+    def _weighted(self, weights: Sequence[float], values: Sequence[ir.Value]) -> ir.Value:
+        build, terms = self.builder, [(w, value) for w, value in zip(weights, values, strict=True) if w]
+        (first, total), *others = sorted(terms, key=lambda term: term[0] != 1.0)  # sums before products
+        if first != 1.0:
+            total = build.fmul(total, _constant(total.type, first))
+        for w, value in others:
+            total = build.fadd(total, value) if w == 1.0 else self._fused(value, _constant(value.type, w), total)
         return total
 
-    def _constant(self, number: np.float32, kind: ir.Type) -> ir.Constant:
-        return ir.Constant(kind, [float(number)] * kind.count if isinstance(kind, ir.VectorType) else float(number))
+    def transpose(self, rows: Sequence[ir.Value]) -> list[ir.Value]:
+        """Columns of a square: as many vectors as each has numbers, a power of two."""
+        size = step = len(rows)
+        while step > 1:  # exchange the blocks that are off the diagonal, of half the size each time
+            step //= 2
+            upper = [i if not i & step else i - step + size for i in range(size)]
+            lower = [i + step if not i & step else i + size for i in range(size)]
+            rows = [
+                self._shuffle(rows[i - step], row, lower) if i & step else self._shuffle(row, rows[i + step], upper)
+                for i, row in enumerate(rows)
+            ]
+        return list(rows)
 
-    def transpose(self, rows: list[ir.Value]) -> list[ir.Value]:
-        """Columns of a square of as many vectors as each has numbers."""
-        size = len(rows)
-        step = size // 2
-        while step:
-            swapped = list(rows)
-            for i in range(size):
-                if not i & step:
-                    a, b = rows[i], rows[i + step]
-                    swapped[i] = self._shuffle(a, b, [j if not j & step else j - step + size for j in range(size)])
-                    swapped[i + step] = self._shuffle(a, b, [j + step if not j & step else j + size for j in range(size)])
-            rows, step = swapped, step // 2
-        return rows
-
-    def _shuffle(self, a: ir.Value, b: ir.Value, numbers: list[int]) -> ir.Value:
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
-        return self.builder.shuffle_vector(a, b, mask)
-
-    def not_below_zero(self, value: ir.Value) -> ir.Value:
-        """Where a value is positive, or not a number: where the rectifier has slope one."""
-        return self.builder.fcmp_unordered(">", value, ir.Constant(value.type, None if _is_vector(value) else 0.0))
+    def positive(self, value: ir.Value) -> ir.Value:
+        """Where a value is more than zero, or not a number: where the rectifier has slope one."""
+        return self.builder.fcmp_unordered(">", value, _constant(value.type, 0))
 
     def relu(self, value: ir.Value) -> ir.Value:
         """The rectifier, which keeps NaN."""
-        zero = ir.Constant(value.type, None)
-        return self.builder.select(self.builder.fcmp_ordered("<=", value, zero), zero, value)
+        return self.choose(self.positive(value), value)
 
     def vectors(self, columns: int) -> list[tuple[int, int]]:
         """First column and width of each vector of a row."""
@@ -200,17 +186,18 @@ class Assembler:
                 for _ in range(rows)
             ]
 
-    def start(self, sums: Sums, columns: int, pointer: ir.Value, step: Index) -> None:
-        """Begin each row with the numbers at a pointer, a step further for each."""
-        for r, row in enumerate(sums):
-            for place, (first, lanes) in zip(row, self.vectors(columns), strict=True):
-                self.builder.store(self.load(pointer, self.add(self.mul(r, step), first), lanes), place)
+    def start(self, sums: Sums, columns: int, pointer: ir.Value) -> None:
+        """Begin each row with the numbers at a pointer."""
+        for place, (first, lanes) in zip(zip(*sums, strict=True), self.vectors(columns), strict=True):
+            value = self.load(pointer, first, lanes)
+            for row in place:
+                self.builder.store(value, row)
 
     def start_at_zero(self, sums: Sums) -> None:
         """Begin each row with zeros."""
         for row in sums:
             for place in row:
-                self.builder.store(ir.Constant(place.allocated_type, None), place)
+                self.builder.store(_constant(place.allocated_type, 0), place)
 
     def multiply(
         self,
@@ -244,18 +231,6 @@ class Assembler:
 
         self.loop(count, once)
 
-    def expect(self, rows: int, columns: int, pointer: ir.Value, step: Index) -> None:
-        """Fetch the cache lines that `finish` will write, while the sums are computed: they may come from memory."""
-        build, number = self.builder, ir.IntType(32)
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, number, number, number])
-        function = build.module.globals.get("llvm.prefetch.p0") or ir.Function(
-            build.module, signature, "llvm.prefetch.p0"
-        )
-        write, keep, data = (ir.Constant(number, value) for value in (1, 3, 1))
-        for r in range(rows):
-            for first in range(0, columns, LINE):
-                build.call(function, [self.at(pointer, self.add(self.mul(r, step), first)), write, keep, data])
-
     def finish(
         self,
         sums: Sums,
@@ -278,12 +253,16 @@ class Assembler:
     def _spread(self, number: ir.Value, vector: ir.VectorType) -> ir.Value:
         undefined = ir.Constant(vector, ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-        return self.builder.shuffle_vector(first, undefined, mask)
+        return self._shuffle(first, undefined, [0] * vector.count)
+
+    def _shuffle(self, a: ir.Value, b: ir.Value, numbers: Sequence[int]) -> ir.Value:
+        """Numbers of two vectors, those of the second counted after those of the first."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+        return self.builder.shuffle_vector(a, b, mask)
 
     def _fused(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a b + c, rounded once."""
-        name = f"llvm.fma.v{a.type.count}f32" if _is_vector(a) else "llvm.fma.f32"
+        name = f"llvm.fma.v{a.type.count}f32" if isinstance(a.type, ir.VectorType) else "llvm.fma.f32"
         module = self.builder.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(a.type, [a.type] * 3), name)
         return self.builder.call(function, [a, b, c])

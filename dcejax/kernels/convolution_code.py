@@ -124,7 +124,7 @@ def _to_points(
             for inside, place in places:
                 value = k.load(source.data, k.add(place, c), lanes)
                 if slope is not None:
-                    value = k.choose(k.not_below_zero(k.load(slope, k.add(place, c), lanes)), value)
+                    value = k.choose(k.positive(k.load(slope, k.add(place, c), lanes)), value)
                 values.append(k.choose(inside, value))
             for point, value in enumerate(k.transform(matrix, values)):
                 k.store(value, tiles.at(point, image, target, c), 0)
@@ -161,7 +161,8 @@ def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Va
         def tap(i: int) -> list[ir.Value]:
             number = k.sub(TAPS * TAPS - 1 - i, k.mul(row, TAPS))
             first = k.add(k.mul(k.add(k.mul(number, columns), k.add(n, column)), taps.channels), channel)
-            return k.transpose([k.load(kernel.data, k.add(first, k.mul(r, taps.channels)), lanes) for r in range(lanes)])
+            rows = [k.add(first, k.mul(r, taps.channels)) for r in range(lanes)]
+            return k.transpose([k.load(kernel.data, row, lanes) for row in rows])
 
         for c, values in enumerate(zip(*map(tap, range(TAPS)), strict=True)):
             for point, value in enumerate(k.transform(OF_FILTER, values)):

@@ -86,7 +86,7 @@ class _Network:
 
         def tile(frame: ir.Value | int, size: int) -> None:
             sums = k.sums(size, n_out)
-            k.start(sums, n_out, bias, 0)
+            k.start(sums, n_out, bias)
 
             def tap(number: ir.Value) -> None:
                 seen = k.add(frame, k.mul(k.sub(number, taps - 1), dilation))
@@ -163,7 +163,7 @@ def emit(shape: Shape, k: Assembler, argument: Callable[[int], Buffer], result: 
             )
             x = block.end
         sums = k.sums(1, shape.outputs)
-        k.start(sums, shape.outputs, offset, 0)
+        k.start(sums, shape.outputs, offset)
         left = network.at(x), 0, x.channels  # the head sees the first channel only
         k.multiply(sums, shape.outputs, left, (head, shape.outputs), shape.frames)
         k.finish(sums, shape.outputs, k.at(out.data, k.mul(v, shape.outputs)), 0)

@@ -45,12 +45,12 @@ class View:
         self._outside = ~scan.mask[:, :, z]
 
     def __call__(self, volume: np.ndarray, *, masked: bool) -> np.ndarray:
-        """Cut a [X, Y, Z] volume to an image, row 0 at the top."""
-        image = np.asarray(volume[:, :, self._z], np.float64)
+        """Cut a volume [X, Y, Z], or a series of them [X, Y, Z, T], to an image or images, row 0 at the top."""
+        image = np.array(volume[:, :, self._z], np.float64)
         if masked:
-            image = np.where(self._outside, np.nan, image)
+            image[self._outside] = np.nan
         image = image[self._box]
-        image = image if self._swap else image.T
+        image = image if self._swap else image.swapaxes(0, 1)
         image = image[:, ::-1] if self._flip_across else image
         return image[::-1] if self._flip_down else image
 
@@ -123,9 +123,8 @@ def _curve_panel(axes: Axes, scan: Scan) -> None:
 
 def series_panels(figure: Figure, grid: np.ndarray, view: View, scan: Scan) -> None:
     """Draw the series before contrast and at its peak on one slice, and its mean over time, into three axes."""
-    baseline = scan.values[..., :_BASELINE_FRAMES].mean(axis=-1)
-    peak = scan.values.max(axis=-1)
-    before, after = view(baseline, masked=False), view(peak, masked=False)
+    frames = view(scan.values, masked=False)
+    before, after = frames[..., :_BASELINE_FRAMES].mean(axis=-1), frames.max(axis=-1)
     top = top_of(after, percentile=_TOP_PERCENTILE_GREY)
     # Concentration is near zero before the bolus, and stretched noise would look like something.
     top_before = top if scan.quantity == "concentration" else top_of(before, percentile=_TOP_PERCENTILE_GREY)

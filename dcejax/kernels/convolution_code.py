@@ -157,7 +157,7 @@ def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Va
     lanes = k.machine.lanes
     block, columns = taps.block(n), kernel.shape(2)
 
-    def square(row: ir.Value, channel: ir.Value, column: int) -> None:
+    def square(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
         def tap(i: int) -> list[ir.Value]:
             number = k.sub(TAPS * TAPS - 1 - i, k.mul(row, TAPS))
             first = k.add(k.mul(k.add(k.mul(number, columns), k.add(n, column)), taps.channels), channel)
@@ -169,8 +169,7 @@ def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Va
                 k.store(value, block, k.add(taps.at(point, row, k.add(channel, c)), column))
 
     def squares(row: ir.Value, channel: ir.Value) -> None:
-        for column in range(0, COLUMNS, lanes):
-            square(row, channel, column)
+        k.loop(COLUMNS, lambda column: square(row, channel, column), lanes)
 
     k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: squares(row, channel), lanes))
 

@@ -112,7 +112,10 @@ def test_axial_slices_hang_with_right_on_the_left_and_front_up(codes):
     assert (view.left, view.top) == ("R", "A")
     corner = np.zeros(shape)  # the voxel furthest to the right and to the front
     corner[tuple(-1 if code in "RA" else 0 for code in codes[:2])] = 1
-    assert view(corner, masked=False)[0, 0] == 1
+    image = view(corner, masked=False)
+    assert image[0, 0] == 1
+    series = view(np.stack([corner, 2 * corner], axis=-1), masked=True)
+    np.testing.assert_array_equal(series, np.stack([image, 2 * image], axis=-1))
 
 
 @pytest.mark.parametrize(("codes", "left", "top"), [("RSA", "R", "S"), ("ASR", "A", "S"), ("IPL", "A", "S")])

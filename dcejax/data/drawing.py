@@ -42,14 +42,13 @@ class View:
         self.top = down if self._flip_down else sides[down].replace(down, "")
         size = np.linalg.norm(scan.affine[:3, :3], axis=0)
         self.aspect = float(size[0] / size[1] if self._swap else size[1] / size[0])
-        self._outside = ~scan.mask[:, :, z]
+        self._outside = ~scan.mask[:, :, z][self._box]
 
     def __call__(self, volume: np.ndarray, *, masked: bool) -> np.ndarray:
         """Cut a volume [X, Y, Z], or a series of them [X, Y, Z, T], to an image or images, row 0 at the top."""
-        image = np.array(volume[:, :, self._z], np.float64)
+        image = np.array(volume[:, :, self._z][self._box], np.float64)
         if masked:
             image[self._outside] = np.nan
-        image = image[self._box]
         image = image if self._swap else image.swapaxes(0, 1)
         image = image[:, ::-1] if self._flip_across else image
         return image[::-1] if self._flip_down else image

@@ -1,8 +1,9 @@
 """Writing a kernel in LLVM's intermediate representation: loops, memory, and a small product held in registers.
 
-That product is all of the arithmetic. A few rows of sums stay in vector registers while the inner dimension runs, so
-that each step loads one vector per column, spreads one number per row, and multiplies every pair: with 12 rows of two
-vectors 24 fused multiplications cost 14 loads, and the multipliers never wait.
+That product is nearly all of the arithmetic; the rest are weighted sums of a few vectors. Some rows of sums stay in
+vector registers while the inner dimension runs, so that each step loads one vector per column, spreads one number per
+row, and multiplies every pair: with 12 rows of two vectors 24 fused multiplications cost 14 loads, and the multipliers
+never wait.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,6 +81,13 @@ class Assembler:
     def within(self, a: Index, low: Index, high: Index) -> ir.Value:
         """Whether low <= a < high, for low <= high."""
         return self.builder.icmp_unsigned("<", self.sub(a, low), self.sub(high, low))
+
+    def zero(self, *values: Index) -> ir.Value:
+        """Whether all are."""
+        together, *others = map(constant, values)
+        for other in others:
+            together = self.builder.or_(together, other)
+        return self.builder.icmp_unsigned("==", together, constant(0))
 
     def both(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """Whether both hold."""

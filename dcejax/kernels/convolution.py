@@ -33,26 +33,31 @@ class Strip(NamedTuple):
     tiles: int  # of a row
     alone: bool  # whether it is all there is
 
-    def blocks(self, features: int) -> int:
-        """How many blocks of taps must be kept: none but that in use, if no other strip will ask for them."""
-        return 1 if self.alone else features // COLUMNS
+    def room_for_tiles(self, blocks: int, beyond: int, channels: int) -> tuple[int, ...]:
+        """Shape of tiles at the points, whose channels lie in blocks, with so many rows beyond the strip."""
+        return blocks, POINTS, self.images, self.rows + beyond, self.tiles, channels
+
+    def room_for_taps(self, channels: int, features: int) -> tuple[int, ...]:
+        """Shape of a kernel at the points: no more than the block in use if no other strip will ask for the rest."""
+        return 1 if self.alone else features // COLUMNS, POINTS, TAPS, channels, COLUMNS
 
 
 def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
     """Choose a strip of images [B, X, Y, ...], given the numbers that a tile needs."""
     images, rows, width = shape[:3]
     tiles = -(-width // OUTPUTS)
-    most = max(ROWS, _ROOM // numbers)
-    parts = -(-rows // min(rows, max(-(-ROWS // tiles), most // tiles)))
+    least = -(-ROWS // tiles)
+    most = _ROOM // numbers
+    parts = -(-rows // min(rows, max(least, most // tiles)))  # as equal as may be
     at_once = max(1, min(images, most // (rows * tiles)))
-    return Strip(at_once, -(-rows // parts), tiles, alone=parts == 1 and at_once == images)
+    return Strip(at_once, max(least, -(-rows // parts)), tiles, alone=parts == 1 and at_once == images)
 
 
 def suits(x: jax.Array, features: int) -> bool:
     """Whether the kernels serve images [B, X, Y, C] and a number of output channels."""
     rows, width = x.shape[1:3]
     enough = width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROWS
-    return x.dtype == jnp.float32 and enough and features % COLUMNS == 0
+    return x.dtype == jnp.float32 and x.size > 0 and enough and features % COLUMNS == 0
 
 
 @cache
@@ -69,9 +74,9 @@ def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Arr
     x, (channels, features) = operands[0], taps
     strip = _strip(x.shape, POINTS * (channels + COLUMNS))
     room = [
-        (strip.blocks(features), POINTS, TAPS, channels, COLUMNS),
-        (1, POINTS, strip.images, strip.rows + TAPS - 1, strip.tiles, channels),
-        (1, POINTS, strip.images, strip.rows, strip.tiles, COLUMNS),
+        strip.room_for_taps(channels, features),
+        strip.room_for_tiles(1, TAPS - 1, channels),
+        strip.room_for_tiles(1, 0, COLUMNS),
     ]
     _register()
     return call(name, [(*x.shape[:3], features), *room], *operands)[0]
@@ -81,7 +86,8 @@ def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Arr
 def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """ReLU of a 3×3 convolution with zero padding.
 
-    What is not a number, or infinite, spoils all pixels of the tiles that see it.
+    Rounding errors are relative to the largest value that a tile sees; so what is not a number, or infinite, spoils
+    all pixels of the tile, here and in the gradient by x.
 
     Args:
         x: [B, X, Y, C] float32; Y is at least 4, and an image has at least 8 tiles.
@@ -98,7 +104,7 @@ def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     if kernel.shape != (TAPS, TAPS, channels, features) or features % COLUMNS:
         raise ValueError(f"expected a kernel of {channels} to {COLUMNS} i channels, found {kernel.shape}")
     if not suits(x, features):
-        raise ValueError(f"expected images of {ROWS} tiles of {OUTPUTS} pixels or more, found {x.dtype}{x.shape}")
+        raise ValueError(f"expected images of {ROWS} tiles of {OUTPUTS} pixels or more, found {x.dtype} {x.shape}")
     return _convolve("dcejax_convolution", x, kernel, bias, taps=(channels, features))
 
 
@@ -112,9 +118,9 @@ def _backward(saved, g):
     channels, features = kernel.shape[2:]
     strip, blocks = _strip(x.shape, POINTS * (channels + features)), -(-channels // LANES)
     room = [
-        (strip.blocks(features), POINTS, TAPS, blocks * LANES, COLUMNS),
-        (blocks, POINTS, strip.images, strip.rows + TAPS - 1, strip.tiles, LANES),
-        (features // COLUMNS, POINTS, strip.images, strip.rows, strip.tiles, COLUMNS),
+        strip.room_for_taps(blocks * LANES, features),
+        strip.room_for_tiles(blocks, TAPS - 1, LANES),
+        strip.room_for_tiles(features // COLUMNS, 0, COLUMNS),
     ]
     _register()
     by_kernel, by_bias, *_ = call("dcejax_convolution_by_kernel", [kernel.shape, (features,), *room], x, g, y)

@@ -251,10 +251,11 @@ def _convolve(
     def strip(next_image: ir.Value, next_row: ir.Value) -> None:
         image = k.minimum(next_image, k.sub(x.count, inputs.images))
         row = k.minimum(next_row, k.sub(x.rows, products.rows))
+        is_first = k.zero(next_image, next_row)
         _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (inputs.images, inputs.rows), slope)
 
         def columns(n: ir.Value) -> None:
-            k.when(k.within(k.add(next_image, next_row), 0, 1), lambda: fill(taps, n))
+            k.when(is_first, lambda: fill(taps, n))
             _multiply(k, taps, n, inputs, products)
             _to_pixels(k, products, out, (image, row), n, activation)
 
@@ -293,31 +294,32 @@ def emit_gradient_by_kernel(k: Assembler, argument: Buffers, result: Buffers) ->
     k.clear(by_bias, g.channels)
     inputs.clear_from(x.channels)
 
-    def multiply(images: ir.Value, tiles: ir.Value, n: ir.Value, point: ir.Value, row: ir.Value, c: ir.Value) -> None:
-        place = k.at(taps.block(n), taps.at(point, row, c))
+    def multiply(images: ir.Value, tiles: ir.Value, n: ir.Value, point: ir.Value, tap: ir.Value, c: ir.Value) -> None:
+        place = k.at(taps.block(n), taps.at(point, tap, c))
         k.start_at_zero(sums)
 
         def image(i: ir.Value) -> None:
-            left = inputs.at(point, i, k.mul(row, inputs.of_row), c)
+            left = inputs.at(point, i, k.mul(tap, inputs.of_row), c)
             k.multiply(sums, COLUMNS, (left, 1, LANES), (outputs.at(point, i, 0, n), COLUMNS), tiles)
 
         k.loop(images, image)
         k.finish(sums, COLUMNS, place, COLUMNS, added=place)
 
     def strip(image: ir.Value, row: ir.Value) -> None:
-        images, rows = k.minimum(outputs.images, k.sub(x.count, image)), k.minimum(outputs.rows, k.sub(x.rows, row))
+        further_images, further_rows = k.sub(x.count, image), k.sub(x.rows, row)
+        images, rows = k.minimum(outputs.images, further_images), k.minimum(outputs.rows, further_rows)
         tiles = k.mul(rows, outputs.of_row)
+        is_first, is_last = k.zero(image, row), k.zero(k.sub(further_images, images), k.sub(further_rows, rows))
         _to_points(k, OF_INPUTS, x, inputs, (image, k.sub(row, 1)), (images, k.add(rows, TAPS - 1)))
         _to_points(k, TO_OUTPUTS.T, g, outputs, (image, row), (images, rows), slope, by_bias)
 
-        def channels(n: ir.Value, point: ir.Value, row: ir.Value) -> None:
-            k.loop(x.channels, lambda c: multiply(images, tiles, n, point, row, c), size)
+        def channels(n: ir.Value, point: ir.Value, tap: ir.Value) -> None:
+            k.loop(x.channels, lambda c: multiply(images, tiles, n, point, tap, c), size)
 
         def columns(n: ir.Value) -> None:
-            k.when(k.within(k.add(image, row), 0, 1), lambda: k.clear(taps.block(n), taps.of_block))
-            k.loop(POINTS, lambda point: k.loop(TAPS, lambda row: channels(n, point, row)))
-            left = k.add(k.sub(x.count, k.add(image, images)), k.sub(x.rows, k.add(row, rows)))
-            k.when(k.within(left, 0, 1), lambda: _to_kernel(k, taps, n, out))
+            k.when(is_first, lambda: k.clear(taps.block(n), taps.of_block))
+            k.loop(POINTS, lambda point: k.loop(TAPS, lambda tap: channels(n, point, tap)))
+            k.when(is_last, lambda: _to_kernel(k, taps, n, out))
 
         k.loop(g.channels, columns, COLUMNS)
 

@@ -3,6 +3,7 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+import convolutions
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,25 +12,9 @@ from parameters import draw
 
 pytest.importorskip("llvmlite")
 
-from dcejax.kernels import convolution, convolution_code, host
-from dcejax.kernels.assembler import Machine
+from dcejax.kernels import convolution, host
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.unet import ConvBlock, UNet
-
-EMITTERS = {
-    "dcejax_convolution": convolution_code.emit_rectified,
-    "dcejax_convolution_by_input": convolution_code.emit_gradient_by_input,
-    "dcejax_convolution_by_kernel": convolution_code.emit_gradient_by_kernel,
-}
-
-
-def _draw(shape, features, seed=0):
-    """Images [B, X, Y, C], a kernel, a bias, and a gradient by the output."""
-    rng = np.random.default_rng(seed)
-    channels = shape[-1]
-    shapes = [shape, (3, 3, channels, features), (features,), (*shape[:3], features)]
-    x, kernel, bias, g = (rng.normal(size=s).astype(np.float32) for s in shapes)
-    return x, kernel / np.sqrt(np.float32(9 * channels)), bias, g
 
 
 def _apply(x, kernel, bias):
@@ -38,38 +23,6 @@ def _apply(x, kernel, bias):
 
 def _gradients(x, kernel, bias, g):
     return jax.vjp(_apply, x, kernel, bias)[1](g)
-
-
-def _windows(x):
-    """What each tap sees, {(i, j): [B, X, Y, C]}; views of one padded array, which is given too."""
-    padded = np.pad(np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = x.shape[1:3]
-    return padded, {(i, j): padded[:, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)}
-
-
-def _sum(x, kernel, bias):
-    """ReLU of the convolution in float64."""
-    total = sum(seen @ kernel[tap].astype(np.float64) for tap, seen in _windows(x)[1].items())
-    return np.maximum(total + bias, 0.0)
-
-
-def _sums_of_gradients(x, kernel, bias, g):
-    """Gradients by x, kernel and bias in float64."""
-    g = np.where(_sum(x, kernel, bias) > 0, g, 0.0).astype(np.float64)
-    by_padded, views = _windows(np.zeros(x.shape))
-    by_kernel = np.empty(kernel.shape)
-    for tap, seen in _windows(x)[1].items():
-        by_kernel[tap] = np.einsum("bxyc,bxyn->cn", seen, g, optimize=True)
-        views[tap] += g @ kernel[tap].T.astype(np.float64)
-    return by_padded[:, 1:-1, 1:-1], by_kernel, g.sum(axis=(0, 1, 2))
-
-
-def _assert_close(found, expected, tolerance=2e-6):
-    """Equal within a part of the largest value."""
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
 SHAPES = [
@@ -87,26 +40,26 @@ SHAPES = [
 
 @pytest.mark.parametrize(("shape", "features"), SHAPES)
 def test_values_and_gradients_are_the_sums(shape, features):
-    x, kernel, bias, g = _draw(shape, features)
-    _assert_close(_apply(x, kernel, bias), _sum(x, kernel, bias))
-    _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
+    x, kernel, bias, g = convolutions.draw(shape, features)
+    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
 @pytest.mark.parametrize("width", [4, 5, 6, 7, 8, 9, 33])
 @pytest.mark.parametrize("height", [8, 11])
 def test_tiles_may_overlap(height, width):
-    x, kernel, bias, g = _draw((3, height, width, 8), 32)
-    _assert_close(_apply(x, kernel, bias), _sum(x, kernel, bias))
-    _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
+    x, kernel, bias, g = convolutions.draw((3, height, width, 8), 32)
+    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
 @pytest.mark.parametrize("room", [1, 2_000, 20_000])
 @pytest.mark.parametrize("shape", [(5, 11, 9, 8), (3, 8, 4, 17), (1, 5, 8, 8), (7, 4, 9, 20)])
 def test_strips_of_any_size_give_the_same(monkeypatch, room, shape):
     monkeypatch.setattr(convolution, "_ROOM", room)
-    x, kernel, bias, g = _draw(shape, 64)
-    _assert_close(_apply(x, kernel, bias), _sum(x, kernel, bias))
-    _assert_close(_gradients(x, kernel, bias, g), _sums_of_gradients(x, kernel, bias, g))
+    x, kernel, bias, g = convolutions.draw(shape, 64)
+    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
 def test_a_strip_has_tiles_enough_and_no_row_too_many():
@@ -122,32 +75,11 @@ def test_a_strip_has_tiles_enough_and_no_row_too_many():
         assert strip.alone == ((strip.images, strip.rows) == (3, rows))
 
 
-@pytest.mark.parametrize("units", [Machine(16, 24), Machine(8, 12), Machine(4, 24), Machine(4, 12)])
-@pytest.mark.parametrize(("shape", "features"), [((2, 3, 11, 8), 64), ((5, 10, 16, 3), 64)])
-def test_kernels_for_other_processors_give_the_same(monkeypatch, units, shape, features):
-    monkeypatch.setattr(convolution, "_ROOM", 20_000)
-    called = []
-
-    def call(name, shapes, *operands):
-        other = f"{name}_{units.lanes}_{units.sums}"
-        host.register(other, EMITTERS[name], units)
-        called.append(name)
-        return jax.ffi.ffi_call(other, [jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes])(*operands)
-
-    monkeypatch.setattr(convolution, "call", call)
-    x, kernel, bias, g = _draw(shape, features, seed=1)
-    y, back = jax.vjp(_apply, x, kernel, bias)
-    found = back(g)
-    assert called == ["dcejax_convolution", "dcejax_convolution_by_kernel", "dcejax_convolution_by_input"]
-    _assert_close(y, _sum(x, kernel, bias))
-    _assert_close(found, _sums_of_gradients(x, kernel, bias, g))
-
-
 def test_the_gradient_is_the_slope():
     """Half of the outputs far above zero and half far below, where central differences are exact."""
-    at = _draw((2, 5, 12, 8), 64)[:2]
+    at = convolutions.draw((2, 5, 12, 8), 64)[:2]
     bias = np.where(np.arange(64) % 2, 20.0, -20.0).astype(np.float32)
-    *along, _, g = _draw((2, 5, 12, 8), 64, seed=3)
+    *along, _, g = convolutions.draw((2, 5, 12, 8), 64, seed=3)
 
     def loss(step):
         y = _apply(*(a + np.float32(step) * b for a, b in zip(at, along, strict=True)), bias)
@@ -160,7 +92,7 @@ def test_the_gradient_is_the_slope():
 
 
 def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
-    x, kernel, bias, _ = _draw((2, 6, 16, 8), 32)
+    x, kernel, bias, _ = convolutions.draw((2, 6, 16, 8), 32)
     expected = np.array(_apply(x, kernel, bias))
     x[1, 3, 8, 2] = np.nan  # the first pixel of the third tile, so the second one sees it too
     found = np.array(_apply(x, kernel, bias))
@@ -170,46 +102,46 @@ def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
 
 
 def test_a_batch_of_batches_is_each_on_its_own():
-    x, kernel, bias, g = _draw((6, 3, 10, 8), 32)
+    x, kernel, bias, g = convolutions.draw((6, 3, 10, 8), 32)
     x, g = x.reshape(3, 2, *x.shape[1:]), g.reshape(3, 2, *g.shape[1:])
     found = jax.vmap(_apply, in_axes=(0, None, None))(x, kernel, bias)
-    _assert_close(found, np.stack([_sum(one, kernel, bias) for one in x]))
+    convolutions.assert_close(found, np.stack([convolutions.values(one, kernel, bias) for one in x]))
     found = jax.vmap(_gradients, in_axes=(0, None, None, 0))(x, kernel, bias, g)
-    each = [_sums_of_gradients(one, kernel, bias, back) for one, back in zip(x, g, strict=True)]
-    _assert_close(found, tuple(map(np.stack, zip(*each, strict=True))))
+    each = [convolutions.gradients(one, kernel, bias, back) for one, back in zip(x, g, strict=True)]
+    convolutions.assert_close(found, tuple(map(np.stack, zip(*each, strict=True))))
 
 
 def test_threads_get_their_own_answers():
-    x, kernel, bias, g = _draw((50, 5, 13, 8), 32)
+    x, kernel, bias, g = convolutions.draw((50, 5, 13, 8), 32)
     both = jax.jit(lambda x, g: (_apply(x, kernel, bias), _gradients(x, kernel, bias, g)))
     both(x[:1], g[:1])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: both(x[i : i + 1], g[i : i + 1]), range(50)))
-    _assert_close(np.concatenate([y for y, _ in found]), _sum(x, kernel, bias))
+    convolutions.assert_close(np.concatenate([y for y, _ in found]), convolutions.values(x, kernel, bias))
     for i, (_, gradients) in enumerate(found):
-        _assert_close(gradients, _sums_of_gradients(x[i : i + 1], kernel, bias, g[i : i + 1]))
+        convolutions.assert_close(gradients, convolutions.gradients(x[i : i + 1], kernel, bias, g[i : i + 1]))
 
 
 def test_kernels_are_compiled_once_for_all_shapes(monkeypatch):
-    _gradients(*_draw((1, 3, 9, 8), 32))
+    _gradients(*convolutions.draw((1, 3, 9, 8), 32))
 
     def refuse(*_):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(host, "_compile", refuse)
-    _gradients(*_draw((1, 3, 9, 8), 32))
-    _gradients(*_draw((2, 3, 10, 16), 64))
+    _gradients(*convolutions.draw((1, 3, 9, 8), 32))
+    _gradients(*convolutions.draw((2, 3, 10, 16), 64))
 
 
 def test_the_context_of_double_precision_changes_nothing():
-    inputs = _draw((1, 3, 9, 8), 32)
+    inputs = convolutions.draw((1, 3, 9, 8), 32)
     expected = _gradients(*inputs)
     with jax.enable_x64(True):
         jax.tree.map(np.testing.assert_array_equal, _gradients(*inputs), expected)
 
 
 def test_not_a_number_keeps_its_gradient():
-    x, kernel, bias, g = _draw((1, 3, 9, 8), 32)
+    x, kernel, bias, g = convolutions.draw((1, 3, 9, 8), 32)
     bias[5] = np.nan
     assert np.asarray(_gradients(x, kernel, bias, g)[2])[5] == pytest.approx(g[..., 5].sum(), rel=1e-5)
 
@@ -236,17 +168,17 @@ def _both(network, x, *others):
 
 def test_a_block_is_the_same_with_kernels():
     x = np.random.default_rng(5).normal(size=(2, 5, 19, 3)).astype(np.float32)
-    _assert_close(*_both(ConvBlock(32), x), tolerance=5e-6)
+    convolutions.assert_close(*_both(ConvBlock(32), x), tolerance=5e-6)
 
 
 def test_a_network_is_the_same_with_kernels_where_only_some_scales_suit():
     x = np.random.default_rng(5).normal(size=(1, 12, 24, 3)).astype(np.float32)
-    _assert_close(*_both(UNet((32, 32, 20)), x), tolerance=5e-6)
+    convolutions.assert_close(*_both(UNet((32, 32, 20)), x), tolerance=5e-6)
 
 
 def test_the_probabilistic_network_is_the_same_with_kernels():
     x, y = np.random.default_rng(5).normal(size=(2, 2, 8, 17, 3)).astype(np.float32)
-    _assert_close(*_both(ProbUNet((32, 64)), x, y), tolerance=5e-6)
+    convolutions.assert_close(*_both(ProbUNet((32, 64)), x, y), tolerance=5e-6)
 
 
 def test_what_does_not_suit_goes_to_xla():

@@ -183,6 +183,21 @@ def test_frames_that_are_not_simulated_are_refused():
         make_sampler(StageConfig(), protocol, patients=1)
 
 
+def test_stages_share_the_sampler_of_patches_that_are_alike():
+    """It takes longest of all to compile."""
+    stage, protocol = StageConfig(), ProtocolConfig()
+    sampler = make_sampler(stage, protocol, patients=1)
+    other = dataclasses.replace(stage, learning_rate=1.0, loss_weights=(1.0, 1.0, 1.0))
+    assert make_sampler(other, dataclasses.replace(protocol), patients=1) is sampler
+    assert make_sampler(stage, protocol, patients=2) is not sampler
+    for name in ("patches_per_patient", "patch_size", "tumour_fraction", "lesion_mask_fraction"):
+        other = dataclasses.replace(stage, **{name: getattr(stage, name) + 1})
+        assert make_sampler(other, protocol, patients=1) is not sampler
+    for field in dataclasses.fields(protocol):
+        other = dataclasses.replace(protocol, **{field.name: getattr(protocol, field.name) * 1.1})
+        assert make_sampler(stage, other, patients=1) is not sampler
+
+
 def test_a_region_that_no_patient_has_is_reported_as_such():
     truth = [np.zeros((2, 2, 3))] * 2
     assert _table({"all zero": truth}, truth, [np.zeros((2, 2), bool)] * 2, seed=0) == {"patients": 0}

@@ -1,6 +1,8 @@
 """Training patches made on the device from a key."""
 
+import dataclasses
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -39,6 +41,15 @@ class Batch(NamedTuple):
     tissue: jax.Array  # [B, X, Y] index of the dominant tissue
 
 
+class _Patches(NamedTuple):
+    """What of a `StageConfig` its patches depend on."""
+
+    patches_per_patient: int
+    patch_size: int
+    tumour_fraction: float
+    lesion_mask_fraction: float
+
+
 def voxel_centres(index: jax.Array) -> jax.Array:
     """Positions [..., 3] in mm of voxels of the published matrix, given their indices [..., 3]."""
     return (index - (jnp.array(SHAPE) - 1) / 2) * jnp.array(VOXEL_MM)
@@ -58,7 +69,7 @@ def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, 
     return index[jax.random.categorical(key_choice, jnp.where(eligible, 0.0, -jnp.inf))], eligible.any()
 
 
-def patch_corners(key: jax.Array, examination: Examination, stage: StageConfig) -> jax.Array:
+def patch_corners(key: jax.Array, examination: Examination, stage: StageConfig | _Patches) -> jax.Array:
     """First indices [P, 3] of patches that lie wholly in the volume.
 
     The first `tumour_fraction` of them are centred on a random voxel of the tumour, the others (all, where there is
@@ -83,7 +94,7 @@ def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], f
     return jnp.where(jnp.repeat(chosen, shape[1] * shape[2]), lesion, voxels.mask)
 
 
-def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfig) -> Batch:
+def _patient_patches(key: jax.Array, stage: _Patches, protocol: ProtocolConfig) -> Batch:
     key_patient, key_corners, key_scale, key_noise = jax.random.split(key, 4)
     examination = sample_examination(key_patient, protocol, TRAINING_MIX)
     kernels = arterial_kernels(examination, protocol)
@@ -107,7 +118,9 @@ def _patient_patches(key: jax.Array, stage: StageConfig, protocol: ProtocolConfi
 
 
 def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) -> Callable[[jax.Array], Batch]:
-    """Compile a function from a key to a batch of patches of that many new patients.
+    """Give a function from a key to a batch of patches of that many new patients.
+
+    It takes half a minute to compile, so stages that differ in nothing of their patches share it.
 
     Raises:
         ValueError: the protocol's frame interval is not one that the priors simulate.
@@ -118,12 +131,17 @@ def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) ->
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
             f"{protocol.frame_interval_s:g}"
         )
+    patches = _Patches(*(getattr(stage, name) for name in _Patches._fields))
+    return _sampler(patches, dataclasses.astuple(protocol), patients)
 
+
+@cache
+def _sampler(patches: _Patches, protocol: tuple[float, ...], patients: int) -> Callable[[jax.Array], Batch]:
     def sample(key: jax.Array) -> Batch:
         # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
         with jax.default_matmul_precision("highest"):
             keys = jax.random.split(key, patients)
-            batches = jax.vmap(lambda k: _patient_patches(k, stage, protocol))(keys)
+            batches = jax.vmap(lambda k: _patient_patches(k, patches, ProtocolConfig(*protocol)))(keys)
             return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
 
     return jax.jit(sample)

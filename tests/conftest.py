@@ -4,8 +4,16 @@ import os
 from pathlib import Path
 
 import compilation_cache  # noqa: F401 - before anything imports JAX
+import jax
 import pytest
 import scans
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Programs of one file are hardly used by the next, and those of all take gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,11 @@ def one_patient():
 
 
 @pytest.fixture(scope="module")
+def kernels(one_patient):
+    return jax.jit(lambda drawn: patient.arterial_kernels(drawn, PROTOCOL))(one_patient)
+
+
+@pytest.fixture(scope="module")
 def points():
     return jax.random.uniform(jax.random.key(0), (4000, 3), minval=-60.0, maxval=60.0)
 
@@ -193,9 +198,8 @@ def test_noise_free_voxels_of_the_training_generator_give_back_their_truth():
         np.testing.assert_allclose(getattr(fitted, name), getattr(truth, name), rtol=0.01, err_msg=name)
 
 
-def test_blood_and_tissue_send_their_own_signals(one_patient):
+def test_blood_and_tissue_send_their_own_signals(one_patient, kernels):
     """Half a vessel is half of each signal, which is not the signal of the mean concentration."""
-    kernels = patient.arterial_kernels(one_patient, PROTOCOL)
     still = one_patient.scanner._replace(noise=jnp.array(0.0))
     shares = jnp.stack([pure(anatomy.WHITE, 1)[0], pure(anatomy.ARTERY, 1)[0]])
     shares = jnp.concatenate([shares, shares.mean(0, keepdims=True)])
@@ -208,9 +212,8 @@ def test_blood_and_tissue_send_their_own_signals(one_patient):
     assert blood.max() > 4 * white.max()
 
 
-def test_fresh_blood_is_brighter_and_agrees_with_the_reference(one_patient):
+def test_fresh_blood_is_brighter_and_agrees_with_the_reference(one_patient, kernels):
     """Arterial blood low and high in the slab, against the other generator's float64 formula."""
-    kernels = patient.arterial_kernels(one_patient, PROTOCOL)
     still = one_patient.scanner._replace(noise=jnp.array(0.0), bias=jnp.zeros(3))
     at = jnp.array([[0.0, 0.0, -55.0], [0.0, 0.0, 40.0]])
     tissue = kinetics.properties(
@@ -239,13 +242,13 @@ def test_noise_is_complex_normal():
     assert np.isfinite(both).all()
 
 
-def test_noise_has_the_stated_level(one_patient):
+def test_noise_has_the_stated_level(one_patient, kernels):
     scanner = one_patient.scanner
     at_centre = jnp.zeros((20_000, 3))
     tissue = kinetics.properties(one_patient.patient.kinetics, pure(anatomy.WHITE, 20_000), at_centre, jnp.array(0.42))
-    kernels = jax.tree.map(jnp.zeros_like, patient.arterial_kernels(one_patient, PROTOCOL))
+    nothing = jax.tree.map(jnp.zeros_like, kernels)
     signal = acquisition.measure(
-        jax.random.key(1), tissue, at_centre, jnp.ones(20_000, bool), scanner, one_patient.arterial, kernels, PROTOCOL
+        jax.random.key(1), tissue, at_centre, jnp.ones(20_000, bool), scanner, one_patient.arterial, nothing, PROTOCOL
     )
     low, high = priors.PRIORS.snr_training
     np.testing.assert_allclose(signal[:, 0].std(), scanner.noise, rtol=0.05)
@@ -253,8 +256,7 @@ def test_noise_has_the_stated_level(one_patient):
     assert 0.5 * low < snr < 2 * high
 
 
-def test_nothing_is_measured_outside_the_mask(one_patient, points):
-    kernels = patient.arterial_kernels(one_patient, PROTOCOL)
+def test_nothing_is_measured_outside_the_mask(one_patient, kernels, points):
     voxels = jax.jit(lambda at: patient.observe(jax.random.key(0), one_patient, kernels, at, PROTOCOL))(points)
     outside = ~np.asarray(voxels.mask)
     assert outside.any()
@@ -318,14 +320,17 @@ def test_lesion_masks_keep_tumour_only(sampler):
 
 
 def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(one_patient):
-    stage = StageConfig(patches_per_patient=2000, patch_size=64, tumour_fraction=0.0)
-    corners = np.asarray(batches.patch_corners(jax.random.key(0), one_patient, stage))
+    def draw(seed, **settings):  # compiled, because its many steps one by one take longer
+        return jax.jit(lambda key: batches.patch_corners(key, one_patient, StageConfig(**settings)))(
+            jax.random.key(seed)
+        )
+
+    corners = np.asarray(draw(0, patches_per_patient=2000, patch_size=64, tumour_fraction=0.0))
     assert (corners.min(0) == 0).all()
     assert (corners.max(0) == np.array([256 - 64, 256 - 64, 39])).all()
-    stage = StageConfig(patches_per_patient=20, patch_size=9, tumour_fraction=1.0)
-    corners = batches.patch_corners(jax.random.key(1), one_patient, stage)
+    corners = draw(1, patches_per_patient=20, patch_size=9, tumour_fraction=1.0)
     at = to_head(one_patient.scanner.placement, batches.voxel_centres(corners + jnp.array([4, 4, 0])))
-    assert (anatomy.tumour_depth(one_patient.patient.anatomy, at) > 0).all()
+    assert (jax.jit(anatomy.tumour_depth)(one_patient.patient.anatomy, at) > 0).all()
     shares, _ = jax.jit(anatomy.tissue_shares)(one_patient.patient.anatomy, at)
     assert (patient.tumour_share(shares) > 0.5).mean() > 0.7  # the others are at its surface, or vessels cross them
 

@@ -1,4 +1,4 @@
-"""Pharmacokinetic maps with uncertainty from 4-D DCE-MRI.
+"""Pharmacokinetic maps from 4-D DCE-MRI, with their spread over latent samples.
 
   infer.py --demo
   infer.py --input=PATH... --output_dir=DIR [--mask=FILE ...]

@@ -17,12 +17,8 @@ from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.unet import ConvBlock, UNet
 
 
-def _apply(x, kernel, bias):
-    return convolution.in_sequence(x, [(kernel, bias)])
-
-
 def _gradients(x, kernel, bias, g):
-    return jax.vjp(_apply, x, kernel, bias)[1](g)
+    return jax.vjp(convolution.convolve, x, kernel, bias)[1](g)
 
 
 SHAPES = [
@@ -41,7 +37,7 @@ SHAPES = [
 @pytest.mark.parametrize(("shape", "features"), SHAPES)
 def test_values_and_gradients_are_the_sums(shape, features):
     x, kernel, bias, g = convolutions.draw(shape, features)
-    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(convolution.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
@@ -49,7 +45,7 @@ def test_values_and_gradients_are_the_sums(shape, features):
 @pytest.mark.parametrize("height", [8, 11])
 def test_tiles_may_overlap(height, width):
     x, kernel, bias, g = convolutions.draw((3, height, width, 8), 32)
-    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(convolution.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
@@ -58,7 +54,7 @@ def test_tiles_may_overlap(height, width):
 def test_strips_of_any_size_give_the_same(monkeypatch, room, shape):
     monkeypatch.setattr(convolution, "_ROOM", room)
     x, kernel, bias, g = convolutions.draw(shape, 64)
-    convolutions.assert_close(_apply(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(convolution.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
@@ -82,7 +78,7 @@ def test_the_gradient_is_the_slope():
     *along, _, g = convolutions.draw((2, 5, 12, 8), 64, seed=3)
 
     def loss(step):
-        y = _apply(*(a + np.float32(step) * b for a, b in zip(at, along, strict=True)), bias)
+        y = convolution.convolve(*(a + np.float32(step) * b for a, b in zip(at, along, strict=True)), bias)
         return np.sum(np.asarray(y, np.float64) * g)
 
     by_x, by_kernel, _ = _gradients(*at, bias, g)
@@ -93,9 +89,9 @@ def test_the_gradient_is_the_slope():
 
 def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
     x, kernel, bias, _ = convolutions.draw((2, 6, 16, 8), 32)
-    expected = np.array(_apply(x, kernel, bias))
+    expected = np.array(convolution.convolve(x, kernel, bias))
     x[1, 3, 8, 2] = np.nan  # the first pixel of the third tile, so the second one sees it too
-    found = np.array(_apply(x, kernel, bias))
+    found = np.array(convolution.convolve(x, kernel, bias))
     assert np.isnan(found[1, 2:5, 7:10]).all()
     found[1, 2:5, 4:12] = expected[1, 2:5, 4:12] = 0.0
     np.testing.assert_array_equal(found, expected)
@@ -104,7 +100,7 @@ def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
 def test_a_batch_of_batches_is_each_on_its_own():
     x, kernel, bias, g = convolutions.draw((6, 3, 10, 8), 32)
     x, g = x.reshape(3, 2, *x.shape[1:]), g.reshape(3, 2, *g.shape[1:])
-    found = jax.vmap(_apply, in_axes=(0, None, None))(x, kernel, bias)
+    found = jax.vmap(convolution.convolve, in_axes=(0, None, None))(x, kernel, bias)
     convolutions.assert_close(found, np.stack([convolutions.values(one, kernel, bias) for one in x]))
     found = jax.vmap(_gradients, in_axes=(0, None, None, 0))(x, kernel, bias, g)
     each = [convolutions.gradients(one, kernel, bias, back) for one, back in zip(x, g, strict=True)]
@@ -113,7 +109,7 @@ def test_a_batch_of_batches_is_each_on_its_own():
 
 def test_threads_get_their_own_answers():
     x, kernel, bias, g = convolutions.draw((50, 5, 13, 8), 32)
-    both = jax.jit(lambda x, g: (_apply(x, kernel, bias), _gradients(x, kernel, bias, g)))
+    both = jax.jit(lambda x, g: (convolution.convolve(x, kernel, bias), _gradients(x, kernel, bias, g)))
     both(x[:1], g[:1])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: both(x[i : i + 1], g[i : i + 1]), range(50)))

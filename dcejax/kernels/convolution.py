@@ -3,7 +3,6 @@
 Along rows they filter four pixels at a time, a tile, with half of the multiplications (`dcejax.kernels.filtering`).
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -130,18 +129,3 @@ def _backward(saved, g):
 
 
 convolve.defvjp(_forward, _backward)
-
-
-def in_sequence(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> jax.Array:
-    """Several convolutions, one after another.
-
-    Args:
-        x: [B, X, Y, C] float32, which `suits`.
-        layers: kernel [3, 3, C, N] and bias [N] of each.
-
-    Returns:
-        [B, X, Y, N].
-    """
-    for kernel, bias in layers:
-        x = convolve(x, kernel, bias)
-    return x

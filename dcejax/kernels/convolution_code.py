@@ -64,6 +64,20 @@ class _Tiles:
         k.loop(POINTS, lambda point: k.loop(tiles, lambda number: tile(point, number)))
 
 
+class _Kernel:
+    """A kernel [3, 3, C, N]."""
+
+    def __init__(self, k: Assembler, buffer: Buffer):
+        self._k, self.data = k, buffer.data
+        self.channels, self.features = buffer.shape(2), buffer.shape(3)
+
+    def at(self, x: Index, y: Index, channel: Index, feature: Index) -> ir.Value:
+        """Index of a number."""
+        k = self._k
+        row = k.add(k.mul(k.add(k.mul(x, TAPS), y), self.channels), channel)
+        return k.add(k.mul(row, self.features), feature)
+
+
 class _Taps:
     """A kernel's rows at the points, [K, 6, 3, C, 32], in blocks of 32 columns: all of them, or room for one."""
 
@@ -137,32 +151,29 @@ def _to_points(
     k.loop(sizes[0], lambda image: k.loop(sizes[1], lambda row: k.loop(tiles.of_row, lambda t: tile(image, row, t))))
 
 
-def _kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Value) -> None:
-    """Bring 32 columns from n on of a kernel [3, 3, C, N] to the points."""
-    block, features = taps.block(n), kernel.shape(3)
+def _kernel_to_points(k: Assembler, kernel: _Kernel, taps: _Taps, n: ir.Value) -> None:
+    """Bring 32 columns from n on to the points."""
+    block = taps.block(n)
 
     def part(row: ir.Value, channel: ir.Value) -> None:
-        first = k.add(k.mul(k.add(k.mul(row, TAPS, taps.channels), channel), features), n)
-        places = [k.add(first, k.mul(i, taps.channels, features)) for i in range(TAPS)]
+        places = [kernel.at(row, i, channel, n) for i in range(TAPS)]
         for c, lanes in k.vectors(COLUMNS):
             values = [k.load(kernel.data, k.add(place, c), lanes) for place in places]
             for point, value in enumerate(k.transform(OF_FILTER, values)):
                 k.store(value, block, k.add(taps.at(point, row, channel), c))
 
-    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: part(row, channel)))
+    k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
 
 
-def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Value) -> None:
-    """The same for the kernel that leads back, whose taps are in reverse and which lies as [3, 3, N, C]."""
-    lanes = k.machine.lanes
-    block, columns = taps.block(n), kernel.shape(2)
+def _turned_kernel_to_points(k: Assembler, kernel: _Kernel, taps: _Taps, n: ir.Value) -> None:
+    """The same for the kernel that leads back: taps in reverse, and from features to channels, n among these."""
+    lanes, block = k.machine.lanes, taps.block(n)
 
     def square(row: ir.Value, channel: ir.Value, column: ir.Value) -> None:
         def tap(i: int) -> list[ir.Value]:
-            number = k.sub(TAPS * TAPS - 1 - i, k.mul(row, TAPS))
-            first = k.add(k.mul(k.add(k.mul(number, columns), k.add(n, column)), taps.channels), channel)
-            rows = [k.add(first, k.mul(r, taps.channels)) for r in range(lanes)]
-            return k.transpose([k.load(kernel.data, row, lanes) for row in rows])
+            x, y, first = k.sub(TAPS - 1, row), TAPS - 1 - i, k.add(n, column)
+            places = [kernel.at(x, y, k.add(first, r), channel) for r in range(lanes)]
+            return k.transpose([k.load(kernel.data, place, lanes) for place in places])
 
         for c, values in enumerate(zip(*map(tap, range(TAPS)), strict=True)):
             for point, value in enumerate(k.transform(OF_FILTER, values)):
@@ -171,21 +182,20 @@ def _turned_kernel_to_points(k: Assembler, kernel: Buffer, taps: _Taps, n: ir.Va
     def squares(row: ir.Value, channel: ir.Value) -> None:
         k.loop(COLUMNS, lambda column: square(row, channel, column), lanes)
 
-    k.loop(TAPS, lambda row: k.loop(taps.channels, lambda channel: squares(row, channel), lanes))
+    k.loop(TAPS, lambda row: k.loop(kernel.features, lambda channel: squares(row, channel), lanes))
 
 
-def _to_kernel(k: Assembler, taps: _Taps, n: ir.Value, kernel: Buffer) -> None:
-    """Write 32 columns from n on of the gradient by a kernel [3, 3, C, N] from that at the points."""
-    block, (channels, features) = taps.block(n), (kernel.shape(axis) for axis in (2, 3))
+def _to_kernel(k: Assembler, taps: _Taps, n: ir.Value, kernel: _Kernel) -> None:
+    """Write 32 columns from n on of the gradient by a kernel from that at the points."""
+    block = taps.block(n)
 
     def part(row: ir.Value, channel: ir.Value) -> None:
-        first = k.add(k.mul(k.add(k.mul(row, TAPS, channels), channel), features), n)
         for c, lanes in k.vectors(COLUMNS):
             values = [k.load(block, k.add(taps.at(point, row, channel), c), lanes) for point in range(POINTS)]
             for i, value in enumerate(k.transform(OF_FILTER.T, values)):
-                k.store(value, kernel.data, k.add(first, k.add(k.mul(i, channels, features), c)))
+                k.store(value, kernel.data, kernel.at(row, i, channel, k.add(n, c)))
 
-    k.loop(TAPS, lambda row: k.loop(channels, lambda channel: part(row, channel)))
+    k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
 
 
 def _multiply(k: Assembler, taps: _Taps, n: ir.Value, inputs: _Tiles, products: _Tiles) -> None:
@@ -266,7 +276,7 @@ def _convolve(
 
 def emit_rectified(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From x [B, X, Y, C], kernel [3, 3, C, N] and bias [N] to ReLU(x * kernel + bias) [B, X, Y, N]."""
-    x, kernel, bias = argument(0), argument(1), argument(2).data
+    x, kernel, bias = argument(0), _Kernel(k, argument(1)), argument(2).data
 
     def rectified(value: ir.Value, column: ir.Value) -> ir.Value:
         return k.relu(k.builder.fadd(value, k.load(bias, column, value.type.count)))
@@ -276,7 +286,7 @@ def emit_rectified(k: Assembler, argument: Buffers, result: Buffers) -> None:
 
 def emit_gradient_by_input(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From the gradient by the output y, y itself, [B, X, Y, N] each, and kernel [3, 3, C, N] to that by x."""
-    g, slope, kernel = argument(0), argument(1).data, argument(2)
+    g, slope, kernel = argument(0), argument(1).data, _Kernel(k, argument(2))
 
     def fill(taps: _Taps, n: ir.Value) -> None:
         _turned_kernel_to_points(k, kernel, taps, n)
@@ -287,8 +297,9 @@ def emit_gradient_by_input(k: Assembler, argument: Buffers, result: Buffers) -> 
 def emit_gradient_by_kernel(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """From x [B, X, Y, C], the gradient by the output y, and y, [B, X, Y, N], to those by kernel and bias."""
     x, g, slope = _Images(k, argument(0)), _Images(k, argument(1)), argument(2).data
-    out, by_bias = result(0), result(1).data
+    out, by_bias = _Kernel(k, result(0)), result(1).data
     taps, inputs, outputs = _Taps(k, result(2)), _Tiles(k, result(3), LANES), _Tiles(k, result(4), COLUMNS)
+    # None may reach beyond the channels that lie together, so their number is a multiple.
     size = max(n for n in range(1, ROWS + 1) if ROWS % n == 0 and n <= k.rows(COLUMNS))
     sums = k.sums(size, COLUMNS)
     k.clear(by_bias, g.channels)

@@ -187,7 +187,7 @@ class Weights:
     record: Mapping[str, Any]  # the sidecar .json: config, units, hashes, training, validation
 
 
-class Report(Protocol):
+class Reporter(Protocol):
     """Where progress is told."""
 
     def status(self, text: str) -> None:

@@ -39,9 +39,9 @@ def run_infer(tiny_weights, capsys, monkeypatch):
     Without the picture, which takes longer than all else; the tests in another process and the demo draw it.
     """
     from dcejax.cli import infer
-    from dcejax.inference import qc
+    from dcejax.runner import map_picture
 
-    monkeypatch.setattr(qc, "overview", lambda scan, prediction, footer: b"picture")
+    monkeypatch.setattr(map_picture, "overview", lambda scan, prediction, footer: b"picture")
 
     def call(*arguments, **flags):
         words = [f"--{name}={value}" for name, value in ({"weights": tiny_weights} | flags).items()]
@@ -56,9 +56,9 @@ def run_infer(tiny_weights, capsys, monkeypatch):
 def run_fit(capsys, monkeypatch):
     """Run the conventional analysis in this process, without its picture; returns its exit code and its stderr."""
     from dcejax.cli import fit
-    from dcejax.conventional import qc
+    from dcejax.conventional import fit_picture
 
-    monkeypatch.setattr(qc, "overview", lambda *_: b"picture")
+    monkeypatch.setattr(fit_picture, "overview", lambda *_: b"picture")
 
     def call(*arguments, **flags):
         words = [f"--{name}={value}" for name, value in flags.items()]

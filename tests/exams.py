@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import scans
 
-from dcejax.data import aif
+from dcejax.data import aif_csv
 from dcejax.physics import kinetics, units
 from dcejax.physics.aif import parker
 from dcejax.physics.signal import spgr
@@ -56,5 +56,5 @@ def write(folder: Path, exam: Exam) -> dict[str, Path]:
         files[name] = scans.save(folder / f"{name}.nii.gz", getattr(exam, name), dt_s=DT_S)
     files["mask"] = scans.save_mask(folder / "mask.nii.gz", scans.head(SHAPE))
     files["aif"] = folder / "aif.csv"
-    aif.write(files["aif"], TIMES, PLASMA)
+    aif_csv.write(files["aif"], TIMES, PLASMA)
     return files

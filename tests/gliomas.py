@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dcejax.data import cohort, dataset
+from dcejax.data import dataset, provenance
 from dcejax.physics import kinetics, units
 from dcejax.physics.aif import parker
 from dcejax.physics.signal import spgr
@@ -104,7 +104,7 @@ def write(folder: Path, people=PEOPLE, sessions: int = 1, prefix: str = "", read
                 made.readers.clear()
             dataset.write_examination(folder, subject, label, made)
             record = {
-                "hash": cohort.digest({"subject": subject, "session": session, "readers": readers}),
+                "hash": provenance.digest({"subject": subject, "session": session, "readers": readers}),
                 "description": made.description,
                 "settings": made.settings,
             }

@@ -11,7 +11,7 @@ import numpy as np
 
 from dcejax import config
 from dcejax.data import weights
-from dcejax.models.build import make_prob_unet, make_tcn
+from dcejax.methods.build import make_prob_unet, make_tcn
 
 SHAPE = (24, 20, 3)
 AFFINE = np.array([[-1.0, 0, 0, 12.0], [0, 1.0, 0, -9.0], [0, 0, 3.0, 4.0], [0, 0, 0, 1]])

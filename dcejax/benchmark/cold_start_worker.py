@@ -15,7 +15,7 @@ from pathlib import Path
 from dcejax.benchmark import volume
 from dcejax.benchmark.compilations import counted
 from dcejax.data import weights
-from dcejax.inference import engine
+from dcejax.methods import engine
 from dcejax.types import Series
 
 _CUT = 8

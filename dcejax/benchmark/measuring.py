@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from dcejax.data.cohort import versions
-from dcejax.types import Report
+from dcejax.data.provenance import versions
+from dcejax.types import Reporter
 
 _T = TypeVar("_T")
 
@@ -37,7 +37,9 @@ class Trial(NamedTuple):
         return {name: examples / s if isinstance(s, float) else s for name, s in self.seconds.items()}
 
 
-def try_forms(makers: Mapping[str, Callable[[], _T]], run: Callable[[_T], Any], repeats: int, report: Report) -> Trial:
+def try_forms(
+    makers: Mapping[str, Callable[[], _T]], run: Callable[[_T], Any], repeats: int, report: Reporter
+) -> Trial:
     """Make every form, time it, and choose the fastest.
 
     Args:
@@ -60,7 +62,7 @@ def try_forms(makers: Mapping[str, Callable[[], _T]], run: Callable[[_T], Any], 
     return Trial(forms[name], name, seconds)
 
 
-def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Report) -> None:
+def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Reporter) -> None:
     """Call a round again and again.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dcejax.benchmark import volume
 from dcejax.benchmark.memory import peak_rss_gib
 from dcejax.data import weights
-from dcejax.inference import engine
+from dcejax.methods import engine
 
 
 def _main(path: str, samples: str) -> None:

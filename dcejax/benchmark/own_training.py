@@ -10,9 +10,9 @@ import optax
 
 from dcejax.benchmark.problem import make_problem
 from dcejax.config import Config, StageConfig
+from dcejax.methods.stages import Stage, spatial_stage, temporal_stage
 from dcejax.rng import stream
-from dcejax.simulation.batches import Batch
-from dcejax.training.stages import Stage, spatial_stage, temporal_stage
+from dcejax.simulation.training.patches import Batch
 from dcejax.training.state import init_state, make_optimizer, train_step
 
 _SEED = 1  # with others, 0 among them, the TCN's last ReLU is never positive, so its last block has no gradient

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dcejax.benchmark.measuring import Trial, try_forms
 from dcejax.benchmark.torch_published import Maps, Published, TemporalBlock
-from dcejax.types import PARAMETERS, Report, Series
+from dcejax.types import PARAMETERS, Reporter, Series
 
 _BATCHES = (256, 1024)  # of curves; smaller and larger ones were slower in every form
 _BATCH_COMPILED = 1024
@@ -138,7 +138,7 @@ def _in_batches(tcn: Callable, batch: int) -> Callable[[torch.Tensor], torch.Ten
     return run
 
 
-def _fastest(makers: Mapping[str, Callable[[], Callable]], argument: torch.Tensor, report: Report) -> Trial:
+def _fastest(makers: Mapping[str, Callable[[], Callable]], argument: torch.Tensor, report: Reporter) -> Trial:
     def warm(make: Callable[[], Callable]) -> Callable:
         form = make()
         form(argument)  # compiles
@@ -152,7 +152,7 @@ class Best:
     """The fastest forms on this machine, with the weights of the published networks."""
 
     @torch.inference_mode()
-    def __init__(self, published: Published, curves: np.ndarray, maps: np.ndarray, report: Report):
+    def __init__(self, published: Published, curves: np.ndarray, maps: np.ndarray, report: Reporter):
         """Try all forms.
 
         Args:

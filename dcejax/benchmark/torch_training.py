@@ -15,7 +15,7 @@ from dcejax.benchmark.measuring import Trial, try_forms
 from dcejax.benchmark.torch_published import TorchProbUNet, TorchTCN, load_params
 from dcejax.config import SpatialStageConfig, StageConfig
 from dcejax.models.interop import from_torch_state_dict
-from dcejax.types import Report
+from dcejax.types import Reporter
 
 _REPEATS = 2
 
@@ -114,7 +114,7 @@ def temporal(params: Any, curves: Any, maps: Any, settings: StageConfig) -> Firs
     return _first(Training(loss, loss, (_images(curves), _images(maps)), settings.learning_rate))
 
 
-def spatial(params: Any, images: Any, maps: Any, noise: Any, settings: SpatialStageConfig, report: Report) -> Trial:
+def spatial(params: Any, images: Any, maps: Any, noise: Any, settings: SpatialStageConfig, report: Reporter) -> Trial:
     """Stage 2 in its fastest form.
 
     Args:

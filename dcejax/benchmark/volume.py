@@ -66,7 +66,7 @@ def dense_slice(series: Series, z: int) -> np.ndarray:
 
 
 def latents(seed: int, case_id: str, z: int, samples: int, size: int) -> np.ndarray:
-    """The standard normal draws [S, L] that `dcejax.inference.engine` makes for a slice."""
+    """The standard normal draws [S, L] that `dcejax.methods.engine` makes for a slice."""
     return np.array(jax.random.normal(rng.stream(seed, "latent", case_id, z), (samples, size), np.float32))
 
 

@@ -48,13 +48,13 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     (subject,) = words
     if subject != "fit" and values.osipy_python:
         raise ValueError(f"--osipy_python: expected it with fit only, found it with {subject}; leave it out")
-    from dcejax.benchmark import fit, infer, train
+    from dcejax.benchmark import fit_speed, infer_speed, train_speed
     from dcejax.cli.console import Console
 
     if subject == "fit":
-        _show(fit.run(values.osipy_python, Console()))
+        _show(fit_speed.run(values.osipy_python, Console()))
     else:
-        _show({"infer": infer, "train": train}[subject].run(Console()))
+        _show({"infer": infer_speed, "train": train_speed}[subject].run(Console()))
     return 0
 
 

@@ -54,7 +54,7 @@ def facts(values: flags.FlagValues, kind: type):
 
 
 def run_settings(values: flags.FlagValues, default_dir: str | None = None) -> dict:
-    """Arguments of `dcejax.data.cohort.Settings`.
+    """Arguments of `dcejax.runner.case_runner.RunSettings`.
 
     Raises:
         ValueError: no folder, or a share that is none.

@@ -33,7 +33,7 @@ def use(folder: str | None, *, dry_run: bool = False) -> None:
         raise ValueError("--compilation_cache: expected a folder, found none; name one or leave the flag out")
     import jax  # takes seconds that --help need not wait for
 
-    from dcejax.data.cohort import check_writable
+    from dcejax.data.access import check_writable
 
     try:
         check_writable(Path(folder), "--compilation_cache")

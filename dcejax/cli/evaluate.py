@@ -69,10 +69,10 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     run_settings = case_flags.run_settings(values)
     maps = _maps(values.maps)
     from dcejax.cli.console import Console
-    from dcejax.evaluation import cohort
-    from dcejax.evaluation.settings import Settings
+    from dcejax.evaluation import evaluate_cases
+    from dcejax.evaluation.evaluate_settings import EvaluateSettings
 
-    settings = Settings(
+    settings = EvaluateSettings(
         **run_settings,
         cohort=values.cohort,
         retest=values.retest,
@@ -84,7 +84,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         num_samples=values.num_samples,
         seed=values.seed,
     )
-    return cohort.run(settings, Console())
+    return evaluate_cases.run(settings, Console())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -51,27 +51,27 @@ _define()
 
 
 def _settings(values: flags.FlagValues):
-    from dcejax.conventional.settings import Settings
+    from dcejax.conventional.fit_settings import FitSettings
 
     common = case_flags.run_settings(values)
-    names = {field.name for field in dataclasses.fields(Settings)} - set(common)
+    names = {field.name for field in dataclasses.fields(FitSettings)} - set(common)
     stated = {name: values[name].value for name in names if name in values}
-    return Settings(**common, **{name: value for name, value in stated.items() if value is not None})
+    return FitSettings(**common, **{name: value for name, value in stated.items() if value is not None})
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
     inputs = case_flags.inputs(values, words)
     if not inputs:
         raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
-    from dcejax.conventional.facts import FitFacts
+    from dcejax.conventional.fit_facts import FitFacts
 
     facts = case_flags.facts(values, FitFacts)
     settings = _settings(values)
     from dcejax.cli.console import Console
-    from dcejax.conventional import cohort
     from dcejax.data import cases
+    from dcejax.runner import fit_cases
 
-    return cohort.run(cases.enumerate_cases(inputs, facts), settings, Console())
+    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, Console())
 
 
 def main(argv: list[str] | None = None) -> None:

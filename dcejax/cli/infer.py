@@ -45,10 +45,10 @@ def _facts(values: flags.FlagValues):
 
 
 def _settings(values: flags.FlagValues):
-    from dcejax.inference.cohort import Settings
+    from dcejax.runner.infer_cases import InferSettings
 
     common = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
-    return Settings(**common, num_samples=values.num_samples, seed=values.seed)
+    return InferSettings(**common, num_samples=values.num_samples, seed=values.seed)
 
 
 def _demo(values: flags.FlagValues, inputs: list[str]) -> int:
@@ -60,7 +60,7 @@ def _demo(values: flags.FlagValues, inputs: list[str]) -> int:
         raise ValueError(f"--demo: expected no --{refused[0]}, because the patient is simulated; leave one of them out")
     from dcejax.cli.console import Console
     from dcejax.data import weights
-    from dcejax.inference import demo
+    from dcejax.runner import demo
 
     print(demo.run(weights.load(values.weights), _settings(values), Console()))
     return 0
@@ -74,9 +74,9 @@ def _infer(values: flags.FlagValues, inputs: list[str]) -> int:
     facts, settings = _facts(values), _settings(values)
     from dcejax.cli.console import Console
     from dcejax.data import cases, weights
-    from dcejax.inference import cohort
+    from dcejax.runner import infer_cases
 
-    return cohort.run(cases.enumerate_cases(inputs, facts), weights.load(values.weights), settings, Console())
+    return infer_cases.run(cases.enumerate_cases(inputs, facts), weights.load(values.weights), settings, Console())
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:

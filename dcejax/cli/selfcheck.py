@@ -32,14 +32,14 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     import jax
 
     from dcejax.cli.console import Console
-    from dcejax.selfcheck import suite, table
+    from dcejax.selfcheck import check_table, suite
 
     started = time.perf_counter()
     folder = None if values.reference is None else Path(values.reference)
     results = suite.run_all(folder, Console())
     device = jax.devices()[0]
     print(f"jax {jax.__version__} on {len(jax.devices())} × {device.platform} ({device.device_kind})\n")
-    print(table.render(results, suite.NOT_COVERED if folder else (), time.perf_counter() - started))
+    print(check_table.render(results, suite.NOT_COVERED if folder else (), time.perf_counter() - started))
     return int(any(result.failures for result in results))
 
 

@@ -58,7 +58,7 @@ def _labels(values: flags.FlagValues):
         if len(size) != 3 or not min(size) > 0:
             found = ",".join(values.label_voxel_mm)
             raise ValueError(f"--label_voxel_mm: expected three positive sizes such as 1,1,5, found {found!r}")
-    from dcejax.dro.labels import read_labels
+    from dcejax.cohorts.label_files import read_labels
 
     return read_labels(Path(values.labels), Path(values.label_names), size)
 
@@ -71,9 +71,9 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
             raise ValueError(f"--{name}: expected a name, found none; see --help")
     run_settings = case_flags.run_settings(values)
     from dcejax.cli.console import Console
-    from dcejax.dro import cohort
+    from dcejax.cohorts import simulate_cases
 
-    settings = cohort.Settings(
+    settings = simulate_cases.SimulateSettings(
         **run_settings,
         cohort=values.cohort,
         size=values.size,
@@ -81,10 +81,10 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         seed=values.seed,
         labels=_labels(values),
     )
-    planned = cohort.plan(settings)
+    planned = simulate_cases.plan(settings)
     if settings.dry_run:
         print(planned.describe())
-    return cohort.run(planned, Console())
+    return simulate_cases.run(planned, Console())
 
 
 def main(argv: list[str] | None = None) -> None:

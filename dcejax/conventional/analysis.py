@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.quantities import MAP_OF_FIELD, MODEL_OSIPI
-from dcejax.conventional.settings import Settings
-from dcejax.conventional.status import has_estimates
+from dcejax.conventional.voxel_status import has_estimates
 from dcejax.physics import selection
 from dcejax.physics.fitting import MODELS, FitResult, FitStatus, fit, predict
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -101,7 +101,7 @@ def analyse(
     status: np.ndarray,
     times: np.ndarray,
     plasma: np.ndarray,
-    settings: Settings,
+    settings: FitSettings,
     iauc_weights: np.ndarray | None,
 ) -> Analysis:
     """Fit all voxels that have a concentration.
@@ -147,7 +147,7 @@ def analyse(
     )
 
 
-def describe(settings: Settings, analysis: Analysis) -> dict[str, Any]:
+def describe(settings: FitSettings, analysis: Analysis) -> dict[str, Any]:
     """What the sidecar says about the fit."""
     model = MODELS[settings.model]
     bounds = {MAP_OF_FIELD[name]: limits for name, limits in zip(model.params._fields, model.bounds, strict=True)}

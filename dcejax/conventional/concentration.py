@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dcejax.conventional.facts import FitFacts
-from dcejax.conventional.settings import Settings
-from dcejax.conventional.status import VoxelStatus
+from dcejax.conventional.fit_facts import FitFacts
+from dcejax.conventional.fit_settings import FitSettings
+from dcejax.conventional.voxel_status import VoxelStatus
 from dcejax.data import loading, nifti
 from dcejax.data.cases import Case
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
@@ -68,7 +68,7 @@ def _check_flip_angle(name: str, angle_deg: float, where: str) -> None:
         )
 
 
-def acquisition_of(case: Case, scan: Scan, settings: Settings) -> Acquisition:
+def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition:
     """Acquisition and agent of a case of signal, from flags, manifest and sidecar.
 
     Raises:
@@ -177,7 +177,7 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
     return TissueT1(t1, provenance, warnings)
 
 
-def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: Settings) -> TissueT1:
+def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: FitSettings) -> TissueT1:
     """Native T1 of the mask's voxels: from a map, a series over flip angles, or one number for all.
 
     Raises:

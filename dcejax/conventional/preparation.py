@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.conventional import analysis, arterial, plausibility
+from dcejax.conventional import aif_source, analysis, plausibility
 from dcejax.conventional import concentration as conversions
-from dcejax.conventional.arterial import ArterialInput, BloodSignal
+from dcejax.conventional.aif_source import BloodSignal, ResolvedAif
 from dcejax.conventional.concentration import Conversion
-from dcejax.conventional.settings import Settings
-from dcejax.conventional.status import count
+from dcejax.conventional.fit_settings import FitSettings
+from dcejax.conventional.voxel_status import count
 from dcejax.data import loading
 from dcejax.data.cases import Case
-from dcejax.physics.arterial import ARTERIAL_LEAD
+from dcejax.physics.aif_detection import ARTERIAL_LEAD
 from dcejax.physics.bolus import arrival_time, baseline_count
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
     concentration: np.ndarray  # [V, T] mM
     status: np.ndarray  # [V] uint8, not 0 where a voxel cannot be fitted
     conversion: Conversion | None  # None for a series of concentration
-    arterial: ArterialInput
+    arterial: ResolvedAif
     iauc_weights: np.ndarray | None  # [T] min
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
@@ -87,8 +87,8 @@ def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
 
 
 def _from_signal(
-    case: Case, scan: Scan, curves: np.ndarray, settings: Settings, data_arrival: _Arrival
-) -> tuple[_Converted, ArterialInput]:
+    case: Case, scan: Scan, curves: np.ndarray, settings: FitSettings, data_arrival: _Arrival
+) -> tuple[_Converted, ResolvedAif]:
     """Concentration from signal and the arterial input, with a baseline that ends before the bolus comes.
 
     Where tissue enhances slowly its own curve shows the bolus late; the arterial input then says when it came.
@@ -100,13 +100,13 @@ def _from_signal(
     b1_volume = np.zeros(scan.mask.shape, np.float32)
     b1_volume[scan.mask] = b1
     blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
-    source = arterial.arterial_input(case, scan, settings, blood, data_arrival)
+    source = aif_source.arterial_input(case, scan, settings, blood, data_arrival)
     warnings = list(tissue.warnings)
     if (latest := _frames_before(scan.times, source.plasma)) < frames:
         if settings.baseline_frames is None:
             frames = latest
             blood = blood._replace(baseline_frames=frames)
-            source = arterial.arterial_input(case, scan, settings, blood, data_arrival)
+            source = aif_source.arterial_input(case, scan, settings, blood, data_arrival)
         else:
             warnings.append(f"the arterial input arrives after {latest} frames, before --baseline_frames={frames} end")
     if frames == 1:
@@ -126,7 +126,7 @@ def _iauc_weights(times: np.ndarray, plasma: np.ndarray) -> tuple[np.ndarray | N
     return weights, {"iauc60_from_s": round(start * SECONDS_PER_MINUTE, 3)}, ()
 
 
-def prepare(case: Case, settings: Settings) -> Prepared:
+def prepare(case: Case, settings: FitSettings) -> Prepared:
     """Read a case and bring it to concentration and an arterial input.
 
     Raises:
@@ -138,7 +138,7 @@ def prepare(case: Case, settings: Settings) -> Prepared:
     data_arrival = _Arrival(case, scan, curves)
     if scan.quantity == "concentration":
         converted = _from_concentration(case, curves)
-        source = arterial.arterial_input(case, scan, settings, None, data_arrival)
+        source = aif_source.arterial_input(case, scan, settings, None, data_arrival)
         plausibility.check_tissue(str(case.path), curves, source.plasma)
     else:
         converted, source = _from_signal(case, scan, curves, settings, data_arrival)

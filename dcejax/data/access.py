@@ -1,4 +1,7 @@
-"""One wording for files that the system does not let us use."""
+"""One wording for files and folders that the system does not let us use."""
+
+import os
+from pathlib import Path
 
 
 def refusal(error: OSError) -> str:
@@ -7,3 +10,20 @@ def refusal(error: OSError) -> str:
         f"{error.filename or 'a file'}: expected a path that can be read or written, found "
         f"{error.strerror or error}; check the path and its permissions"
     )
+
+
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Find out before the work, without making the folder that a flag names.
+
+    Raises:
+        ValueError: it could not be made or written.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        found = "a folder without permission to write" if existing.is_dir() else "a file"
+        raise ValueError(
+            f"{folder}: expected a folder that can be made and written, found {found} at {existing}; choose another "
+            f"{flag}"
+        )

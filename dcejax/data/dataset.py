@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import aif, atomic, nifti, results
-from dcejax.data.cohort import version
+from dcejax.data import aif_csv, atomic, nifti, results
+from dcejax.data.provenance import version
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS, SimulatedScan
 
@@ -140,7 +140,7 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
     tables = {"tumour": _TUMOUR_LABELS, "tissue": enumerate(simulated.tissue_names)}
     for name, labels in tables.items():
         atomic.write_text(path(f"desc-{name}_dseg.tsv"), _tsv(("index", "name"), labels))
-    aif.write(path("aif.csv"), scan.start + scan.times, simulated.arterial)
+    aif_csv.write(path("aif.csv"), scan.start + scan.times, simulated.arterial)
     atomic.write_text(nifti.sidecar_path(series), _json(simulated.sidecar))
     header = nifti.header_for_series(_frame_interval_s(scan.times))
     nifti.write(series, scan.values, scan.affine, header, _NOTE, compression=_SERIES_COMPRESSION)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcejax.config import ProtocolConfig
-from dcejax.data.aif import ArterialInput
+from dcejax.data.aif_csv import MeasuredAif
 from dcejax.physics import units
 from dcejax.physics.aif import parker
 from dcejax.physics.signal import spgr
@@ -29,7 +29,7 @@ class Conversion(NamedTuple):
 
     relaxivity_per_mM_s: float | None = None
     b1_map: np.ndarray | None = None  # [X, Y, Z], ratio of true to nominal flip angle
-    aif: ArterialInput | None = None
+    aif: MeasuredAif | None = None
 
 
 class _Signal(NamedTuple):

@@ -12,28 +12,18 @@ from typing import Any
 import numpy as np
 
 import dcejax.conventional
-from dcejax import data, inference, kernels, models, physics
-from dcejax.data import atomic, results
-from dcejax.data import cohort as data_cohort
+from dcejax import cpu_kernels, data, execution, methods, models, physics
+from dcejax.data import atomic, provenance, results
 from dcejax.data import weights as weights_io
-from dcejax.data.cohort import Status
-from dcejax.evaluation import (
-    arguments,
-    arms,
-    conventional,
-    examinations,
-    image_metrics,
-    map_folders,
-    networks,
-    regions,
-    scoring,
-    uncertainty,
-)
-from dcejax.evaluation.arms import Arm, Maps
+from dcejax.evaluation import examinations, scoring, tumour_regions
+from dcejax.evaluation.arms import fit_arms, folder_arms, network_arms, simple_arms
+from dcejax.evaluation.arms.simple_arms import Arm, Maps
+from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Examination, Loaded
-from dcejax.evaluation.settings import Settings
-from dcejax.simulation import readers
-from dcejax.types import Report, SimulatedScan
+from dcejax.evaluation.metrics import arguments, image_metrics, uncertainty
+from dcejax.runner.case_runner import Status
+from dcejax.simulation.reference_object import readers
+from dcejax.types import Reporter, SimulatedScan
 
 TRUTH, REFERENCE_READER = "truth", "reader1"
 """What maps are compared with."""
@@ -50,18 +40,18 @@ FOLDER = "cases"
 _WARMED = ("fit", "network")  # kinds of arms that compile
 _SHAPING = (
     arguments,
-    arms,
-    conventional,
+    simple_arms,
+    fit_arms,
     examinations,
     image_metrics,
-    map_folders,
-    networks,
-    regions,
+    folder_arms,
+    network_arms,
+    tumour_regions,
     scoring,
     uncertainty,
     readers,
 )
-_SHAPING_PACKAGES = (physics, kernels, models, data, inference, dcejax.conventional)
+_SHAPING_PACKAGES = (physics, cpu_kernels, models, execution, methods, data, dcejax.conventional)
 _VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
@@ -70,7 +60,7 @@ def code_sha256() -> str:
     """Hash of the sources that scores depend on, so that none outlives a change of them."""
     packages = [Path(package.__file__).parent for package in _SHAPING_PACKAGES]
     sources = [Path(module.__file__) for module in _SHAPING] + [Path(__file__)]
-    sources += sorted(source for folder in packages for source in folder.glob("*.py"))
+    sources += sorted(source for folder in packages for source in folder.rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
@@ -98,9 +88,12 @@ class Drawn:
 
 def _draw(simulated: SimulatedScan, examination: Examination) -> list[Drawn]:
     """Choose voxels at random, the same for every arm of an examination."""
-    choice = np.random.default_rng(int(data_cohort.digest({"voxels of": examination.hash})[:16], 16))
+    choice = np.random.default_rng(int(provenance.digest({"voxels of": examination.hash})[:16], 16))
     found = []
-    for name, region in ((regions.BRAIN, simulated.scan.mask), (regions.TUMOUR, regions.enhancing(simulated))):
+    for name, region in (
+        (tumour_regions.BRAIN, simulated.scan.mask),
+        (tumour_regions.TUMOUR, tumour_regions.enhancing(simulated)),
+    ):
         places = np.argwhere(region)
         chosen = choice.permutation(len(places))[:VOXELS]
         found.append(Drawn(name, tuple(places[np.sort(chosen)].T)))
@@ -109,7 +102,7 @@ def _draw(simulated: SimulatedScan, examination: Examination) -> list[Drawn]:
 
 def _slice(simulated: SimulatedScan) -> int:
     """The slice with most enhancing tumour; of what is abnormal, or of the brain, where nothing enhances."""
-    for region in (regions.enhancing(simulated), regions.abnormal(simulated), simulated.scan.mask):
+    for region in (tumour_regions.enhancing(simulated), tumour_regions.abnormal(simulated), simulated.scan.mask):
         if region.any():
             break
     return int(region.sum(axis=(0, 1)).argmax())
@@ -123,7 +116,11 @@ def _picture(simulated: SimulatedScan, maps: Mapping[str, Maps], shown: str) -> 
     if REFERENCE_READER in simulated.readers:
         stacks[REFERENCE_READER] = simulated.readers[REFERENCE_READER]
     arrays = {f"{PICTURE}{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
-    region = regions.enhancing(simulated) if regions.enhancing(simulated).any() else regions.abnormal(simulated)
+    region = (
+        tumour_regions.enhancing(simulated)
+        if tumour_regions.enhancing(simulated).any()
+        else tumour_regions.abnormal(simulated)
+    )
     return arrays | {f"{PICTURE}brain": mask[box], f"{PICTURE}tumour": region[box]}, z
 
 
@@ -132,9 +129,9 @@ def _facts(simulated: SimulatedScan) -> dict[str, Any]:
     mm = np.linalg.norm(simulated.scan.affine[:3, :3], axis=0)
     ml = float(np.prod(mm)) / 1e3
     count = {
-        regions.BRAIN: int(simulated.scan.mask.sum()),
-        regions.TUMOUR: int(regions.enhancing(simulated).sum()),
-        regions.ABNORMAL: int(regions.abnormal(simulated).sum()),
+        tumour_regions.BRAIN: int(simulated.scan.mask.sum()),
+        tumour_regions.TUMOUR: int(tumour_regions.enhancing(simulated).sum()),
+        tumour_regions.ABNORMAL: int(tumour_regions.abnormal(simulated).sum()),
     }
     return {
         "description": simulated.description,
@@ -148,7 +145,7 @@ def _facts(simulated: SimulatedScan) -> dict[str, Any]:
 class CaseRunner:
     """Scores examinations; holds what all of them share."""
 
-    def __init__(self, all_arms: Sequence[Arm], shown: str, settings: Settings, report: Report):
+    def __init__(self, all_arms: Sequence[Arm], shown: str, settings: EvaluateSettings, report: Reporter):
         self._arms = all_arms
         self._shown = shown
         self._settings = settings
@@ -164,13 +161,13 @@ class CaseRunner:
                 identities[arm.description.name] = arm.identity(examination.case_id)
             except ValueError as error:
                 identities[arm.description.name] = {"refused": str(error)}
-        return data_cohort.digest(
+        return provenance.digest(
             {
                 "examination": examination.hash,
                 "person": dict(examination.person),
                 "settings": self._settings.shaping(),
                 "arms": identities,
-                "versions": data_cohort.versions(_VERSIONED),
+                "versions": provenance.versions(_VERSIONED),
                 "code": self._code,
             }
         )
@@ -258,16 +255,21 @@ class CaseRunner:
         atomic.write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def make_arms(settings: Settings) -> list[Arm]:
+def make_arms(settings: EvaluateSettings) -> list[Arm]:
     """Every arm of an evaluation, in the order of tables.
 
     Raises:
         ValueError: weights or folders that cannot be used, or two arms of one name.
     """
     chosen = settings.weights or (() if settings.maps else (None,))
-    found: list[Arm] = [arms.AllZero(), arms.ClassMedian(), *map(arms.Reader, readers.READERS), *conventional.FITS]
-    found += [networks.Network(weights_io.load(path), settings) for path in chosen]
-    found += [map_folders.MapFolder(label, folder) for label, folder in settings.maps]
+    found: list[Arm] = [
+        simple_arms.AllZero(),
+        simple_arms.ClassMedian(),
+        *map(simple_arms.Reader, readers.READERS),
+        *fit_arms.FITS,
+    ]
+    found += [network_arms.Network(weights_io.load(path), settings) for path in chosen]
+    found += [folder_arms.MapFolder(label, folder) for label, folder in settings.maps]
     names = [arm.description.name for arm in found]
     twice = sorted({name for name in (*names, TRUTH) if [*names, TRUTH].count(name) > 1})
     if twice:

@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import aif, loading, nifti, results
-from dcejax.data import cohort as data_cohort
+from dcejax.cohorts import manifest
+from dcejax.cohorts import simulate_cases as dro
+from dcejax.data import aif_csv, loading, nifti, provenance, results
 from dcejax.data.cases import Case
 from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
-from dcejax.dro import cohort as dro
-from dcejax.dro import manifest
-from dcejax.evaluation.settings import Settings
-from dcejax.simulation.cohorts import COHORTS
-from dcejax.simulation.imaging import SIZES
+from dcejax.evaluation.evaluate_settings import EvaluateSettings
+from dcejax.simulation.cohort_definitions import COHORTS
 from dcejax.simulation.priors import TUMOUR_CLASSES, priors_sha256
+from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS, SimulatedScan
 
 _UNKNOWN = "unknown"
@@ -67,7 +66,7 @@ def is_name(text: str) -> bool:
     return text in COHORTS and not (Path(text) / manifest.FILE).is_file()
 
 
-def enumerate_cohort(text: str, settings: Settings, flag: str) -> Cohort:
+def enumerate_cohort(text: str, settings: EvaluateSettings, flag: str) -> Cohort:
     """List the examinations of a cohort.
 
     Args:
@@ -81,11 +80,11 @@ def enumerate_cohort(text: str, settings: Settings, flag: str) -> Cohort:
     return _by_name(text, settings) if is_name(text) else _in_folder(Path(text), settings.limit, flag)
 
 
-def _by_name(name: str, settings: Settings) -> Cohort:
+def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     if settings.size is None:
         raise ValueError(f"--size: expected one of {', '.join(SIZES)}, to render {name}, found none; give it")
     planned = dro.plan(
-        dro.Settings(
+        dro.SimulateSettings(
             output_dir=settings.output_dir,
             shard=(0, 1),
             overwrite=False,
@@ -109,7 +108,7 @@ def _by_name(name: str, settings: Settings) -> Cohort:
             "grade": tumour.grade,
         }
         number = int(made.origin["session"])
-        digest = data_cohort.digest(made.origin)
+        digest = provenance.digest(made.origin)
         found.append(Examination(made.subject, made.session, number, row, digest, partial(_render, made)))
     return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)
 
@@ -236,7 +235,7 @@ def _read(folder: Path, subject: str, session: str | None) -> Loaded:
         name.name.removeprefix(f"{stem.name}desc-").removesuffix(ending)
         for name in stem.parent.glob(f"{stem.name}desc-*{ending}")
     )
-    arterial = aif.read(path("aif.csv"))
+    arterial = aif_csv.read(path("aif.csv"))
     if arterial.plasma.size != scan.times.size:
         raise ValueError(
             f"{path('aif.csv')}: expected {scan.times.size} samples, one a frame, found {arterial.plasma.size}; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.evaluation.arms import Description
+from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.casework import PICTURE, TRUTH, arrays_path, record_path
 from dcejax.evaluation.examinations import Examination
 

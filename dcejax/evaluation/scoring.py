@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import find_objects
 
-from dcejax.evaluation import regions, uncertainty
-from dcejax.evaluation.arms import Maps
-from dcejax.evaluation.image_metrics import (
+from dcejax.evaluation import tumour_regions
+from dcejax.evaluation.arms.simple_arms import Maps
+from dcejax.evaluation.metrics import uncertainty
+from dcejax.evaluation.metrics.image_metrics import (
     LOG_FLOORS,
     errors,
     log_rmse,
@@ -18,7 +19,7 @@ from dcejax.evaluation.image_metrics import (
     ssim,
     tumour_nrmse_percent,
 )
-from dcejax.inference.engine import CV_FLOOR
+from dcejax.methods.engine import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -72,7 +73,7 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
         reference: [X, Y, Z, C], zero outside the brain.
         simulated: the examination.
     """
-    mask, tumour = simulated.scan.mask, regions.enhancing(simulated)
+    mask, tumour = simulated.scan.mask, tumour_regions.enhancing(simulated)
     slices = mask.any(axis=(0, 1))
     box = around(mask)
     whole, cut = math.prod(mask.shape[:2]), math.prod(part.stop - part.start for part in box)
@@ -96,7 +97,7 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
         spread = float(np.percentile(true[inside], BRAIN_PERCENTILE))
         if spread > 0:
             record["brain_ssim"] = _mean(ssim(made[seen], true[seen], data_range=spread, mask=inside[seen]))
-        if np.count_nonzero(tumour) >= regions.LEAST_TISSUE:
+        if np.count_nonzero(tumour) >= tumour_regions.LEAST_TISSUE:
             record["log_rmse"] = log_rmse(
                 values[tumour, channel], np.maximum(reference[tumour, channel], 0.0), LOG_FLOORS[channel]
             )
@@ -107,7 +108,7 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
 def tissue_errors(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
     """Errors against the truth for each tissue and parameter; maps are taken as they are, not clipped."""
     found = {}
-    for name, region in regions.tissues(simulated).items():
+    for name, region in tumour_regions.tissues(simulated).items():
         found[name] = {}
         for channel, parameter in enumerate(PARAMETERS):
             made, true = values[region, channel], simulated.truth[region, channel]
@@ -129,7 +130,7 @@ def roi_statistics(values: np.ndarray, simulated: SimulatedScan) -> dict[str, di
             }
             for channel, parameter in enumerate(PARAMETERS)
         }
-        for name, region in regions.rois(simulated).items()
+        for name, region in tumour_regions.rois(simulated).items()
     }
 
 
@@ -141,10 +142,10 @@ def relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
     """Coverage, width, CRPS and sparsification against the truth, in the brain and in enhancing tumour."""
-    places = {regions.BRAIN: simulated.scan.mask, regions.TUMOUR: regions.enhancing(simulated)}
+    places = {tumour_regions.BRAIN: simulated.scan.mask, tumour_regions.TUMOUR: tumour_regions.enhancing(simulated)}
     found = {}
     for name, region in places.items():
-        if np.count_nonzero(region) < regions.LEAST_TISSUE:
+        if np.count_nonzero(region) < tumour_regions.LEAST_TISSUE:
             continue
         found[name] = {}
         for channel, parameter in enumerate(PARAMETERS):
@@ -166,8 +167,8 @@ def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[s
 
 def edge_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, Any]]:
     """Whether uncertainty finds the errors in the rim of the enhancing tumour; empty without enough of it."""
-    place = regions.rim(regions.enhancing(simulated))
-    if np.count_nonzero(place) < regions.LEAST_TISSUE:
+    place = tumour_regions.rim(tumour_regions.enhancing(simulated))
+    if np.count_nonzero(place) < tumour_regions.LEAST_TISSUE:
         return {}
     found = {}
     for channel, parameter in enumerate(PARAMETERS):
@@ -184,7 +185,7 @@ def latent_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, f
             parameter: _share(maps.sd[region, channel], maps.values[region, channel])
             for channel, parameter in enumerate(PARAMETERS)
         }
-        for name, region in regions.rois(simulated).items()
+        for name, region in tumour_regions.rois(simulated).items()
     }
 
 

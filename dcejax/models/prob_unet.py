@@ -39,7 +39,7 @@ class GaussianEncoder(nn.Module):
 
     filters: tuple[int, ...]
     latent_size: int
-    kernels: bool = False  # those of `dcejax.kernels` for convolutions on CPU
+    kernels: bool = False  # those of `dcejax.cpu_kernels` for convolutions on CPU
 
     def setup(self) -> None:
         """Name the blocks and the last layer."""
@@ -101,7 +101,7 @@ class ProbUNet(nn.Module):
     latent_size: int = 2
     combination_layers: int = 4
     outputs: int = 3
-    kernels: bool = False  # those of `dcejax.kernels` for convolutions on CPU
+    kernels: bool = False  # those of `dcejax.cpu_kernels` for convolutions on CPU
 
     def setup(self) -> None:
         """Name the four parts."""

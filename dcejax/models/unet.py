@@ -9,7 +9,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
-from dcejax.kernels import convolution
+from dcejax.cpu_kernels import conv3x3
 from dcejax.models.relu import relu
 
 CONVOLUTIONS_PER_SCALE = 3
@@ -84,7 +84,7 @@ class ConvBlock(nn.Module):
     """Three 3×3 convolutions with ReLU."""
 
     features: int
-    kernels: bool = False  # those of `dcejax.kernels`, where they suit
+    kernels: bool = False  # those of `dcejax.cpu_kernels`, where they suit
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -93,9 +93,9 @@ class ConvBlock(nn.Module):
         layers = [Convolution(self.features, name=f"conv_{i}")(n) for i, n in enumerate(channels)]
         x, *arrays = promote_dtype(x, *itertools.chain(*layers))
         layers = list(zip(arrays[::2], arrays[1::2], strict=True))
-        if self.kernels and convolution.suits(x, self.features):
+        if self.kernels and conv3x3.suits(x, self.features):
             for kernel, bias in layers:
-                x = convolution.convolve(x, kernel, bias)
+                x = conv3x3.convolve(x, kernel, bias)
             return x
         for kernel, bias in layers:
             x = relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_CHANNELS_LAST) + bias)
@@ -106,7 +106,7 @@ class UNet(nn.Module):
     """U-Net without normalisation layers and without a last layer; its output is features."""
 
     filters: tuple[int, ...]
-    kernels: bool = False  # those of `dcejax.kernels`, where they suit
+    kernels: bool = False  # those of `dcejax.cpu_kernels`, where they suit
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

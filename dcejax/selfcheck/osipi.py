@@ -19,7 +19,7 @@ from dcejax.physics.relaxometry import t1_linear, t1_nonlinear
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.selfcheck.check import Check, Finding, largest
-from dcejax.selfcheck.reference import column, numbers, rows
+from dcejax.selfcheck.reference_data import column, numbers, rows
 from dcejax.types import ExtendedTofts, Patlak, T1Status, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 

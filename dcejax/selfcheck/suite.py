@@ -3,16 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dcejax.selfcheck import arterial, estimates, osipi, reference, scans, signals, tissue_curves
+from dcejax.selfcheck import aif_checks, estimates, osipi, reference_data, scan_checks, signal_checks, tissue_curves
 from dcejax.selfcheck.check import Check, Result, run
-from dcejax.types import Report
+from dcejax.types import Reporter
 
-ANALYTIC: tuple[Check, ...] = tissue_curves.CHECKS + signals.CHECKS + arterial.CHECKS + estimates.CHECKS
-REFERENCE: tuple[Check, ...] = scans.CHECKS + osipi.CHECKS
+ANALYTIC: tuple[Check, ...] = tissue_curves.CHECKS + signal_checks.CHECKS + aif_checks.CHECKS + estimates.CHECKS
+REFERENCE: tuple[Check, ...] = scan_checks.CHECKS + osipi.CHECKS
 NOT_COVERED = ("osipi/T1_mapping column 'T1 linear B1cor': not what a linear fit at the corrected angles gives",)
 
 
-def run_all(folder: Path | None, report: Report) -> tuple[Result, ...]:
+def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
     """Run the analytic checks, and those on reference data if there are any.
 
     Args:
@@ -23,7 +23,7 @@ def run_all(folder: Path | None, report: Report) -> tuple[Result, ...]:
         ValueError: a folder that is not the reference data.
     """
     if folder is not None:
-        reference.validate(folder)
+        reference_data.validate(folder)
     plan = [(check, ()) for check in ANALYTIC]
     plan += [(check, (folder,)) for check in REFERENCE] if folder is not None else []
     results = []

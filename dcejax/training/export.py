@@ -9,7 +9,7 @@ import jax
 
 from dcejax.config import Config
 from dcejax.data import weights
-from dcejax.data.cohort import versions
+from dcejax.data.provenance import versions
 from dcejax.simulation.priors import priors_record, priors_sha256
 from dcejax.training import metrics
 from dcejax.training.validation import validate

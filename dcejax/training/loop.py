@@ -8,13 +8,13 @@ from typing import Any
 import jax
 
 from dcejax.config import Config
+from dcejax.methods.stages import Stage
 from dcejax.rng import stream
-from dcejax.simulation.batches import make_sampler
+from dcejax.simulation.training.patches import make_sampler
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.metrics import MetricWriter
-from dcejax.training.stages import Stage
 from dcejax.training.state import TrainState, init_state, make_optimizer, mean_over, train_step
-from dcejax.types import Report
+from dcejax.types import Reporter
 
 
 class _Means:
@@ -56,7 +56,7 @@ class _Means:
         return {name: total / self._count for name, total in self._sums.items()}
 
 
-def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: MetricWriter, report: Report) -> Any:
+def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
 
     Every batch is a function of (seed, stage, step), so on CPU a run that was stopped and started again is bit-equal
@@ -100,7 +100,7 @@ def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: Me
     return checkpoints.restore_best(state.params)
 
 
-def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainState, epoch: int, report: Report):
+def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainState, epoch: int, report: Reporter):
     settings = stage.config
     means = _Means("step")
     total = settings.max_epochs * settings.steps_per_epoch

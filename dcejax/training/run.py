@@ -7,15 +7,15 @@ from pathlib import Path
 from dcejax import config as configuration
 from dcejax.config import Config
 from dcejax.data import atomic
+from dcejax.methods.stages import spatial_stage, temporal_stage
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
 from dcejax.training.loop import run_stage
 from dcejax.training.metrics import MetricWriter
-from dcejax.training.stages import spatial_stage, temporal_stage
-from dcejax.types import Report
+from dcejax.types import Reporter
 
 
-def train(config: Config, workdir: Path, command: str, report: Report) -> Path:
+def train(config: Config, workdir: Path, command: str, report: Reporter) -> Path:
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from dcejax.config import StageConfig
-from dcejax.models import dispatch
+from dcejax.execution import dispatch
 
 LossFunction = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """loss(params, inputs, key) -> (scalar to minimise, named scalars to report)."""

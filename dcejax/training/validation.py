@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.config import Config
-from dcejax.models.build import make_prob_unet, make_tcn
+from dcejax.execution.voxelwise import apply_in_chunks
+from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latent
-from dcejax.models.voxelwise import apply_in_chunks
 from dcejax.rng import stream
-from dcejax.simulation.anatomy import GREY, TUMOUR, WHITE
-from dcejax.simulation.batches import make_sampler
+from dcejax.simulation.anatomy.head_anatomy import GREY, TUMOUR, WHITE
+from dcejax.simulation.training.patches import make_sampler
 from dcejax.types import PARAMETERS
 
 _REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY)}

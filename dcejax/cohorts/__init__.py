@@ -1,0 +1,1 @@
+"""Simulated data sets as files: cohorts of patients with known truth."""

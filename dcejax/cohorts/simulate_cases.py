@@ -1,0 +1,197 @@
+"""Simulated patients, one examination after another: from a cohort's name to a data set."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dcejax import rng
+from dcejax.cohorts import manifest
+from dcejax.cohorts.label_files import Labels
+from dcejax.data import dataset, provenance, results
+from dcejax.runner import case_runner as data_cohort
+from dcejax.runner.case_runner import Status
+from dcejax.simulation import cohort_definitions
+from dcejax.simulation.anatomy.label_map import label_shares, tumour_centre_mm
+from dcejax.simulation.cohort_definitions import Cohort, Participant
+from dcejax.simulation.priors import TUMOUR_CLASSES
+from dcejax.simulation.reference_object import render
+from dcejax.simulation.reference_object.readers import with_readers
+from dcejax.simulation.reference_object.session import sample_session
+from dcejax.simulation.scanner import imaging
+from dcejax.types import PARAMETERS, Reporter, SimulatedScan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateSettings(data_cohort.RunSettings):
+    """How a run is made; everything but the folders, `limit` and `overwrite` shapes the results."""
+
+    cohort: str  # name of one of cohorts.COHORTS
+    size: str  # name of one of imaging.SIZES
+    limit: int | None  # patients, if not all
+    seed: int
+    labels: Labels | None = None  # an anatomy that stands for every patient's own
+
+    def __post_init__(self):
+        if self.size not in imaging.SIZES:
+            raise ValueError(f"--size: expected one of {', '.join(imaging.SIZES)}, found {self.size!r}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed: expected 0 to 2**32 - 1, found {self.seed}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit: expected 1 patient or more, found {self.limit}")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One examination to make."""
+
+    subject: str  # BIDS label with its sub-
+    session: str | None  # BIDS label with its ses-; None for a subject's only one
+    origin: Mapping[str, Any]  # all that shapes it, ready for JSON
+    simulate: Callable[[], SimulatedScan]
+
+    @property
+    def case_id(self) -> str:
+        """How its files begin."""
+        return dataset.case_id(self.subject, self.session)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run makes."""
+
+    settings: SimulateSettings
+    cohort: Cohort
+    participants: list[Participant]
+    manifest: dict[str, Any]
+    examinations: list[Examination]
+
+    def describe(self) -> str:
+        """Patients, examinations and the room they take at most, in words."""
+        size, frames = imaging.SIZES[self.settings.size], self.cohort.scan.frames[1]
+        x, y, z = *size.shape[:2], size.slices
+        per_voxel = frames * np.int16().nbytes + 3 * np.uint8().nbytes + (len(PARAMETERS) + 2) * np.float32().nbytes
+        index, count = self.settings.shard
+        share = len(self.examinations[index::count])
+        return (
+            f"{self.cohort.name}: {self.cohort.what}\n"
+            f"{len(self.participants)} patient(s), {self.cohort.sessions} session(s) each\n"
+            f"{x} × {y} × {z} voxels, up to {frames} frames\n"
+            f"share {index}/{count}: {share} of {len(self.examinations)} examination(s), at most "
+            f"{share * x * y * z * per_voxel / 1e9:.2f} GB before compression"
+        )
+
+
+def _simulate(
+    settings: SimulateSettings, cohort: Cohort, person: Participant, number: int, case_id: str
+) -> SimulatedScan:
+    key = cohort_definitions.patient_key(cohort, settings.seed, person.number)
+    session = sample_session(key, person.tumour_class, cohort.scan, number)
+    arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
+    if settings.labels is None:
+        return with_readers(rng.fold(key, "readers", number), session, render.render(*arguments))
+    geometry = settings.labels.geometry
+    found = render.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry))
+    found = with_readers(rng.fold(key, "readers", number), session, found)
+    # Of the patient's own tumour only the kinetics are there.
+    kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
+    return replace(found, settings={**found.settings, "tumour": kept, "head": "label map"})
+
+
+def plan(settings: SimulateSettings) -> Plan:
+    """Say what a run makes.
+
+    Raises:
+        ValueError: no cohort of that name, or it has not as many patients.
+    """
+    try:
+        cohort = cohort_definitions.cohort(settings.cohort)
+        people = cohort_definitions.participants(cohort, settings.seed, settings.limit)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error  # they begin with what the flags are called
+    described = manifest.make(cohort, settings.size, settings.seed, settings.labels.sha256 if settings.labels else None)
+    examinations = []
+    for person in people:
+        for number in range(cohort.sessions):
+            session = f"ses-{number + 1}" if cohort.sessions > 1 else None
+            name = dataset.case_id(person.subject, session)
+            origin = {**described, "participant": asdict(person), "session": number}
+            simulate = partial(_simulate, settings, cohort, person, number, name)
+            examinations.append(Examination(person.subject, session, origin, simulate))
+    return Plan(settings, cohort, people, described, examinations)
+
+
+def _row(person: Participant) -> dict[str, Any]:
+    tumour = TUMOUR_CLASSES[person.tumour_class]
+    return {
+        "sex": person.sex,
+        "age": person.age,
+        "diagnosis": tumour.diagnosis,
+        "idh": "mutant" if tumour.idh_mutant else "wildtype",
+        "grade": tumour.grade,
+    }
+
+
+def _prepare_folder(planned: Plan) -> None:
+    """Check the folder and describe the data set in it, the same in every shard.
+
+    Raises:
+        ValueError: the folder holds another data set, or cannot be written.
+    """
+    settings, people = planned.settings, planned.participants
+    there = manifest.check(settings.output_dir, planned.manifest)
+    if settings.dry_run:
+        return
+    if there > len(people):  # a smaller --limit does not forget patients that are there
+        people = cohort_definitions.participants(planned.cohort, settings.seed, there)
+    manifest.write(settings.output_dir, planned.manifest, len(people))
+    name = f"Simulated DCE-MRI of gliomas: {planned.cohort.name}, {planned.cohort.what}"
+    dataset.write_root(settings.output_dir, name, {person.subject: _row(person) for person in people})
+
+
+class _Runner:
+    """What all examinations share."""
+
+    def __init__(self, settings: data_cohort.RunSettings, report: Reporter):
+        self._settings = settings
+        self._report = report
+
+    def run(self, examination: Examination, position: str) -> Status:
+        """Make one examination.
+
+        Raises:
+            ValueError: a file cannot be written.
+            OSError: an old file cannot be removed.
+        """
+        folder, subject, session = self._settings.output_dir, examination.subject, examination.session
+        origin_hash = provenance.digest(examination.origin)
+        stored = results.stored_hash(dataset.record_path(folder, subject, session))
+        if not self._settings.overwrite and stored == origin_hash:
+            return "skipped"
+        if self._settings.dry_run:
+            return "checked"
+        self._report.status(f"{position}: simulating")
+        simulated = examination.simulate()
+        self._report.status(f"{position}: writing")
+        dataset.write_examination(folder, subject, session, simulated)
+        record = {
+            "hash": origin_hash,
+            "description": simulated.description,
+            "settings": simulated.settings,
+            "origin": examination.origin,
+        }
+        dataset.write_record(folder, subject, session, record)
+        return "done"
+
+
+def run(planned: Plan, report: Reporter) -> int:
+    """Make this process's share of the examinations; see `dcejax.runner.case_runner.run`."""
+
+    def make_process() -> Callable[[Examination, str], Status]:
+        _prepare_folder(planned)
+        return _Runner(planned.settings, report).run
+
+    return data_cohort.run(planned.examinations, make_process, planned.settings, report)

@@ -1,0 +1,219 @@
+"""The arterial input of a case: from a file, a region, the images themselves, or a population."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dcejax.conventional import plausibility
+from dcejax.conventional.fit_facts import ArterialSource
+from dcejax.conventional.fit_settings import FitSettings
+from dcejax.data import aif_csv, loading, nifti
+from dcejax.data.cases import Case
+from dcejax.data.timing import AGREEMENT
+from dcejax.physics import aif as population
+from dcejax.physics import aif_detection, bolus
+from dcejax.physics.signal import invert_spgr
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Acquisition, InversionStatus, Scan
+
+_IN_PLASMA = ("file", "weinmann")  # sources that no hematocrit has a part in
+
+
+class BloodSignal(NamedTuple):
+    """What turns the signal of arteries into concentration."""
+
+    acquisition: Acquisition
+    t1: float  # min
+    baseline_frames: int
+    b1: np.ndarray  # [X, Y, Z], 0 where there is none
+
+
+class ResolvedAif(NamedTuple):
+    """The arterial input that a case is fitted with."""
+
+    plasma: np.ndarray  # [T] float64 mM at the scan's frames
+    voxels: np.ndarray | None  # [X, Y, Z] bool, those that were measured
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan) -> ResolvedAif:
+    """Bring a curve from a file to the scan's frames.
+
+    A curve with as many samples as the scan has frames, equally spaced within 1 %, is taken sample for sample whatever
+    its clock. Any other is interpolated linearly on the scan's own clock, and is zero before its first sample.
+
+    Returns:
+        The input; its provenance says what was done and how much later than the series its clock starts, and a warning
+        tells of a shift of more than half a frame that sample for sample ignores.
+
+    Raises:
+        ValueError: the file's times are in another unit, or it ends more than half a frame before the scan.
+    """
+    plausibility.check_arterial_duration(path, curve.times, scan.times)
+    own = curve.times - curve.times[0]
+    clock = scan.start + scan.times
+    half_frame = float(np.median(np.diff(clock))) / 2
+    shift = float(curve.times[0] - clock[0])
+    shift_s = round(shift * SECONDS_PER_MINUTE, 3)
+    provenance = {"source": f"file {path.name}", "clock_offset_s": shift_s}
+    if own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]:
+        warning = (
+            f"{path.name}: its clock starts {abs(shift_s):g} s {'after' if shift > 0 else 'before'} the series'; it is "
+            "taken sample for sample and the shift ignored: if it is real, resample the curve to another spacing, or "
+            "use --fit_delay"
+        )
+        warnings = (warning,) if abs(shift) > half_frame else ()
+        return ResolvedAif(curve.plasma, None, provenance | {"sampling": "sample for sample"}, warnings)
+    if curve.times[-1] < clock[-1] - half_frame:
+        first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], clock[-1]))
+        raise ValueError(
+            f"{path}: expected an arterial input to the last frame at {end:.4g} s, found one from {first:.4g} to "
+            f"{last:.4g} s: AIF shorter than the scan; give a longer one, or one sample per frame"
+        )
+    plasma = np.interp(clock, curve.times, curve.plasma, left=0.0)
+    return ResolvedAif(plasma, None, provenance | {"sampling": "linear interpolation"}, ())
+
+
+def _from_file(path: Path, scan: Scan) -> ResolvedAif:
+    result = on_frames(path, aif_csv.read(path), scan)
+    plausibility.check_arterial_peak(str(path), result.plasma)
+    return result
+
+
+def _blood_concentration(curve: np.ndarray, voxels: np.ndarray, blood: BloodSignal, name: str) -> np.ndarray:
+    """Concentration [T] in whole blood from the mean signal of arterial voxels."""
+    b1 = blood.b1[voxels]
+    b1 = float(b1[b1 > 0].mean()) if (b1 > 0).any() else 1.0
+    baseline = curve[: blood.baseline_frames].mean()
+    found = invert_spgr(curve, baseline, blood.t1, blood.acquisition, b1=b1)
+    for code, reason in (
+        (InversionStatus.NO_BASELINE, f"a signal before contrast of {baseline:.4g}"),
+        (InversionStatus.SATURATED, "a signal that no concentration gives"),
+    ):
+        if frames := np.flatnonzero(np.asarray(found.status) == code).tolist():
+            raise ValueError(
+                f"{name}: expected an arterial signal that can be turned into concentration, found {reason} at frame "
+                f"{frames[0]} (counted from 0, {len(frames)} in all); check TR, flip angle and --blood_t1_s, choose "
+                "other voxels, or give --aif=FILE.csv"
+            )
+    return np.asarray(found.concentration, np.float64)
+
+
+def _from_voxels(
+    scan: Scan, voxels: np.ndarray, curve: np.ndarray, blood: BloodSignal | None, hematocrit: float, name: str
+) -> np.ndarray:
+    concentration = curve if blood is None else _blood_concentration(curve, voxels, blood, name)
+    plasma = concentration / (1.0 - hematocrit)
+    plausibility.check_arterial_peak(name, plasma)
+    return plasma
+
+
+def _from_region(case: Case, path: Path, scan: Scan, blood: BloodSignal | None, hematocrit: float) -> ResolvedAif:
+    region = nifti.read_mask(path, loading.grid_of(case, scan))
+    curves = scan.values[region]
+    usable = np.isfinite(curves).all(axis=1)
+    if not usable.any():
+        raise ValueError(f"{path}: expected arterial voxels with finite values, found none; choose other voxels")
+    voxels = region.copy()
+    voxels[region] = usable
+    plasma = _from_voxels(scan, voxels, curves[usable].mean(axis=0, dtype=np.float64), blood, hematocrit, str(path))
+    return ResolvedAif(plasma, voxels, {"source": f"region {path.name}", "voxels": int(usable.sum())}, ())
+
+
+def _detected(case: Case, scan: Scan, blood: BloodSignal | None, hematocrit: float) -> ResolvedAif:
+    inside = scan.mask.copy()
+    inside[scan.mask] = np.isfinite(scan.values[scan.mask]).all(axis=1)
+    try:
+        found = aif_detection.detect(scan.values, inside, scan.times, scan.quantity)
+    except ValueError as error:
+        raise ValueError(
+            f"{case.path}: expected arteries that can be found automatically, found none ({error}); give "
+            "--aif=FILE.csv, --aif=roi:MASK.nii.gz or --aif=parker"
+        ) from error
+    name = f"{case.path}: automatic arterial input"
+    plasma = _from_voxels(scan, found.voxels, found.curve, blood, hematocrit, name)
+    provenance = {
+        "source": "automatic",
+        "voxels": int(found.voxels.sum()),
+        "quality": round(float(found.quality), 4),
+        "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
+        "measures": {key: float(value) for key, value in found.measures.items()},
+    }
+    warning = (
+        f"the arterial input was found automatically (quality {found.quality:.2f} of 1): look at it in the picture"
+    )
+    return ResolvedAif(plasma, found.voxels, provenance, (warning,))
+
+
+def _of_population(
+    name: str, scan: Scan, arrival_s: float | None, data_arrival: Callable[[], float], hematocrit: float
+) -> ResolvedAif:
+    curve = getattr(population, name)
+
+    def starting(start: float) -> np.ndarray:
+        return np.asarray(curve(scan.times, arrival=start, hematocrit=hematocrit), np.float64)
+
+    if arrival_s is None:
+        start, how = bolus.start_for(scan.times, starting, data_arrival()), "estimated from the series"
+    else:
+        start, how = arrival_s / SECONDS_PER_MINUTE, "stated"
+    plasma = starting(start)
+    plausibility.check_arterial_peak(f"--aif={name}", plasma)
+    provenance = {"source": name, "start_s": round(start * SECONDS_PER_MINUTE, 3), "start": how}
+    return ResolvedAif(plasma, None, provenance, ())
+
+
+def arterial_input(
+    case: Case, scan: Scan, settings: FitSettings, blood: BloodSignal | None, data_arrival: Callable[[], float]
+) -> ResolvedAif:
+    """Make the arterial input of a case, automatically where nothing is stated.
+
+    Blood that flows into the volume between excitations has seen few of them, which ruins T1 from flip angles in
+    arteries: the T1 of blood is the literature's, or stated, never the T1 map's. Blood becomes plasma with one
+    hematocrit whatever the source: the stated one, else the assumed one of the settings, also for Georgiou's curve,
+    whose paper has 0.35.
+
+    Args:
+        case: states the source and the hematocrit.
+        scan: the series.
+        settings: the hematocrit where the case states none.
+        blood: None for a series of concentration.
+        data_arrival: min after the first frame at which the bolus is seen in the series; asked if it is needed.
+
+    Raises:
+        ValueError: a file, region or series that gives no plausible input, with the remedy.
+    """
+    source = case.facts.aif or ArterialSource("auto")
+    arrival_s = case.facts.aif_arrival_s
+    hematocrit = settings.assumed_hematocrit if case.facts.hematocrit is None else case.facts.hematocrit
+    if not 0 <= hematocrit < 1:
+        raise ValueError(
+            f"{case.path}: expected a hematocrit of 0 to below 1, found {hematocrit:g}; divide percent by 100"
+        )
+    if arrival_s is not None and source.kind in ("file", "roi", "auto"):
+        raise ValueError(
+            f"{case.path}: expected no aif_arrival_s beside --aif={source}, which has its own arrival; it serves "
+            "population inputs"
+        )
+    if source.kind == "file":
+        result = _from_file(source.path, scan)
+    elif source.kind == "roi":
+        result = _from_region(case, source.path, scan, blood, hematocrit)
+    elif source.kind == "auto":
+        result = _detected(case, scan, blood, hematocrit)
+    else:
+        result = _of_population(source.kind, scan, arrival_s, data_arrival, hematocrit)
+    if source.kind in _IN_PLASMA:
+        return result if case.facts.hematocrit is None else _unused_hematocrit(result)
+    provenance = result.provenance | {"hematocrit": hematocrit}
+    if blood is not None and result.voxels is not None:
+        provenance["blood_t1_s"] = blood.t1 * SECONDS_PER_MINUTE
+    return result._replace(provenance=provenance)
+
+
+def _unused_hematocrit(result: ResolvedAif) -> ResolvedAif:
+    warning = "hematocrit without effect: the arterial input is plasma concentration already"
+    return result._replace(warnings=(*result.warnings, warning))

@@ -1,0 +1,128 @@
+"""What a fitted case leaves on disk: maps, errors, status, curves, table, picture, and last the sidecar."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.conventional.aif_source import ResolvedAif
+from dcejax.conventional.analysis import NO_MODEL, Analysis, has_value
+from dcejax.conventional.quantities import QUANTITIES
+from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
+from dcejax.data import aif_csv, atomic, nifti, results
+from dcejax.types import Scan
+
+_ROI_COLUMNS = (*results.ROI_COLUMNS, "fitted")
+
+
+def sidecar_path(folder: Path, case_id: str) -> Path:
+    """Where the sidecar lies that marks a case done."""
+    return folder / f"{case_id}_desc-fit.json"
+
+
+def conventions(analysis: Analysis) -> dict[str, Any]:
+    """What the sidecar says about how to read the maps."""
+
+    def entry(name: str) -> dict[str, str]:
+        quantity = QUANTITIES[name]
+        osipi = {"OSIPI": quantity.osipi} if quantity.osipi else {}
+        return {"Units": quantity.unit, "Description": quantity.description, **osipi}
+
+    return {
+        "maps": {name: entry(name) for name in analysis.maps},
+        "standard_errors": {
+            "maps": list(analysis.errors),
+            "Description": "standard errors from the curvature at the minimum and the residual variance; 0 for what "
+            "lies on a bound or cannot be told",
+        },
+        "status": {str(int(code)): text for code, text in STATUS_TEXT.items()},
+        "outside_mask": "0, in the status 20",
+        "not_fitted": 0,
+        "intended_use": "research; not for clinical decisions",
+    }
+
+
+def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Statistics over the voxels that were fitted with a model that has the map; no numbers where a label has none."""
+    usable = {name: has_value(analysis, name) for name in analysis.maps}
+    for label in np.unique(labels[labels > 0]):
+        inside = labels == label
+        for name, values in analysis.maps.items():
+            fitted = values[inside & usable[name]]
+            numbers = results.statistics(fitted) if fitted.size else {}
+            counts = {"voxels": int(np.count_nonzero(inside)), "fitted": fitted.size}
+            yield {"label": int(label), "map": name, **numbers, **counts}
+
+
+def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarray:
+    """Values [V, ...] of the mask's voxels as [X, Y, Z, ...]."""
+    volume = np.full((*mask.shape, *values.shape[1:]), outside, values.dtype)
+    volume[mask] = values
+    return volume
+
+
+def status_volume(analysis: Analysis, mask: np.ndarray) -> np.ndarray:
+    """Status [X, Y, Z], with its code outside the mask."""
+    return _volume(analysis.status, mask, VoxelStatus.OUTSIDE_MASK)
+
+
+def write_case(
+    folder: Path,
+    scan: Scan,
+    analysis: Analysis,
+    arterial: ResolvedAif,
+    modelled: np.ndarray | None,
+    picture: bytes,
+) -> None:
+    """Write everything of a case but its sidecar, after removing all that an earlier fit of it has left.
+
+    Args:
+        folder: for the results.
+        scan: the case.
+        analysis: what was estimated.
+        arterial: with which input.
+        modelled: [V, T] the modelled series in the input's quantity, or None.
+        picture: a PNG file's content.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    results.make_folder(folder)
+    case_id = scan.case_id
+    sidecar_path(folder, case_id).unlink(missing_ok=True)
+    for pattern in ("fit_*", "se_*"):  # another model has other maps
+        for path in folder.glob(f"{case_id}_desc-{pattern}"):
+            path.unlink()
+
+    def write(description: str, name: str, values: np.ndarray, note: str) -> None:
+        nifti.write(results.map_path(folder, case_id, description, name), values, scan.affine, scan.header, note)
+
+    for name, values in analysis.maps.items():
+        write("fit", name, _volume(values, scan.mask), f"dcejax fit {name}, unit {QUANTITIES[name].unit}")
+    for name, values in analysis.errors.items():
+        note = f"dcejax standard error of {name}, unit {QUANTITIES[name].unit}"
+        write("se", name, _volume(values, scan.mask), note)
+    write("fit", "status", status_volume(analysis, scan.mask), "dcejax fit status, codes in the sidecar")
+    if analysis.chosen is not None:
+        codes = _volume(analysis.chosen, scan.mask, NO_MODEL)
+        write("fit", "model", codes, "dcejax selected model, codes in the sidecar")
+    if modelled is not None:
+        unit = "mM" if scan.quantity == "concentration" else "the input's unit"
+        write("fit", "modelled", _volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")
+    aif_csv.write(folder / f"{case_id}_desc-fit_aif.csv", scan.start + scan.times, arterial.plasma)
+    if arterial.voxels is not None:
+        write("fit", "aifmask", arterial.voxels.astype(np.uint8), "dcejax arterial voxels")
+    if scan.segmentation is not None:
+        rows = _roi_rows(scan.segmentation[scan.mask], analysis)
+        atomic.write_text(folder / f"{case_id}_desc-fit_rois.csv", results.csv_text(_ROI_COLUMNS, rows))
+    atomic.write_bytes(folder / f"{case_id}_desc-fit_qc.png", picture)
+
+
+def write_sidecar(folder: Path, case_id: str, record: Mapping[str, Any]) -> None:
+    """Mark a case done.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    results.write_sidecar(sidecar_path(folder, case_id), {"case_id": case_id, **record})

@@ -1,0 +1,70 @@
+"""Arterial inputs as CSV."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dcejax.data import atomic
+from dcejax.physics.units import SECONDS_PER_MINUTE
+
+_MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
+
+
+class MeasuredAif(NamedTuple):
+    """A measured arterial input."""
+
+    times: np.ndarray  # [N] float64, min, on the file's own clock
+    plasma: np.ndarray  # [N] float64, mM in plasma
+
+
+def read(path: Path) -> MeasuredAif:
+    """Read a CSV with the header ``time_min,cp_plasma_mM`` or ``time_s,cp_plasma_mM``.
+
+    Raises:
+        ValueError: missing file, other header, a cell that is no number, times that do not increase, or no sample
+            above zero.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a CSV with the arterial input, found no such file; check the path")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a CSV with the arterial input, found {error}") from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] != "cp_plasma_mM":
+        raise ValueError(
+            f"{path}: expected the header time_min,cp_plasma_mM or time_s,cp_plasma_mM, found {','.join(header)!r}; "
+            "give plasma concentration in mM (blood divided by 1 - haematocrit)"
+        )
+    try:
+        values = np.array([[float(time), float(plasma)] for time, plasma in rows[1:]], np.float64).reshape(-1, 2)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected two numbers per line, found {error}") from error
+    times, plasma = values[:, 0] * _MINUTES_PER_COLUMN[header[0]], values[:, 1]
+    if len(values) < 2 or not np.isfinite(values).all() or (np.diff(times) <= 0).any() or plasma.max() <= 0:
+        raise ValueError(
+            f"{path}: expected two samples or more at increasing times, finite, with a peak above zero, found "
+            f"{len(values)} samples that are not; correct the file"
+        )
+    return MeasuredAif(times, plasma)
+
+
+def write(path: Path, times: np.ndarray, plasma: np.ndarray) -> None:
+    """Write what `read` reads, with every digit, so that a fit with the file is the fit that wrote it.
+
+    Args:
+        path: of the CSV.
+        times: [N] min, on the scan's own clock.
+        plasma: [N] mM in plasma.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    lines = [
+        f"{time!r},{value!r}"
+        for time, value in zip((times * SECONDS_PER_MINUTE).tolist(), plasma.tolist(), strict=True)
+    ]
+    atomic.write_text(path, "\n".join(["time_s,cp_plasma_mM", *lines]) + "\n")

@@ -1,0 +1,65 @@
+"""What a result was made from: hashes of files and settings, versions of packages."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dcejax.data.cases import Case
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: expected a file that can be read, found {error.strerror}; check the path") from error
+
+
+def inputs_of(case: Case) -> dict[str, dict[str, str]]:
+    """Name and hash of every file a case depends on, by role.
+
+    Raises:
+        ValueError: a file that cannot be read.
+    """
+    return {role: {"file": str(path), "sha256": _digest(path)} for role, path in case.files().items()}
+
+
+def case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], settings: Mapping[str, Any]) -> str:
+    """Hash of all that shapes a case's results; files count by content, so that moving data changes nothing.
+
+    Args:
+        case: its facts count.
+        inputs: from `inputs_of`.
+        settings: what else shapes the results, ready for JSON.
+    """
+    facts = {
+        "case_id": case.case_id,
+        "files": {role: entry["sha256"] for role, entry in inputs.items()},
+        "numbers": case.facts.values(),
+        "quantity": case.quantity,
+        "dcejax": version("dcejax"),
+        **settings,
+    }
+    return digest(facts)
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Hash of what is ready for JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def version(name: str) -> str:
+    """Version of an installed package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # dcejax itself, run from a checkout that was not installed
+        return "not installed"
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of packages."""
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,1 +1,0 @@
-"""The digital reference object as data sets on disk: cohorts of simulated patients with known truth."""

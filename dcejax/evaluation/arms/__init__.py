@@ -1,0 +1,1 @@
+"""What is compared: each arm makes maps of one examination."""

@@ -1,0 +1,109 @@
+"""Conventional arms: extended Tofts by least squares with a true or a population's arterial input."""
+
+import time
+from dataclasses import asdict
+
+import numpy as np
+
+from dcejax.conventional.concentration import Conversion, baseline_of, to_concentration
+from dcejax.evaluation.arms.simple_arms import Description, Maps
+from dcejax.evaluation.examinations import Loaded
+from dcejax.physics.bolus import arrival_time, baseline_count
+from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.selection import without_fast_exchange
+from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
+from dcejax.simulation.reference_object.readers import PRACTICE, Reading, population_reading
+from dcejax.simulation.reference_object.session import RELAXIVITY_PER_MM_S
+from dcejax.types import SimulatedScan
+
+
+def _true_input(simulated: SimulatedScan) -> Reading:
+    times = simulated.scan.times
+    return Reading(simulated.arterial, baseline_count(times, arrival_time(times, simulated.arterial)), {})
+
+
+def _population_input(simulated: SimulatedScan) -> Reading:
+    scan = simulated.scan
+    return population_reading(scan.values[scan.mask].mean(axis=0, dtype=np.float64), scan.times)
+
+
+class Fit:
+    """Extended Tofts, voxel by voxel of the brain, with standard errors."""
+
+    def __init__(self, description: Description, *, true_input: bool, true_maps: bool):
+        self.description = description
+        self._true_input = true_input
+        self._true_maps = true_maps
+
+    def identity(self, case_id: str) -> list:
+        """What it assumes."""
+        return [self._true_input, self._true_maps, asdict(PRACTICE), RELAXIVITY_PER_MM_S]
+
+    def maps(self, loaded: Loaded) -> Maps:
+        """Fit; estimates and errors are zero where a curve does not enhance or could not be fitted, and exchange that
+        is too fast to be believed counts as plasma, as readers hold it.
+
+        Raises:
+            ValueError: no bolus is seen in the arterial input or the brain.
+        """
+        start = time.perf_counter()
+        simulated = loaded.simulated
+        scan = simulated.scan
+        given = (_true_input if self._true_input else _population_input)(simulated)
+        known = scan.provenance["acquisition"]
+        protocol = acquisition(known["tr_ms"], known["flip_angle_deg"], RELAXIVITY_PER_MM_S)
+        signal = scan.values[scan.mask]
+        if self._true_maps:
+            t10, b1 = scan.t1_map[scan.mask], simulated.b1_map[scan.mask]
+        else:
+            t10, b1 = (np.full(len(signal), value, np.float32) for value in (PRACTICE.t10_s / SECONDS_PER_MINUTE, 1.0))
+        baseline = baseline_of(signal, given.frames)
+        curves, _ = to_concentration(signal, Conversion(protocol, t10, b1, baseline, given.frames))
+        fitting = time.perf_counter()
+        found = fit("extended_tofts", curves, scan.times, given.plasma)
+        told = found.status < FitStatus.NOT_ENHANCING
+        values, sd = np.zeros_like(simulated.truth), np.zeros_like(simulated.truth)
+        found = without_fast_exchange(found, PRACTICE.fastest_kep)
+        values[scan.mask] = np.where(told[:, None], np.stack(found.params, axis=-1), 0.0)
+        sd[scan.mask] = np.where(told[:, None], np.stack(found.se, axis=-1), 0.0)
+        end = time.perf_counter()
+        total = None if loaded.seconds is None else loaded.seconds + end - start
+        return Maps(values, sd, seconds={"inference": end - fitting, "total": total})
+
+
+FITS = (
+    Fit(
+        Description(
+            "fit-true-aif",
+            "Fit, true AIF",
+            "fit",
+            "Extended Tofts by least squares with the true arterial input, T1 of 1.5 s everywhere and the nominal flip "
+            "angle: what readers would find if they measured the artery without error. As theirs, exchange faster than "
+            f"{PRACTICE.fastest_kep:g}/min counts as plasma.",
+        ),
+        true_input=True,
+        true_maps=False,
+    ),
+    Fit(
+        Description(
+            "fit-oracle",
+            "Fit, oracle",
+            "fit",
+            "The same with the true T1 and flip angle of each voxel, too: what is left is noise, partial volume, the "
+            "length of the frames, and what the model leaves out, such as the way from the artery to the tissue.",
+        ),
+        true_input=True,
+        true_maps=True,
+    ),
+    Fit(
+        Description(
+            "fit-population",
+            "Fit, population AIF",
+            "fit",
+            "Extended Tofts with Parker's arterial input, brought to the arrival of the series' own bolus, haematocrit "
+            "0.45, T1 of 1.5 s: no human and no artery.",
+        ),
+        true_input=False,
+        true_maps=False,
+    ),
+)

@@ -1,0 +1,105 @@
+"""Arms whose maps lie in a folder, as dcejax-infer or dcejax-fit writes them."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.data import nifti, results
+from dcejax.evaluation.arms.simple_arms import Description, Maps
+from dcejax.evaluation.examinations import Loaded
+from dcejax.types import PARAMETERS
+
+# Description of the estimates, of their SD, the sidecar, and the stages in it that are inference, by who wrote them.
+_WRITERS = (
+    ("mean", "std", "dcejax", ("tcn", "prob_unet")),
+    ("fit", "se", "fit", ("fit",)),
+)
+
+
+class MapFolder:
+    """Maps of any origin."""
+
+    def __init__(self, label: str, folder: Path):
+        if not folder.is_dir():
+            raise ValueError(f"--maps: expected a folder for {label}, found {folder}; check the path")
+        self._folder = folder
+        self.description = Description(
+            label, label, "maps", f"Maps from the folder {folder.name}, with their SD where they have one."
+        )
+
+    def _files(self, case_id: str, description: str) -> list[Path]:
+        """The files of a map of each parameter, if all are there."""
+        paths = [results.map_path(self._folder, case_id, description, name) for name in PARAMETERS]
+        return paths if all(path.is_file() for path in paths) else []
+
+    def has(self, case_id: str) -> bool:
+        """Whether there are maps of a case."""
+        return any(self._files(case_id, estimate) for estimate, *_ in _WRITERS)
+
+    def require_any(self, case_ids: Iterable[str]) -> None:
+        """Refuse a folder that has nothing to do with an evaluation.
+
+        Raises:
+            ValueError: there are maps of none of the cases.
+        """
+        case_ids = list(case_ids)
+        if not any(map(self.has, case_ids)):
+            raise ValueError(
+                f"--maps: expected maps of cases such as {case_ids[0]} in {self._folder}, named "
+                f"{case_ids[0]}_desc-mean_* or _desc-fit_* of {', '.join(PARAMETERS)}, found none; check the folder"
+            )
+
+    def _writer(self, case_id: str) -> tuple[str, str, str, tuple[str, ...]]:
+        for writer in _WRITERS:
+            if self._files(case_id, writer[0]):
+                return writer
+        raise ValueError(
+            f"{self._folder.name}: expected {case_id}_desc-mean_* or {case_id}_desc-fit_* of {', '.join(PARAMETERS)}, "
+            "found none"
+        )
+
+    def identity(self, case_id: str) -> dict[str, str]:
+        """Hash of each file by name.
+
+        Raises:
+            ValueError: there is no map of this case.
+        """
+        estimate, sd, sidecar, _ = self._writer(case_id)
+        paths = [*self._files(case_id, estimate), *self._files(case_id, sd), self._sidecar(case_id, sidecar)]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+
+    def _sidecar(self, case_id: str, name: str) -> Path:
+        return self._folder / f"{case_id}_desc-{name}.json"
+
+    def _seconds(self, path: Path, stages: tuple[str, ...]) -> dict[str, float | None]:
+        """Seconds of inference and of everything, if the sidecar says."""
+        try:
+            seconds: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+            return {"inference": sum(seconds[stage] for stage in stages), "total": sum(seconds.values())}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def maps(self, loaded: Loaded) -> Maps:
+        """Read them.
+
+        Raises:
+            ValueError: missing, damaged, on another grid, or not finite in the brain.
+        """
+        scan = loaded.simulated.scan
+        grid = nifti.Image(Path(f"{scan.case_id}_dce.nii.gz"), scan.values, scan.affine, scan.header)
+        estimate, sd, sidecar, stages = self._writer(scan.case_id)
+
+        def read(paths: list[Path]) -> np.ndarray | None:
+            if not paths:
+                return None
+            found = np.stack([nifti.read_volume(path, "map", grid).values for path in paths], axis=-1)
+            if not np.isfinite(found[scan.mask]).all():
+                raise ValueError(f"{paths[0]}: expected finite maps in the brain, found NaN or infinity")
+            return np.where(scan.mask[..., None], found, np.float32(0.0))
+
+        values, spread = read(self._files(scan.case_id, estimate)), read(self._files(scan.case_id, sd))
+        return Maps(values, spread, seconds=self._seconds(self._sidecar(scan.case_id, sidecar), stages))

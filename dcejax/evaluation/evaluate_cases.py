@@ -1,0 +1,143 @@
+"""An evaluation from flags to report: every examination is scored once, then all are pooled."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dcejax.data.weights import DEFAULT
+from dcejax.evaluation.arms.folder_arms import MapFolder
+from dcejax.evaluation.arms.network_arms import Network
+from dcejax.evaluation.arms.simple_arms import Arm
+from dcejax.evaluation.casework import CaseRunner, make_arms
+from dcejax.evaluation.evaluate_settings import EvaluateSettings
+from dcejax.evaluation.examinations import Cohort, Examination, enumerate_cohort, is_name
+from dcejax.evaluation.pooling import Pool, examined_twice, first_examinations, read_record
+from dcejax.evaluation.report import publish
+from dcejax.runner import case_runner as data_cohort
+from dcejax.runner.case_runner import Status
+from dcejax.types import Reporter
+
+
+def _check_report() -> None:
+    """Find out before the work whether a report can be written."""
+    if importlib.util.find_spec("jinja2") is None:
+        raise ValueError("the report needs jinja2, which is not installed; run pip install 'dcejax[report]'")
+
+
+def _cohorts(settings: EvaluateSettings) -> list[Cohort]:
+    """The cohort that is evaluated and, if another one is given, that of test and retest.
+
+    Raises:
+        ValueError: one that cannot be found, flags that do not fit, or two examinations of one name.
+    """
+    texts = {"cohort": settings.cohort}
+    if settings.retest is not None and settings.retest != settings.cohort:
+        texts["retest"] = settings.retest
+    if settings.size is not None and not any(map(is_name, texts.values())):
+        raise ValueError("--size: expected none, because the cohort is a folder, found one; leave it out")
+    found = [enumerate_cohort(text, settings, flag) for flag, text in texts.items()]
+    hashes: dict[str, str] = {}
+    for examination in _all(found):
+        if hashes.setdefault(examination.case_id, examination.hash) != examination.hash:
+            raise ValueError(
+                f"--retest: expected other patients than those of --cohort, found {examination.case_id} in both; "
+                "evaluate them in two folders"
+            )
+    if settings.retest is not None and not any(examination.number for examination in found[-1].examinations):
+        raise ValueError(f"--retest: expected patients with two sessions in {settings.retest}, found none")
+    return found
+
+
+def _all(cohorts: Sequence[Cohort]) -> list[Examination]:
+    """Every examination once."""
+    return list({e.case_id: e for cohort in cohorts for e in cohort.examinations}.values())
+
+
+def _shown(arms: Sequence[Arm]) -> str:
+    """The arm whose maps are drawn: the first that was asked for."""
+    for kind in ("network", "maps"):
+        for arm in arms:
+            if arm.description.kind == kind:
+                return arm.description.name
+    raise ValueError("--weights, --maps: expected one at least, found none")
+
+
+def _flags(settings: EvaluateSettings) -> dict[str, Any]:
+    """What was asked for, as far as it shapes results; of paths the names, so that moving data changes nothing."""
+
+    def name(text: str) -> str:
+        return text if is_name(text) else Path(text).resolve().name
+
+    return {
+        "cohort": name(settings.cohort),
+        "retest": None if settings.retest is None else name(settings.retest),
+        "size": settings.size,
+        "limit": settings.limit,
+        "cohort_seed": settings.cohort_seed,
+        "weights": [DEFAULT if path is None else Path(path).name for path in settings.weights],
+        "maps": [f"{label}={folder.resolve().name}" for label, folder in settings.maps],
+        **settings.shaping(),
+    }
+
+
+def _summarise(
+    settings: EvaluateSettings, cohorts: Sequence[Cohort], arms: Sequence[Arm], runner: CaseRunner
+) -> list[str]:
+    """Publish what is there; returns the cases that are missing."""
+    examinations = _all(cohorts)
+    done = {e.case_id for e in examinations if runner.is_done(e)}
+    missing = [e.case_id for e in examinations if e.case_id not in done]
+    records = {name: read_record(settings.output_dir, name) for name in done}
+    own = first_examinations(cohorts[0].examinations, records)
+    if not own:
+        return missing
+    pairs = [pair for cohort in cohorts for pair in examined_twice(cohort.examinations, records)]
+    described = [arm.description for arm in arms]
+    scored = [arm for arm in described if any("refused" not in r["arms"].get(arm.name, {"refused": ""}) for r in own)]
+    pool = Pool(scored, own, pairs, settings.output_dir, settings.seed)
+    weights = {arm.description.name: arm.record for arm in arms if isinstance(arm, Network)}
+    publish.publish(
+        publish.Evaluation(pool, cohorts, described, weights, _flags(settings), missing), settings.output_dir
+    )
+    return missing
+
+
+def run(settings: EvaluateSettings, report: Reporter) -> int:
+    """Score this process's share of the examinations, then publish all that are scored.
+
+    Returns:
+        0, or 1 if some of several examinations are bad.
+
+    Raises:
+        ValueError: flags, data sets, weights or maps that cannot be used, the only examination is bad, or the folder
+            cannot be written.
+        OSError: a file may not be read or written.
+    """
+    _check_report()
+    cohorts = _cohorts(settings)
+    arms = make_arms(settings)
+    runner = CaseRunner(arms, _shown(arms), settings, report)
+    examinations = _all(cohorts)
+    for arm in arms:
+        if isinstance(arm, MapFolder):
+            arm.require_any(examination.case_id for examination in examinations)
+
+    def make_process() -> Callable[[Examination, str], Status]:
+        return runner.run
+
+    code = data_cohort.run(examinations, make_process, settings, report)
+    if settings.dry_run:
+        return code
+    report.status("tables and figures")
+    missing = _summarise(settings, cohorts, arms, runner)
+    if len(missing) == len(examinations):
+        report.line("no examination is scored: no report")
+    elif missing:
+        report.line(
+            f"INCOMPLETE: {len(missing)} of {len(examinations)} examinations are not scored yet; the report covers the "
+            "others, and a run with all shards done renews it"
+        )
+    if len(missing) < len(examinations):
+        report.line(f"report: {settings.output_dir / publish.REPORT}")
+    return code

@@ -1,0 +1,169 @@
+"""Whether two measurements of patients agree: differences against means, and estimates against the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dcejax.evaluation.figures.panels import (
+    BLUE,
+    GREY,
+    LABELS,
+    REFERENCE,
+    SERIES_COLOURS,
+    SERIES_MARKERS,
+    UNIT_NAMES,
+    VERMILION,
+    by_row,
+    say,
+    say_nothing_to_show,
+    tidy,
+)
+from dcejax.evaluation.metrics.bootstrap import Interval
+from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
+from dcejax.evaluation.tables.cells import text
+from dcejax.types import PARAMETERS
+
+_MARGIN = 0.08  # of a range of differences, beyond its ends
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two measurements of one parameter in N patients, with what `reliability.bland_altman` says of them."""
+
+    title: str  # "reader 1 vs reader 2": differences are the first less the second
+    parameter: str
+    a: np.ndarray  # [N] in the unit of the parameter
+    b: np.ndarray  # [N]
+    bias: Interval  # mean of a - b
+    lower: Interval  # limit of agreement
+    upper: Interval  # limit of agreement
+
+
+def bland_altman_figure(panels: Sequence[Agreement]) -> Figure:
+    """Draw differences against means (Bland & Altman 1986, Lancet 327:307), a row a title and a column a parameter.
+
+    A parameter has the same ranges in every row, so that rows compare; the numbers are written out,
+    because in the best row they may be too small to see. Intervals of limits are cut at the range.
+
+    Raises:
+        ValueError: no panels, two for one place, or a parameter of another name.
+    """
+    rows = by_row(panels)
+    ranges = {name: _difference_range([p for p in panels if p.parameter == name]) for name in PARAMETERS}
+    figure = Figure(figsize=(11, 2.75 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False, sharex="col")
+    for axes, name in zip(grid[0], PARAMETERS, strict=True):
+        axes.set_title(name, fontsize=12, pad=20)
+    for line, (title, row) in zip(grid, rows.items(), strict=True):
+        for axes, name in zip(line, PARAMETERS, strict=True):
+            if name not in row or not row[name].a.size:
+                say_nothing_to_show(axes)
+                continue
+            _bland_altman(axes, row[name], ranges[name])
+        line[0].set_ylabel(f"{title}\n{line[0].get_ylabel()}", fontsize=9, linespacing=1.6)
+    for axes, name in zip(grid[-1], PARAMETERS, strict=True):
+        axes.set_xlabel(f"mean of both, {LABELS[name]}", fontsize=9)
+    return figure
+
+
+def _difference_range(panels: Sequence[Agreement]) -> tuple[float, float]:
+    """Ends that hold zero, all differences and all limits of agreement."""
+    values = [np.zeros(1)]
+    for panel in panels:
+        values += [panel.a - panel.b, [panel.bias.estimate, panel.lower.estimate, panel.upper.estimate]]
+    values = np.concatenate(values)
+    values = values[np.isfinite(values)]
+    margin = _MARGIN * np.ptp(values) or 1.0
+    return values.min() - margin, values.max() + margin
+
+
+def _bland_altman(axes: Axes, panel: Agreement, ends: tuple[float, float]) -> None:
+    axes.axhline(0.0, **REFERENCE)
+    for interval, colour, line in (
+        (panel.bias, BLUE, "-"),
+        (panel.lower, VERMILION, "--"),
+        (panel.upper, VERMILION, "--"),
+    ):
+        if np.isfinite(interval.estimate):
+            axes.axhline(interval.estimate, color=colour, ls=line, lw=1.4)
+        if np.isfinite(interval[1:]).all():
+            axes.axhspan(interval.low, interval.high, color=colour, alpha=0.15, lw=0)
+    mean = (panel.a + panel.b) / 2
+    axes.plot(mean, panel.a - panel.b, "o", ms=3.5, color="black", alpha=0.55, mew=0)
+    axes.set_ylim(*ends)
+    axes.set_ylabel(f"difference ({UNIT_NAMES[panel.parameter]})", fontsize=9)
+    tidy(axes)
+    bias, lower, upper = (text(interval.estimate, 2) for interval in (panel.bias, panel.lower, panel.upper))
+    say(axes, f"n = {mean.size}   bias {bias}   limits {lower} to {upper}", x=0.0, y=1.02, va="bottom")
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Means of one parameter over the tumours of N patients, estimated and true."""
+
+    title: str  # of the arm: "network", "conventional, reader 1"
+    parameter: str
+    truth: np.ndarray  # [N] in the unit of the parameter
+    estimate: np.ndarray  # [N]
+    diagnosis: Sequence[str]  # [N]
+
+
+def scatter_figure(panels: Sequence[Scatter]) -> Figure:
+    """Draw estimates against the truth on logarithmic axes, a row an arm and a column a parameter.
+
+    Values at or below the floor of a parameter (`image_metrics.LOG_FLOORS`), zero and less among them, have no place on
+    such axes; they are drawn hollow at the edge and counted.
+
+    Raises:
+        ValueError: no panels, two for one place, or a parameter of another name.
+    """
+    rows = by_row(panels)
+    diagnoses = list(dict.fromkeys(name for panel in panels for name in panel.diagnosis))
+    floors = dict(zip(PARAMETERS, LOG_FLOORS, strict=True))
+    ends = {name: _log_range([p for p in panels if p.parameter == name], floors[name]) for name in PARAMETERS}
+    figure = Figure(figsize=(11, 3.3 * len(rows) + 0.6), layout="constrained")
+    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False)
+    for line, row in zip(grid, rows.values(), strict=True):
+        for axes, name in zip(line, PARAMETERS, strict=True):
+            if name not in row or not row[name].truth.size:
+                say_nothing_to_show(axes)
+                continue
+            _scatter(axes, row[name], diagnoses, floors[name], ends[name])
+    handles = {}
+    for axes in grid.flat:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9
+    )
+    return figure
+
+
+def _log_range(panels: Sequence[Scatter], floor: float) -> tuple[float, float]:
+    """Ends that hold all values, with those below the floor at the floor."""
+    values = np.concatenate([np.full(1, 10 * floor), *(np.ravel(v) for p in panels for v in (p.truth, p.estimate))])
+    values = np.maximum(values[np.isfinite(values)], floor)
+    return values.min() / 1.5, values.max() * 1.5
+
+
+def _scatter(axes: Axes, panel: Scatter, diagnoses: Sequence[str], floor: float, ends: tuple[float, float]) -> None:
+    axes.plot(ends, ends, **REFERENCE, label="identity")
+    given = np.array(panel.diagnosis)
+    low = (panel.truth <= floor) | (panel.estimate <= floor)
+    x, y = np.maximum(panel.truth, floor), np.maximum(panel.estimate, floor)
+    for i, diagnosis in enumerate(diagnoses):
+        colour, marker = SERIES_COLOURS[i % len(SERIES_COLOURS)], SERIES_MARKERS[i % len(SERIES_MARKERS)]
+        style = {"ls": "", "marker": marker, "ms": 4.5, "color": colour}
+        chosen = given == diagnosis
+        # Drawn even where empty, so that the legend has everyone.
+        axes.plot(x[chosen & ~low], y[chosen & ~low], **style, alpha=0.75, mew=0, label=diagnosis)
+        axes.plot(x[chosen & low], y[chosen & low], **style, mfc="none")
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.set_xlabel(f"truth, {LABELS[panel.parameter]}", fontsize=9)
+    axes.set_ylabel(f"{panel.title}, {LABELS[panel.parameter]}", fontsize=9)
+    tidy(axes)
+    axes.grid(color=GREY, alpha=0.2, lw=0.6)
+    count = f"n = {given.size}"
+    say(axes, f"{count}\n{low.sum()} at or below {floor:g}, hollow" if low.any() else count)

@@ -1,0 +1,73 @@
+"""How well each way of analysis tells diagnoses apart: ROC curves, arm against arm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, by_row, say_nothing_to_show, tidy
+from dcejax.evaluation.metrics.bootstrap import Interval
+from dcejax.types import PARAMETERS
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """One arm, as `diagnosis.roc` and `diagnosis.auc` give it."""
+
+    label: str
+    fpr: np.ndarray  # [K] 1 - specificity
+    tpr: np.ndarray  # [K] sensitivity
+    area: Interval  # AUC with its 95 % interval
+
+
+@dataclass(frozen=True)
+class RocPanel:
+    """One question asked of one parameter."""
+
+    title: str  # "IDH wildtype vs mutant": the first is what a positive is
+    parameter: str
+    positives: int  # patients
+    negatives: int
+    curves: Sequence[RocCurve]  # an arm has the same place, and so the same style, in every panel
+
+
+def roc_figure(panels: Sequence[RocPanel]) -> Figure:
+    """Draw ROC curves, a row a question and a column a parameter, with AUC [95 % CI] in each legend.
+
+    Raises:
+        ValueError: no panels, two for one place, or a parameter of another name.
+    """
+    rows = by_row(panels)
+    figure = Figure(figsize=(11, 4.1 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False)
+    for line, row in zip(grid, rows.values(), strict=True):
+        for axes, name in zip(line, PARAMETERS, strict=True):
+            if name in row and row[name].curves:
+                _roc(axes, row[name])
+            else:
+                say_nothing_to_show(axes)
+    return figure
+
+
+def _roc(axes: Axes, panel: RocPanel) -> None:
+    axes.plot([0, 1], [0, 1], **REFERENCE)
+    for i, curve in enumerate(panel.curves):
+        style = {"color": SERIES_COLOURS[i % len(SERIES_COLOURS)], "ls": SERIES_LINES[i % len(SERIES_LINES)]}
+        axes.plot(curve.fpr, curve.tpr, **style, lw=1.6, label=_legend(curve))
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set_title(f"{panel.parameter}: {panel.title}", fontsize=10.5, pad=20)
+    counts = f"{panel.positives} positive, {panel.negatives} negative"
+    axes.text(0.5, 1.02, counts, ha="center", fontsize=8.5, color="#374151", transform=axes.transAxes)
+    axes.set_xlabel("1 − specificity", fontsize=9)
+    axes.set_ylabel("sensitivity", fontsize=9)
+    tidy(axes)
+    legend = axes.legend(loc="lower right", fontsize=7.5, handlelength=2.6, title="AUC [95 % CI]", frameon=True)
+    legend.get_title().set_fontsize(7.5)
+    legend.get_frame().set(edgecolor="none", alpha=0.8)
+
+
+def _legend(curve: RocCurve) -> str:
+    ends = f"{curve.area.low:.2f}–{curve.area.high:.2f}" if np.isfinite(curve.area[1:]).all() else "–"
+    return f"{curve.label} {curve.area.estimate:.2f} [{ends}]"

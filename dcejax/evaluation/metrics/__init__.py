@@ -1,0 +1,1 @@
+"""Measures of maps against the truth, of agreement, diagnosis and uncertainty."""

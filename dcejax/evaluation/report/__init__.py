@@ -1,0 +1,1 @@
+"""From pooled records to files: results, tables, figures and one HTML report."""

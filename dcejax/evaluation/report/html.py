@@ -1,0 +1,133 @@
+"""A report of results as one HTML file that needs nothing else: no network, no scripts, no other files.
+
+What a reader sees is formatted by `dcejax.evaluation.tables.cells`; how the page looks is in report.html.j2.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from dcejax.data import results
+from dcejax.evaluation.tables import cells
+from dcejax.evaluation.tables.table import Table
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A figure with its text."""
+
+    title: str
+    caption: str  # what is drawn, of whom, and what it cannot say
+    alt: str  # what a reader who cannot see it must know
+    png: bytes  # content of a PNG file
+
+    def __post_init__(self):
+        if not self.png.startswith(_PNG_START):
+            raise ValueError(
+                f"{self.title}: expected the content of a PNG file, found {self.png[:8]!r}; use figures.png"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header."""
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
+
+    @property
+    def base64(self) -> str:
+        """The file as text."""
+        return base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question, with what answers it."""
+
+    title: str
+    text: str = ""  # plain; blank lines part paragraphs
+    tables: Sequence[Table] = ()
+    figures: Sequence[FigureBlock] = ()
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The text in parts."""
+        return [part.strip() for part in self.text.split("\n\n") if part.strip()]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a reader is told."""
+
+    title: str
+    subtitle: str
+    warning: str  # stands first and in print: "Simulated patients. Not clinical evidence."
+    summary: Sequence[str]  # sentences
+    sections: Sequence[Section]
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, hashes, seeds; mappings may be nested
+    results: Mapping[str, Any] | None = None  # embedded as JSON for machines, if given
+
+
+def render(document: Report) -> str:
+    """Content of an HTML file.
+
+    Tables and figures are numbered through the document. All text is escaped. The page forbids itself to load anything.
+
+    Raises:
+        ImportError: jinja2 is not installed.
+        KeyError: a row of a table lacks a key of its columns.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ImportError("a report needs jinja2, which is not installed: pip install 'dcejax[report]'") from error
+    source = resources.files("dcejax.evaluation.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source).render(
+        document=document,
+        rows_of=cells.table_rows,
+        is_numeric=cells.is_numeric,
+        to_csv=to_csv,
+        provenance=list(_flat(document.provenance)),
+        results=None if document.results is None else _json(document.results),
+    )
+
+
+def to_csv(table: Table) -> str:
+    """The table as CSV: numbers to six digits, nothing where there is none.
+
+    Raises:
+        KeyError: a row lacks a key of the columns.
+    """
+    return results.csv_text(table.keys, [{key: row[key] for key in table.keys} for row in table.rows])
+
+
+def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of nested mappings, a name after those above it."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name} · ")
+        elif isinstance(value, list | tuple):
+            yield f"{above}{name}", ", ".join(cells.text(item) for item in value)
+        else:
+            yield f"{above}{name}", cells.text(value)
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """JSON that no HTML parser takes for the end of its element, nor JSON parser for something else."""
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as those of Python, and None for those that JSON has no word for."""
+    value = cells.plain(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if cells.is_missing(value) else value

@@ -1,0 +1,214 @@
+"""From pooled records to files: results.json, tables, figures and the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcejax.data import atomic, provenance, results
+from dcejax.evaluation.arms.simple_arms import Description
+from dcejax.evaluation.casework import code_sha256
+from dcejax.evaluation.examinations import Cohort
+from dcejax.evaluation.figures import all_figures
+from dcejax.evaluation.pooling import Pool
+from dcejax.evaluation.report import html, narrative
+from dcejax.evaluation.report.html import FigureBlock, Report, Section
+from dcejax.evaluation.scoring import plain
+from dcejax.evaluation.tables import accuracy, agreement, cohort_and_time, diagnosis_tables, uncertainty_tables
+from dcejax.evaluation.tables.table import Column, Table
+
+RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "figures"
+"""What is written, beside the records of cases."""
+
+_VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "scipy", "nibabel")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is published."""
+
+    pool: Pool
+    cohorts: Sequence[Cohort]  # the one that is evaluated first
+    asked: Sequence[Description]  # arms that were asked for, with and without scores
+    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> what stands beside its weights
+    flags: Mapping[str, Any]
+    missing: Sequence[str]  # cases without scores
+
+
+def _arms(evaluation: Evaluation) -> Table:
+    pool = evaluation.pool
+    rows = []
+    for arm in evaluation.asked:
+        found = [record["arms"].get(arm.name, {}) for record in pool.records]
+        reasons = [entry["refused"] for entry in found if "refused" in entry]
+        rows.append(
+            {
+                "name": arm.name,
+                "label": arm.label,
+                "kind": arm.kind,
+                "description": arm.text,
+                "n": len(found) - len(reasons),
+                "refused": len(reasons),
+                "reason": reasons[0] if reasons else None,
+            }
+        )
+    columns = [
+        Column("name", "Name"),
+        Column("label", "Label"),
+        Column("kind", "Kind"),
+        Column("description", "What it is"),
+        Column("n", "Patients"),
+        Column("refused", "Without maps"),
+        Column("reason", "Why, of the first"),
+    ]
+    caption = f"What is compared, and in how many of {len(pool.records)} patients."
+    return Table("arms", "Arms", caption, columns, rows)
+
+
+def _tables(evaluation: Evaluation) -> dict[str, Table]:
+    pool = evaluation.pool
+    found = [
+        _arms(evaluation),
+        cohort_and_time.table2(pool),
+        accuracy.table1(pool),
+        accuracy.table1_paired(pool),
+        accuracy.tissues(pool),
+        agreement.reliability(pool),
+        agreement.bland_altman_table(pool),
+        agreement.repeatability_table(pool),
+        diagnosis_tables.diagnosis(pool),
+        diagnosis_tables.diagnosis_paired(pool),
+        uncertainty_tables.uncertainty_table(pool),
+        uncertainty_tables.edge(pool),
+        uncertainty_tables.latent(pool, dict(evaluation.weights)),
+        cohort_and_time.time(pool),
+    ]
+    return {table.name: table for table in found if table is not None}
+
+
+def _provenance(evaluation: Evaluation) -> dict[str, Any]:
+    pool = evaluation.pool
+    return {
+        "flags": dict(evaluation.flags),
+        "cohorts": {
+            cohort.name: {
+                "examinations": len(cohort.examinations),
+                "size": cohort.size,
+                "rendered on the fly": cohort.rendered,
+                "priors sha256": cohort.priors,
+                "examinations sha256": provenance.digest({e.case_id: e.hash for e in cohort.examinations}),
+            }
+            for cohort in evaluation.cohorts
+        },
+        "weights": {name: record["sha256"] for name, record in evaluation.weights.items()},
+        "code sha256": code_sha256(),
+        "scores sha256": provenance.digest({r["case_id"]: r["hash"] for r in pool.records}),
+        "seconds of scoring, all cases": round(sum(record["seconds"] for record in pool.records), 1),
+        "versions": provenance.versions(_VERSIONED),
+    }
+
+
+def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], text: str) -> list[Section]:
+    """The questions in order, with what answers them as far as there is any."""
+    layout = (
+        ("Limits of these results", text, (), ()),
+        ("Who and what", "", ("table2", "arms"), ()),
+        ("How close are the maps?", "", ("table1", "table1_paired", "tissues"), ("case1", "case2", "scatter")),
+        (
+            "Do measurements agree?",
+            "",
+            ("reliability", "bland_altman", "repeatability"),
+            ("bland_altman",),
+        ),
+        ("Can diagnoses be told apart?", "", ("diagnosis", "diagnosis_paired"), ("roc",)),
+        (
+            "Is the uncertainty true?",
+            "",
+            ("uncertainty", "edge", "latent"),
+            [name for name in figures if name.startswith("uncertainty_")],
+        ),
+        ("How long does it take?", "", ("time",), ()),
+    )
+    return [
+        Section(
+            title,
+            words,
+            [tables[name] for name in names if name in tables],
+            [figures[name] for name in drawn if name in figures],
+        )
+        for title, words, names, drawn in layout
+    ]
+
+
+def publish(evaluation: Evaluation, folder: Path) -> None:
+    """Write everything; files of an earlier evaluation that this one does not have are removed.
+
+    Raises:
+        ValueError: the folder cannot be written.
+        ImportError: jinja2 is not installed.
+    """
+    pool, main = evaluation.pool, evaluation.cohorts[0]
+    tables = _tables(evaluation)
+    figures = {
+        **all_figures.cases(pool),
+        **all_figures.scatter(pool),
+        **all_figures.agreement(pool),
+        **all_figures.curves(pool),
+        **all_figures.calibration(pool),
+    }
+    sentences = narrative.summary(pool, tables)
+    limits = narrative.limitations(pool, evaluation.cohorts, evaluation.asked, evaluation.weights, evaluation.missing)
+    provenance = _provenance(evaluation)
+    files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
+    content = plain(
+        {
+            "title": f"dcejax evaluation: {main.name}",
+            "warning": narrative.WARNING,
+            "complete": not evaluation.missing,
+            "missing": list(evaluation.missing),
+            "patients": len(pool.records),
+            "examined_twice": len(pool.pairs),
+            "arms": list(tables["arms"].rows),
+            "main_arm": pool.main.name,
+            "summary": sentences,
+            "limitations": limits,
+            "tables": {
+                name: {"title": table.title, "caption": table.caption, "rows": [dict(row) for row in table.rows]}
+                for name, table in tables.items()
+            },
+            "provenance": provenance,
+            "files": files,
+        }
+    )
+    document = Report(
+        title=content["title"],
+        subtitle=f"{len(pool.records)} patients, images of size {main.size}, {len(pool.arms)} arms",
+        warning=" ".join([narrative.WARNING, *(limits[:1] if evaluation.missing else [])]),
+        summary=sentences,
+        sections=_sections(tables, figures, "\n\n".join(limits)),
+        provenance=provenance,
+        results=content,
+    )
+    page = html.render(document)
+    _forget(folder, files)
+    for name in (TABLES, FIGURES):
+        results.make_folder(folder / name)
+    for name, table in tables.items():
+        atomic.write_text(folder / TABLES / f"{name}.csv", html.to_csv(table))
+    for name, figure in figures.items():
+        atomic.write_bytes(folder / FIGURES / f"{name}.png", figure.png)
+    atomic.write_text(folder / REPORT, page)
+    atomic.write_text(folder / RESULTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _forget(folder: Path, files: Sequence[str]) -> None:
+    """Remove tables and figures that an earlier evaluation in this folder had and this one has not."""
+    try:
+        before = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["files"]
+        stale = [Path(name) for name in set(before) - set(files)]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
+        return
+    for path in stale:
+        if path.parent.as_posix() in (TABLES, FIGURES):
+            (folder / path).unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""From curves to maps, and maps to files."""

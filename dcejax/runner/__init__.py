@@ -1,0 +1,1 @@
+"""Cases in, files out: shards, resume, overlap, records and exit codes, and what each command does with a case."""

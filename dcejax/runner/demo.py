@@ -1,0 +1,150 @@
+"""The demonstration: a simulated patient through files and the ordinary path, judged against its truth."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dcejax import rng
+from dcejax.config import ProtocolConfig
+from dcejax.data import atomic, cases, dataset, loading, nifti, results
+from dcejax.data import weights as weights_io
+from dcejax.data.access import check_writable
+from dcejax.data.facts import Facts
+from dcejax.runner import infer_cases, map_picture
+from dcejax.runner.infer_cases import InferSettings
+from dcejax.simulation.cohort_definitions import ScanPriors
+from dcejax.simulation.priors import priors_sha256
+from dcejax.simulation.reference_object.render import render
+from dcejax.simulation.reference_object.session import sample_session
+from dcejax.simulation.scanner.imaging import Size
+from dcejax.types import PARAMETERS, UNITS, Reporter, Weights
+
+CASE_ID = "sub-demo"
+SIZE = Size((256, 256, 40), acquired=192, slab=8)  # the published matrix; half a minute of work on two cores
+
+_GLIOBLASTOMA = 0  # index into TUMOUR_CLASSES
+
+_COLUMNS = (
+    "tissue",
+    "voxels",
+    "map",
+    "median_truth",
+    "median_abs_error",
+    "bias",
+    "median_abs_error_all_zero",
+    "median_abs_error_class_median",
+)
+
+
+def error_rows(
+    predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray, tissue: np.ndarray, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Errors per tissue and map, beside two trivial predictions: zero everywhere, and the tissue's true median.
+
+    Args:
+        predicted: [X, Y, Z, C].
+        truth: [X, Y, Z, C].
+        mask: [X, Y, Z] bool; voxels outside do not count.
+        tissue: [X, Y, Z] integer.
+        names: of the tissues, in the order of their indices.
+
+    Returns:
+        One row per tissue with voxels in the mask and per map, the whole mask last. `bias` is the median of predicted
+        minus true.
+    """
+    groups = {name: mask & (tissue == index) for index, name in enumerate(names)} | {"whole mask": mask}
+    rows = []
+    for name, inside in groups.items():
+        if not inside.any():
+            continue
+        for channel, parameter in enumerate(PARAMETERS):
+            true = truth[inside, channel].astype(np.float64)
+            error = predicted[inside, channel] - true
+            medians = (
+                np.median(true),
+                np.median(np.abs(error)),
+                np.median(error),
+                np.median(np.abs(true)),
+                np.median(np.abs(true - np.median(true))),
+            )
+            rows.append(dict(zip(_COLUMNS, (name, int(inside.sum()), parameter, *map(float, medians)), strict=True)))
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{'tissue':<24}{'voxels':>8}  {'map':<14}{'truth':>9}{'error':>9}{'bias':>9}"
+        f"{'all-zero':>10}{'class median':>14}"
+    ]
+    for row in rows:
+        unit = "" if UNITS[row["map"]] == "1" else f" {UNITS[row['map']]}"
+        numbers = [row[name] for name in _COLUMNS[3:]]
+        lines.append(
+            f"{row['tissue']:<24}{row['voxels']:>8}  {row['map'] + unit:<14}{numbers[0]:>9.4f}{numbers[1]:>9.4f}"
+            f"{numbers[2]:>9.4f}{numbers[3]:>10.4f}{numbers[4]:>14.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _scan_priors(protocol: ProtocolConfig) -> ScanPriors:
+    """Examinations with the acquisition that the weights are made for."""
+    return ScanPriors(
+        frame_interval_s=(protocol.frame_interval_s,) * 2,
+        frames=(protocol.frames,) * 2,
+        tr_ms=(protocol.tr_ms,) * 2,
+        flip_angle_deg=(protocol.flip_angle_deg,) * 2,
+    )
+
+
+def _other_priors(weights: Weights) -> str:
+    """A sentence, if the weights have seen another population than the patient is drawn from."""
+    seen, drawn = weights.record.get("priors_sha256", "unknown"), priors_sha256()
+    if seen == drawn:
+        return ""
+    return f"\n{weights.name} was trained on other simulated patients (priors {seen[:8]}) than this one ({drawn[:8]})."
+
+
+def run(weights: Weights, settings: InferSettings, report: Reporter) -> str:
+    """Simulate, infer from the files, compare.
+
+    Returns:
+        What to tell the user: the errors and where everything lies.
+
+    Raises:
+        ValueError: the folder cannot be written, or weights that are not whole.
+    """
+    check_writable(settings.output_dir)
+    report.status("simulating a patient")
+    key = rng.stream(settings.seed, "held-out demonstration")  # at seed 0 a tumour of common size, 9 mL
+    session = sample_session(key, _GLIOBLASTOMA, _scan_priors(weights_io.config_of(weights).protocol))
+    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID)
+    data = settings.output_dir / "simulated"
+    dataset.write_root(data, "A simulated patient for dcejax's demonstration", {})
+    dataset.write_examination(data, CASE_ID, None, simulated)
+    dataset.write_record(data, CASE_ID, None, {"settings": simulated.settings, "seed": settings.seed})
+    (case,) = cases.enumerate_cases([str(data)], Facts())
+    infer_cases.run([case], weights, dataclasses.replace(settings, overwrite=True), report)
+
+    scan = loading.load_scan(case)
+    grid = nifti.read_series(case.path)
+    predicted = np.stack(
+        [
+            nifti.read_volume(results.map_path(settings.output_dir, CASE_ID, "mean", name), "map", grid).values
+            for name in PARAMETERS
+        ],
+        axis=-1,
+    )
+    rows = error_rows(predicted, simulated.truth, scan.mask, simulated.tissue, simulated.tissue_names)
+    atomic.write_text(settings.output_dir / f"{CASE_ID}_errors.csv", results.csv_text(_COLUMNS, rows))
+    atomic.write_bytes(
+        settings.output_dir / f"{CASE_ID}_desc-truth_qc.png",
+        map_picture.against_truth(scan, predicted, simulated.truth),
+    )
+    return (
+        f"Simulated patient ({simulated.description}); not clinical evidence.{_other_priors(weights)}\n"
+        "Medians per tissue: truth, absolute error, bias (predicted - true), and the absolute error of two trivial "
+        f"maps:\nzero everywhere, and the tissue's true median.\n\n{_table(rows)}\n\n"
+        f"Maps, pictures and errors are in {settings.output_dir}, the simulated data in {data}."
+    )

@@ -1,0 +1,1 @@
+"""A head as functions of position: tissues, vessels, tumour."""

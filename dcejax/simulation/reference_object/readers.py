@@ -1,0 +1,200 @@
+"""Two readers, who choose arterial voxels and analyse the tumour as clinical software does.
+
+A detector proposes voxels around both middle cerebral arteries. Each reader takes one of them on one side, turns its
+signal into concentration with literature values, and fits the extended Tofts model with one T1 for all tissue and the
+nominal flip angle. The least peak of a voxel that readers accept is the number that their agreement was calibrated by
+(docs/reader_calibration.json); partial volume, noise and inflow come from the images themselves.
+
+The arteries are rendered apart, at the published matrix and with noise of their own, whatever part of the head and at
+whatever size an image shows: readers saw the whole examination.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from dcejax.physics import aif as population
+from dcejax.physics.aif_detection import Criteria, detect
+from dcejax.physics.bolus import arrival_time, baseline_count, start_for
+from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.selection import without_fast_exchange
+from dcejax.physics.signal import invert_spgr
+from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
+from dcejax.rng import fold
+from dcejax.simulation.reference_object.fine_time import make_tables
+from dcejax.simulation.reference_object.reader_regions import Window, arterial_windows
+from dcejax.simulation.reference_object.session import RELAXIVITY_PER_MM_S, Protocol, Session
+from dcejax.types import Acquisition, InversionStatus, SimulatedScan
+
+READERS = ("reader1", "reader2")
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What readers do alike."""
+
+    # Least peak of a voxel, relative to the fullest vessels: the calibrated number. The lower, the more partial volume.
+    least_peak: float
+    t10_s: float = 1.5  # of all tissue
+    # 1/min; exchange that is faster counts as plasma. Tumours have a tenth of it, late blood in normal brain ten times.
+    fastest_kep: float = 2.0
+    blood_t10_s: float = 1.6
+    hematocrit: float = 0.45
+
+
+PRACTICE = Practice(least_peak=0.15)
+"""As calibrated; see docs/reader_calibration.json. That a reader takes one voxel was decided by the same agreement:
+means of several agree better than published readers do."""
+
+
+_CHUNKS = (512, 16_384)  # curves that are inverted together: a tumour or the candidates, or part of a volume
+
+_invert = jax.jit(invert_spgr)
+
+
+class Candidates(NamedTuple):
+    """Arterial voxels that the detector proposes on one side."""
+
+    curves: np.ndarray  # [N, T] signal, the best first
+    arrival: float  # min, of the bolus
+
+
+class Reading(NamedTuple):
+    """What a reader measured."""
+
+    plasma: np.ndarray  # [T] float64 mM
+    frames: int  # before the bolus, which serve as baseline
+    source: dict[str, str | int]  # how, ready for JSON
+
+
+def times_of(protocol: Protocol) -> np.ndarray:
+    """Start [T] of each frame, min."""
+    return np.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE
+
+
+def nominal(protocol: Protocol) -> Acquisition:
+    """The acquisition as readers believe it to be."""
+    return acquisition(protocol.tr_ms, protocol.flip_angle_deg, RELAXIVITY_PER_MM_S)
+
+
+def propose(window: Window, times: np.ndarray, practice: Practice = PRACTICE) -> Candidates | None:
+    """Let the detector look for arterial voxels; None where it finds none."""
+    criteria = Criteria(peak_signal=practice.least_peak)
+    try:
+        found = detect(window.series.astype(np.float32), window.mask, times, "signal", criteria)
+    except ValueError:
+        return None
+    return Candidates(window.series[tuple(found.candidates.T)].astype(np.float64), found.arrival)
+
+
+def concentration(
+    signal: np.ndarray, frames: int, t10_s: float, settings: Acquisition
+) -> tuple[np.ndarray, np.ndarray]:
+    """Invert signals [V, T] with their first frames as baseline and nominal flip angles.
+
+    Returns:
+        [V, T] mM, and [V] whether a signal was higher than any concentration gives.
+    """
+    size = next((n for n in _CHUNKS if n >= len(signal)), _CHUNKS[-1])
+    found, saturated = np.empty(signal.shape, np.float32), np.empty(len(signal), bool)
+    for start in range(0, len(signal), size):
+        part = signal[start : start + size].astype(np.float32)
+        baseline = part[:, :frames].mean(axis=1, keepdims=True)
+        padding = (0, size - len(part)), (0, 0)
+        inverse = _invert(np.pad(part, padding), np.pad(baseline, padding), t10_s / SECONDS_PER_MINUTE, settings)
+        values, status = (np.asarray(a)[: len(part)] for a in inverse)
+        found[start : start + size] = values
+        saturated[start : start + size] = (status == InversionStatus.SATURATED).any(axis=1)
+    return found, saturated
+
+
+def read(
+    key: jax.Array, sides: Sequence[Candidates | None], protocol: Protocol, practice: Practice = PRACTICE
+) -> Reading | None:
+    """Choose a side and a voxel, and turn its signal into plasma concentration.
+
+    A reader who finds no artery on a side takes the other, and another voxel for one that saturates.
+
+    Args:
+        key: of the reader's choices.
+        sides: candidates on the left and on the right.
+        protocol: of the examination.
+        practice: what readers do alike.
+
+    Returns:
+        None where no side has an artery that can be measured.
+    """
+    choice = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    for side in choice.permutation(2):
+        if sides[side] is None:
+            continue
+        curves, arrival = sides[side]
+        frames = baseline_count(times_of(protocol), arrival)
+        blood, saturated = concentration(curves, frames, practice.blood_t10_s, nominal(protocol))
+        if not saturated.all():
+            chosen = int(choice.choice(np.flatnonzero(~saturated)))
+            source = {"artery": ("left M1", "right M1")[side], "candidate": chosen + 1, "of": len(blood)}
+            return Reading(blood[chosen].astype(np.float64) / (1.0 - practice.hematocrit), frames, source)
+    return None
+
+
+def population_reading(tissue: np.ndarray, times: np.ndarray, practice: Practice = PRACTICE) -> Reading:
+    """Parker's arterial input, for readers who find no artery, aligned with the mean curve [T] of tissue at times [T].
+
+    Raises:
+        ValueError: no bolus arrives in the curve.
+    """
+    visible = arrival_time(times, tissue)
+
+    def starting(start: float) -> np.ndarray:
+        return np.asarray(population.parker(times, arrival=start, hematocrit=practice.hematocrit), np.float64)
+
+    plasma = starting(start_for(times, starting, visible))
+    return Reading(plasma, baseline_count(times, visible), {"artery": "population (Parker)"})
+
+
+def analyse(signal: np.ndarray, reading: Reading, protocol: Protocol, practice: Practice = PRACTICE) -> np.ndarray:
+    """Fit the extended Tofts model to signals [V, T].
+
+    Returns:
+        Ktrans (1/min), vp, ve as [V, C] float32; zero where the curve does not enhance or cannot be fitted, and
+        Ktrans and ve also where exchange is too fast to be believed.
+    """
+    curves, _ = concentration(signal, reading.frames, practice.t10_s, nominal(protocol))
+    found = fit("extended_tofts", curves, times_of(protocol), reading.plasma)
+    told = found.status < FitStatus.NOT_ENHANCING
+    params = without_fast_exchange(found, practice.fastest_kep).params
+    return np.where(told[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
+
+
+def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> SimulatedScan:
+    """Let both readers analyse an examination.
+
+    Args:
+        key: of the noise in the arteries and the readers' choices.
+        session: what was examined.
+        simulated: the examination.
+
+    Returns:
+        The same with the readers' maps, zero outside the mask, and in its settings how they came about. Where no artery
+        is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
+    """
+    scan, protocol = simulated.scan, session.protocol
+    windows = arterial_windows(fold(key, "arteries"), session, make_tables(session))
+    sides = [propose(window, times_of(protocol)) for window in windows]
+    signal = scan.values[scan.mask].astype(np.float32)
+    maps, how = {}, {}
+    for name in READERS:
+        reading = read(fold(key, name), sides, protocol)
+        if reading is None:
+            try:
+                reading = population_reading(signal.mean(axis=0), times_of(protocol))
+            except ValueError as error:
+                return replace(simulated, settings={**simulated.settings, "readers": {"none": str(error)}})
+        maps[name] = np.zeros_like(simulated.truth)
+        maps[name][scan.mask] = analyse(signal, reading, protocol)
+        how[name] = {**reading.source, "peak_mM": round(float(reading.plasma.max()), 4)}
+    return replace(simulated, readers=maps, settings={**simulated.settings, "readers": how})

@@ -1,0 +1,1 @@
+"""The scanner: fields, noise, k-space, images."""

@@ -1,0 +1,149 @@
+"""A simulated patient: every random choice of one examination, and what any set of points in it looks like."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dcejax.config import ProtocolConfig
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.rng import fold
+from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
+from dcejax.simulation.anatomy.head_anatomy import (
+    BRAIN_SEMI_AXES_MM,
+    CORE,
+    TUMOUR,
+    Anatomy,
+    brain_depth,
+    brain_mask,
+    sample_anatomy,
+    sinus_mask,
+    tissue_shares,
+    vessel_shares,
+)
+from dcejax.simulation.priors import PRIORS
+from dcejax.simulation.scanner.session_fields import Scanner, sample_scanner, to_head
+from dcejax.simulation.tissue_kinetics import Kinetics, properties, sample_kinetics, true_maps
+from dcejax.simulation.training.point_measurement import (
+    Kernels,
+    frame_count,
+    measure,
+    protocol_acquisition,
+    regrid,
+    sample_kernels,
+)
+
+VOXEL_MM = (0.9375, 0.9375, 3.0)
+SHAPE = (256, 256, 40)  # of the published cohort
+
+SCALE_POINTS = 192  # the fullest of a sample
+_SCALE_SAMPLE = 16_384
+
+
+class Patient(NamedTuple):
+    """Who is examined."""
+
+    anatomy: Anatomy
+    kinetics: Kinetics
+
+
+class Examination(NamedTuple):
+    """Every random choice of one examination but the noise."""
+
+    patient: Patient
+    arterial: SampledAif
+    scanner: Scanner
+    frame_interval: jax.Array  # min
+
+
+class Voxels(NamedTuple):
+    """What a set of points measures and what is true there."""
+
+    curves: jax.Array  # [V, T] signal on the protocol's grid, relative to fully relaxed CSF, zero outside the mask
+    maps: jax.Array  # [V, C] Ktrans (1/min), vp, ve; zero outside the mask
+    shares: jax.Array  # [V, K] of the tissues
+    mask: jax.Array  # [V] bool
+
+
+def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
+    """Draw a patient with a tumour of the class, an index into `priors.TUMOUR_CLASSES`."""
+    anatomy = sample_anatomy(fold(key, "anatomy"), tumour_class)
+    return Patient(anatomy, sample_kinetics(fold(key, "kinetics"), anatomy))
+
+
+def sample_examination(key: jax.Array, protocol: ProtocolConfig, mix: Sequence[float]) -> Examination:
+    """Draw a patient and an examination for training.
+
+    Args:
+        key: decides everything.
+        protocol: TR and flip angle; the frame interval is drawn from the priors.
+        mix: relative frequency of each of `priors.TUMOUR_CLASSES`.
+    """
+    tumour_class = jax.random.categorical(fold(key, "class"), jnp.log(jnp.array(mix)))
+    low, high = (jnp.log(snr) for snr in PRIORS.snr_training)
+    snr = jnp.exp(jax.random.uniform(fold(key, "SNR"), minval=low, maxval=high))
+    shortest, longest = PRIORS.frame_interval_training_s
+    interval = jax.random.uniform(fold(key, "frame interval"), minval=shortest, maxval=longest)
+    return Examination(
+        patient=sample_patient(key, tumour_class),
+        arterial=sample_arterial_input(fold(key, "arterial input")),
+        scanner=sample_scanner(fold(key, "scanner"), protocol_acquisition(protocol), snr),
+        frame_interval=interval / SECONDS_PER_MINUTE,
+    )
+
+
+def arterial_kernels(examination: Examination, protocol: ProtocolConfig) -> Kernels:
+    """The arterial input as the frames see it; compute once, use for all points."""
+    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(protocol))
+
+
+def observe(
+    key: jax.Array, examination: Examination, kernels: Kernels, points: jax.Array, protocol: ProtocolConfig
+) -> Voxels:
+    """Measure a patient at points [V, 3] in mm in the scanner; the key is that of the noise."""
+    patient, arterial, scanner, interval = examination
+    inside = to_head(scanner.placement, points)
+    shares, mask = tissue_shares(patient.anatomy, inside)
+    tissue = properties(patient.kinetics, shares, inside, arterial.hematocrit)
+    frames = measure(key, tissue, points, mask, scanner, arterial, kernels, protocol)
+    curves = regrid(frames, interval, protocol)
+    return Voxels(curves, jnp.where(mask[:, None], true_maps(tissue), 0.0), shares, mask)
+
+
+def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
+    """The points of a volume, from a sample of it, that hold most of a large vessel.
+
+    One voxel in ten thousand, which decides the scale of a volume, is a matter of the large vessels alone.
+
+    Returns:
+        Positions [P, 3] in mm in the scanner, and how many points of the sample lie in the head.
+    """
+    half_slab = SHAPE[2] * VOXEL_MM[2] / 2
+    extent = jnp.array([BRAIN_SEMI_AXES_MM[0], BRAIN_SEMI_AXES_MM[1], half_slab]) * jnp.array([1.1, 1.1, 1.0])
+    points = jax.random.uniform(key, (_SCALE_SAMPLE, 3), minval=-extent, maxval=extent)
+    anatomy = examination.patient.anatomy
+    inside = to_head(examination.scanner.placement, points)
+    depth = brain_depth(anatomy, inside)
+    artery, vein = vessel_shares(anatomy, inside, depth)
+    mask = brain_mask(depth) | sinus_mask(vein, depth)
+    vessel = (artery + vein) * mask
+    _, fullest = jax.lax.top_k(vessel, SCALE_POINTS)
+    return points[fullest], mask.sum()
+
+
+def signal_scale(curves: jax.Array, sampled: jax.Array, protocol: ProtocolConfig) -> jax.Array:
+    """The percentile by which inference divides a volume.
+
+    Args:
+        curves: [P, T] of its fullest points.
+        sampled: of how many points of the volume they are the fullest.
+        protocol: says which percentile.
+    """
+    rank = (1.0 - protocol.scale_percentile / 100.0) * sampled * protocol.frames
+    return jnp.sort(curves.ravel(), descending=True)[rank.astype(int)]
+
+
+def tumour_share(shares: jax.Array) -> jax.Array:
+    """Share [V] of solid tumour and core, which the segmentation outlines."""
+    return shares[:, TUMOUR] + shares[:, CORE]

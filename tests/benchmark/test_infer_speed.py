@@ -1,0 +1,207 @@
+"""The benchmark of inference: what is compared is the same, what is counted is right, and the command reports all."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from dcejax.benchmark import floor, infer_speed, measuring, volume
+from dcejax.benchmark.compilations import counted
+from dcejax.benchmark.memory import peak_rss_gib
+from dcejax.cli import benchmark
+from dcejax.data import loading, weights
+from dcejax.data.cases import enumerate_cases
+from dcejax.data.facts import Facts
+from dcejax.methods import engine
+from dcejax.runner import map_picture
+
+TOLERANCE = 1e-5  # of the maps' range
+TINY = partial(
+    infer_speed.Sizes,
+    shape=(32, 40, 5),
+    product=64,
+    rounds=2,
+    trial_voxels=300,
+    voxels=(10, 1500),
+    slices=(1, 3),
+    samples=(1, 5),
+)
+
+
+class Silent:
+    def status(self, text):
+        pass
+
+    def line(self, text):
+        pass
+
+
+@pytest.fixture(scope="module")
+def released():
+    return weights.load(None)
+
+
+@pytest.fixture(scope="module")
+def networks(released):
+    return engine.build(released)
+
+
+@pytest.fixture(scope="module")
+def series():
+    return volume.make_volume((32, 40, 3), 60, seed=1)
+
+
+def test_the_volume_holds_brain_in_a_quarter_and_in_every_slice(series):
+    assert series.mask.mean() == pytest.approx(0.25, abs=0.01)
+    assert series.mask.any(axis=(0, 1)).all()
+    assert series.curves.shape == (series.mask.sum(), 60)
+    assert series.curves.dtype == np.float32
+    dense = np.stack([volume.dense_slice(series, z) for z in range(3)], axis=2)
+    np.testing.assert_array_equal(dense[series.mask], series.curves)
+    assert not dense[~series.mask].any()
+    part = volume.slices_of(series, slice(1, 2))
+    np.testing.assert_array_equal(part.curves, dense[:, :, 1][part.mask[:, :, 0]])
+
+
+def test_the_files_are_the_volume(tmp_path, series):
+    files = volume.write_files(tmp_path, series, 5.0)
+    (case,) = enumerate_cases([str(files.image)], Facts(mask=files.mask))
+    scan = loading.load_scan(case)
+    np.testing.assert_array_equal(scan.mask, series.mask)
+    np.testing.assert_allclose(scan.times * 60, np.arange(60) * 5.0)
+    np.testing.assert_allclose(scan.values[series.mask] / 2000, series.curves, atol=17 / 2000)
+
+
+def test_the_floor_is_what_the_layers_need(networks):
+    found = floor.tcn_flop_per_voxel(networks.tcn_params, 60)
+    assert found == pytest.approx(2.64e6, rel=0.01)
+    pixels = 256 * 256
+    once, each = floor.unet_flop_per_slice(networks.unet_params, pixels)
+    assert each == 2 * (32 * 32 * 2 + 32 * 3) * pixels
+
+    unet = networks.unet.clone(kernels=False)  # the compiler cannot see into kernels
+
+    def trunk(image):
+        prior = unet.apply({"params": networks.unet_params}, image, method="encode_prior")
+        return unet.apply({"params": networks.unet_params}, image, method="features"), prior
+
+    counted = jax.jit(trunk).lower(jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)).cost_analysis()["flops"]
+    assert once == pytest.approx(counted, rel=0.05)  # which also counts pooling, up-sampling and ReLU
+
+
+def test_compilations_are_counted_by_function_and_shape():
+    @jax.jit
+    def doubled(x):
+        return x + x
+
+    with counted() as counts:
+        for size in (3, 3, 4):
+            doubled(np.ones(size, np.float32))
+    assert counts == {"doubled": 2}
+    doubled(np.ones(5, np.float32))
+    assert counts == {"doubled": 2}
+
+
+def test_the_peak_is_the_process_s_own():
+    """A process inherits the count of `getrusage` from the one that starts it, here with half a GiB more."""
+    ballast = np.ones(2**26)
+    code = "from dcejax.benchmark.memory import peak_rss_gib; print(peak_rss_gib())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 0.001 < float(found) < 0.3
+    assert peak_rss_gib() > ballast.nbytes / 2**30
+
+
+def test_pytorch_gives_the_maps_of_the_engine(torch, released, networks, series):
+    from dcejax.benchmark.torch_best import Best
+    from dcejax.benchmark.torch_published import Published
+
+    prediction = infer_speed._predict(networks, series)
+    assert prediction.std.max() > 0.01  # latents matter, so equal spreads are no accident
+    published, noise = Published(released), infer_speed._noise(networks)
+    for z in range(3):
+        maps = published.run(volume.dense_slice(series, z), series.mask[:, :, z], noise(z))
+        expected = prediction._replace(mean=prediction.mean[:, :, z], std=prediction.std[:, :, z])
+        assert infer_speed._difference(maps, expected) < TOLERANCE
+    assert all(value.isnan().all() for value in published.unet.posterior.parameters())
+
+    best = Best(published, series.curves[:300], prediction.mean[:, :, 0], Silent())
+    assert infer_speed._difference(best.run(series, noise), prediction) < TOLERANCE
+    assert best.tcn.seconds["conv1d, compiled"] == "failed: RuntimeError: no compiler"
+    assert best.tcn.seconds[best.tcn.name] == min(s for s in best.tcn.seconds.values() if isinstance(s, float))
+
+
+@pytest.mark.parametrize("form", ["conv1d", "conv2d", "matmul", "matmul_conv2d"])
+def test_every_form_is_the_same_network(torch, released, series, form):
+    from dcejax.benchmark import torch_best
+    from dcejax.benchmark.torch_published import Published
+
+    published = Published(released)
+    with torch.inference_mode():
+        curves = torch.from_numpy(series.curves[:70])
+        expected = published.tcn(curves.T[None, :, :, None])[0, :, :, 0].T
+        found = torch_best._in_batches(torch_best._FoldedTCN(published, *torch_best._FORMS[form]), 32)(curves)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * float(expected.max() - expected.min()))
+
+
+def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
+    monkeypatch.setattr(infer_speed, "Sizes", TINY)
+    monkeypatch.setattr(map_picture, "overview", lambda scan, prediction, footer: b"picture")
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["dcejax-benchmark", "infer"])
+    assert stop.value.code == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    measured = ("voxels_per_s", "seconds", "seconds_16_samples", "ratio_16_to_4_samples", "ceiling_gflops")
+    torch_ratios = ("ratio_tcn_torch", "ratio_tcn_torch_best", "ratio_torch", "ratio_torch_best")
+    for key in (*measured, "ceiling_share", "ceiling_share_volume_as_whole_slices", *infer_speed._TORCH_KEYS[:8]):
+        low, high = results[f"{key}_range"]
+        assert 0 < low <= results[key] <= high
+    assert set(torch_ratios) < results.keys()
+    assert max(results["max_difference_torch_published"], results["max_difference_torch_best"]) < TOLERANCE
+    assert results["rounds"] == results["torch_published_slices"] == 2
+    assert 0 < results["io_share"] < 1
+    assert set(results["seconds_by_stage"]) == {"read", "tcn", "prob_unet", "write"}
+    for key in ("peak_rss_gib", "peak_rss_gib_64_samples"):
+        assert 0.1 < results[key] < 3
+    assert 0 < results["cold_start_seconds"] < 120
+    compiled = results["compilations"]
+    assert (compiled["first_map"]["_apply"], compiled["first_map"]["encode"], compiled["first_map"]["decode"]) == (
+        1,
+    ) * 3
+    assert not {"_apply", "encode", "decode"} & compiled["same_shape_again"].keys()
+    assert (compiled["other_shape"]["encode"], compiled["other_shape"]["decode"]) == (1, 1)
+    assert "_apply" not in compiled["other_shape"]
+    assert set(results["seconds_by_voxels"]) == {"10", "1500"}
+    assert set(results["seconds_by_slices"]) == {"1", "3"}
+    assert set(results["seconds_by_samples"]) == {"1", "5"}
+    assert results["torch_best_tcn"] in results["torch_forms_voxels_per_s"]
+    assert results["shape"] == [32, 40, 5, 60]
+    assert results["weights"] == "paper-v0"
+    assert results["load_average_before"] >= 0
+
+
+def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in ("torch_best", "torch_published"):
+        monkeypatch.delitem(sys.modules, f"dcejax.benchmark.{name}", raising=False)
+        monkeypatch.delattr(f"dcejax.benchmark.{name}", raising=False)
+    for name in ("_own_processes", "_files"):  # which PyTorch has no part in
+        monkeypatch.setattr(infer_speed, name, lambda *_: {})
+    results = infer_speed.run(Silent(), TINY())
+    assert "cannot be imported" in results["torch"]
+    assert "torch" in results["torch"]
+    assert all(results[key] is None for key in infer_speed._TORCH_KEYS)
+    assert results["voxels_per_s"] > 0
+    assert results["seconds"] > 0
+    json.dumps(results)
+
+
+def test_a_slow_machine_takes_fewer_rounds():
+    turns = []
+    measuring.take_turns(lambda: turns.append(1), 3, -1.0, Silent())
+    assert len(turns) == 1
+    measuring.take_turns(lambda: turns.append(1), 3, 60.0, Silent())
+    assert len(turns) == 4

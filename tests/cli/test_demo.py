@@ -1,0 +1,56 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import results
+
+from dcejax.cli import infer
+from dcejax.data.weights import load
+from dcejax.runner import demo
+from dcejax.simulation.priors import priors_sha256
+from dcejax.simulation.scanner.imaging import Size
+
+
+def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "SIZE", Size((64, 64, 20), acquired=48, slab=2))
+    out = tmp_path / "demo"
+    with pytest.raises(SystemExit) as stop:
+        infer.main(["infer.py", "--demo", f"--output_dir={out}", f"--weights={tiny_weights}"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "Simulated patient" in text
+    assert "not clinical evidence" in text
+    assert "tiny was trained on other simulated patients" in text
+    names = {path.name for path in out.iterdir()}
+    assert {"sub-demo_errors.csv", "sub-demo_desc-truth_qc.png", "sub-demo_desc-qc.png", "simulated"} <= names
+    perf = {path.name for path in (out / "simulated/sub-demo/perf").iterdir()}
+    assert {"sub-demo_dce.nii.gz", "sub-demo_dce.json", "sub-demo_desc-truth_Ktrans.nii.gz"} <= perf
+    assert results.sidecar(out, "sub-demo")["resampling"]["method"] == "none"
+
+
+def test_demo_errors_are_medians_within_each_tissue():
+    truth = np.zeros((2, 2, 1, 3))
+    truth[0, :, 0, 0] = [0.1, 0.3]
+    tissue = np.array([[[1], [1]], [[2], [2]]])
+    mask = np.ones((2, 2, 1), bool)
+    mask[1, 1] = False
+    rows = demo.error_rows(truth + np.array([0.5, 0, 0]), truth, mask, tissue, ("air", "tumour", "brain"))
+    assert [(row["tissue"], row["voxels"]) for row in rows[::3]] == [("tumour", 2), ("brain", 1), ("whole mask", 3)]
+    assert rows[0] == {
+        "tissue": "tumour",
+        "voxels": 2,
+        "map": "Ktrans",
+        "median_truth": pytest.approx(0.2),
+        "median_abs_error": pytest.approx(0.5),
+        "bias": pytest.approx(0.5),
+        "median_abs_error_all_zero": pytest.approx(0.2),
+        "median_abs_error_class_median": pytest.approx(0.1),
+    }
+
+
+def test_weights_that_have_seen_another_population_say_so(tiny_weights):
+    weights = load(str(tiny_weights))
+    same = dataclasses.replace(weights, record={**weights.record, "priors_sha256": priors_sha256()})
+    assert demo._other_priors(same) == ""
+    other = dataclasses.replace(weights, record={**weights.record, "priors_sha256": "0123456789"})
+    assert "was trained on other simulated patients (priors 01234567)" in demo._other_priors(other)

@@ -1,0 +1,371 @@
+"""Simulated cohorts through the command, with the true renderer on a coarse grid."""
+
+import contextlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import results
+
+from dcejax import rng
+from dcejax.cli import simulate as command
+from dcejax.cohorts import manifest
+from dcejax.data import nifti
+from dcejax.simulation import cohort_definitions
+from dcejax.simulation.priors import TUMOUR_CLASSES
+from dcejax.simulation.reference_object import render, session
+from dcejax.simulation.scanner import imaging
+
+COARSE = imaging.Size((24, 24, 20), 16, slab=2)
+CASES = [f"sub-retestp000{patient}_ses-{number}" for patient in (1, 2) for number in (1, 2)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coarse_slab():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(imaging.SIZES, "slab", COARSE)
+        yield
+
+
+def simulate(folder, *arguments, **flags):
+    """Run the command; returns its exit code, stdout and stderr."""
+    flags = {"cohort": "retest", "size": "slab", "limit": 2, "output_dir": folder} | flags
+    words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+        command.main(["dcejax-simulate", *arguments, *words])
+    return stop.value.code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Two patients, two sessions each, in one go; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("retest") / "whole"
+    code, _, err = simulate(folder)
+    assert code == 0, err
+    return folder
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """Names of what is rendered during a test."""
+    names, original = [], render.render
+
+    def note(key, examined, size, case_id):
+        names.append(case_id)
+        return original(key, examined, size, case_id)
+
+    monkeypatch.setattr(render, "render", note)
+    return names
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "cases.jsonl"
+    }
+
+
+def statuses(folder):
+    return [(line["case_id"], line["status"]) for line in results.lines(folder)]
+
+
+def test_a_retest_cohort_on_disk(whole):
+    assert statuses(whole) == [(case, "done") for case in CASES]
+    held = json.loads((whole / manifest.FILE).read_text())
+    assert (held["cohort"]["name"], held["seed"], held["size"]["name"], held["patients"]) == ("retest", 0, "slab", 2)
+    assert set(held["versions"]) >= {"python", "dcejax", "jax", "numpy"}
+    for case in CASES:
+        subject, number = case.split("_")
+        perf = whole / subject / number / "perf"
+        assert all(path.name.startswith(f"{case}_") for path in perf.iterdir())
+        series = nib.load(perf / f"{case}_dce.nii.gz")
+        assert series.get_data_dtype() == np.int16
+        assert series.shape == (24, 24, 2, 60)
+        np.testing.assert_allclose(series.header["pixdim"][1:5], [10, 10, 6, 5])
+        np.testing.assert_allclose(series.affine[:2, 3], -115)
+        record = json.loads((perf / f"{case}_desc-dro.json").read_text())
+        assert record["settings"]["protocol"]["frames"] == 60
+        assert record["origin"]["session"] == int(number[-1]) - 1
+        assert record["origin"]["priors_sha256"] == held["priors_sha256"]
+
+
+def test_files_hold_what_the_renderer_gives(whole):
+    cohort = cohort_definitions.cohort("retest")
+    person = cohort_definitions.participants(cohort, 0, 2)[1]
+    key = cohort_definitions.patient_key(cohort, 0, person.number)
+    examined = session.sample_session(key, person.tumour_class, cohort.scan, 1)
+    made = render.render(rng.fold(key, "noise", 1), examined, COARSE, CASES[3])
+    perf = whole / person.subject / "ses-2" / "perf"
+    found = np.asarray(nib.load(perf / f"{CASES[3]}_dce.nii.gz").dataobj)
+    np.testing.assert_array_equal(found, made.scan.values)
+    np.testing.assert_array_equal(nib.load(perf / f"{CASES[3]}_desc-truth_ve.nii.gz").dataobj, made.truth[..., 2])
+    assert made.truth.max() > 0
+
+
+def test_shards_in_any_order_give_the_same_bytes(whole, tmp_path):
+    assert simulate(tmp_path / "out", shard="1/2")[0] == 0
+    assert statuses(tmp_path / "out") == [(case, "done") for case in CASES[1::2]]
+    root = {name: content for name, content in contents(whole).items() if "/" not in name}
+    assert {name: content for name, content in contents(tmp_path / "out").items() if "/" not in name} == root
+    assert simulate(tmp_path / "out", shard="0/2")[0] == 0
+    assert contents(tmp_path / "out") == contents(whole)
+
+
+@pytest.mark.parametrize("limit", [2, 1])
+def test_what_is_done_is_left_alone(copied, rendered, limit):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != "cases.jsonl"}
+    code, _, err = simulate(copied, limit=limit)
+    assert (code, rendered) == (0, [])
+    assert err.count("skipped") == 2 * limit
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, rendered, monkeypatch):
+    def cut(path, *rest, **options):
+        if path.name == f"{CASES[1]}_desc-truth_vp.nii.gz":
+            raise KeyboardInterrupt
+        write(path, *rest, **options)
+
+    write = nifti.write
+    flags = ["--cohort=retest", "--size=slab", "--limit=1", f"--output_dir={tmp_path / 'out'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(nifti, "write", cut)
+        with pytest.raises(KeyboardInterrupt):
+            command.main(["dcejax-simulate", *flags])
+    assert rendered == CASES[:2]
+    rendered.clear()
+    assert simulate(tmp_path / "out")[0] == 0
+    assert rendered == CASES[1:]
+    assert contents(tmp_path / "out") == contents(whole)
+
+
+def test_overwrite_mends_a_file(whole, copied, rendered):
+    damaged = copied / "sub-retestp0001" / "ses-2" / "perf" / f"{CASES[1]}_dce.nii.gz"
+    damaged.write_bytes(b"")
+    assert simulate(copied, "--overwrite", limit=1)[0] == 0
+    assert rendered == CASES[:2]
+    assert contents(copied) == contents(whole)
+
+
+def test_other_versions_redo(copied, monkeypatch):
+    monkeypatch.setattr(manifest.cohort, "versions", lambda names: {"python": "0"})
+    code, _, err = simulate(copied, "--dry_run")
+    assert (code, err.count(": checked in"), err.count("skipped")) == (0, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "different"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"cohort": "test-102"}, "cohort"),
+        ({"size": "half"}, "size"),
+        ({"seed": 1, "dry_run": "true"}, "seed"),
+    ],
+)
+def test_another_data_set_in_the_folder_is_refused(whole, rendered, flags, different):
+    before = contents(whole)
+    code, _, err = simulate(whole, **flags)
+    assert (code, rendered) == (2, [])
+    assert "found another (cohort retest, seed 0, size slab, priors " in err
+    assert f"; different: {different})" in err
+    assert "choose another --output_dir" in err
+    assert contents(whole) == before
+
+
+def test_other_priors_are_refused(whole, monkeypatch):
+    monkeypatch.setattr(manifest, "priors_sha256", lambda: "0" * 64)
+    code, _, err = simulate(whole)
+    assert code == 2
+    assert "different: priors_sha256" in err
+
+
+@pytest.mark.parametrize("name", ["participants.tsv", "dataset_description.json"])
+def test_a_data_set_of_others_is_refused(tmp_path, rendered, name):
+    (tmp_path / name).write_text("theirs")
+    code, _, err = simulate(tmp_path)
+    assert (code, rendered) == (2, [])
+    assert f"found {name} without {manifest.FILE}" in err
+    assert contents(tmp_path) == {name: b"theirs"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cohort": {"name": "retest"}, "patients": 1}'])
+def test_a_damaged_manifest_is_refused(tmp_path, text):
+    (tmp_path / manifest.FILE).write_text(text)
+    code, _, err = simulate(tmp_path)
+    assert code == 2
+    assert "found a damaged one" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"cohort": None}, "--cohort: expected a name, found none"),
+        ({"cohort": "test-103"}, "--cohort: expected one of train, train-165, "),
+        ({"size": None}, "--size: expected a name, found none"),
+        ({"size": "huge"}, "--size: expected one of full, half, slab, found 'huge'"),
+        ({"limit": 0}, "--limit: expected 1 patient or more, found 0"),
+        ({"limit": 51}, "--limit: expected 1 to 50, the size of retest, found 51"),
+        ({"limit": "few"}, "--limit"),
+        ({"cohort": "train", "limit": None}, "--limit: expected a number of patients, because train has no end"),
+        ({"seed": -1}, "--seed: expected 0 to 2**32 - 1, found -1"),
+        ({"shard": "2/2"}, "--shard: expected i/n with i from 0 to n - 1, found 2/2"),
+        ({"output_dir": None}, "--output_dir: expected a folder"),
+        ({"input": "x"}, "input"),
+    ],
+)
+def test_bad_flags(tmp_path, flags, message):
+    code, _, err = simulate(tmp_path / "out", **flags)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_that_are_no_flags(tmp_path):
+    code, _, err = simulate(tmp_path / "out", "retest")
+    assert code == 2
+    assert "expected flags only, found 'retest'" in err
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path, rendered):
+    (tmp_path / "file").touch()
+    code, _, err = simulate(tmp_path / "file" / "out")
+    assert (code, rendered) == (2, [])
+    assert "expected a folder that can be made and written, found a file" in err
+
+
+def test_dry_run_says_what_would_be_made_and_writes_nothing(tmp_path, rendered):
+    code, out, err = simulate(tmp_path / "out", "--dry_run", limit=3, shard="0/2")
+    assert (code, rendered) == (0, [])
+    assert "3 patient(s), 2 session(s) each" in out
+    assert "share 0/2: 3 of 6 examination(s), at most 0.00 GB" in out
+    assert err.count(": checked in") == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_participants_are_those_of_the_cohort_without_rendering(tmp_path, rendered):
+    code, _, err = simulate(tmp_path, cohort="test-102", limit=5, shard="7/8")  # a share of none
+    assert code == 0, err
+    header, *rows = [line.split("\t") for line in (tmp_path / "participants.tsv").read_text().splitlines()]
+    assert header == ["participant_id", "sex", "age", "diagnosis", "idh", "grade"]
+    people = cohort_definitions.participants(cohort_definitions.cohort("test-102"), 0)[:5]
+    for row, person in zip(rows, people, strict=True):
+        tumour = TUMOUR_CLASSES[person.tumour_class]
+        idh = "mutant" if tumour.idh_mutant else "wildtype"
+        assert row == [person.subject, person.sex, str(person.age), tumour.diagnosis, idh, str(tumour.grade)]
+    assert rendered == []
+
+
+def test_the_other_commands_take_the_folder(whole, tmp_path, run_fit, run_infer):
+    code, err = run_fit(input=whole, output_dir=tmp_path / "fit", method="linear")
+    assert code == 0, err
+    for case in CASES:
+        record = results.sidecar(tmp_path / "fit", case, "fit")
+        assert record["aif"]["source"] == f"file {case}_aif.csv"
+        assert (record["aif"]["sampling"], record["aif"]["clock_offset_s"]) == ("sample for sample", 0.0)
+        assert record["t1"]["source"] == f"file {case}_T1map.nii.gz"
+        assert {"mask", "segmentation", "b1_map"} <= set(record["inputs"])
+    code, err = run_infer(input=whole, output_dir=tmp_path / "infer", dry_run="true")
+    assert code == 0, err
+    assert err.count(": checked in") == 4
+
+
+def test_as_a_process(tmp_path):
+    run = [sys.executable, "-m", "dcejax.cli.simulate"]
+    shown = subprocess.run([*run, "--help"], capture_output=True, text=True, check=True).stdout
+    assert not [name for name in cohort_definitions.COHORTS if name not in shown]
+    flags = ["--cohort=train", "--limit=2", "--size=full", "--dry_run", f"--output_dir={tmp_path / 'out'}"]
+    done = subprocess.run([*run, *flags], capture_output=True, text=True, check=True)
+    assert "2 of 2 examination(s), at most 0.75 GB" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+# --- somebody else's anatomy
+
+PHANTOM = {
+    0: "air",
+    1: "CSF",
+    2: "grey matter",
+    3: "white matter",
+    4: "vein",
+    5: "skull",
+    6: "scalp",
+    7: "tumour",
+}
+
+
+def label_files(folder, names, labels=None):
+    """A label map of a box in a box, and the table that names its labels."""
+    if labels is None:
+        labels = np.zeros((20, 20, 10), np.uint8)
+        labels[4:16, 4:16, 1:9] = 3
+        labels[8:12, 8:12, 3:7] = 7
+    nib.save(nib.Nifti1Image(labels, np.diag([9.0, 9.0, 12.0, 1.0])), folder / "labels.nii.gz")
+    (folder / "names.tsv").write_text("index\tname\n" + "".join(f"{i}\t{n}\n" for i, n in names.items()))
+    return {"labels": folder / "labels.nii.gz", "label_names": folder / "names.tsv"}
+
+
+def test_a_label_map_gets_every_patients_kinetics(tmp_path, whole):
+    flags = label_files(tmp_path, PHANTOM)
+    code, _, err = simulate(tmp_path / "out", cohort="val-62", **flags)
+    assert code == 0, err
+    truths = []
+    for patient in ("sub-val62p0001", "sub-val62p0002"):
+        perf = tmp_path / "out" / patient / "perf"
+        tissue = nib.load(perf / f"{patient}_desc-tissue_dseg.nii.gz").get_fdata()
+        assert {0, 3} <= set(np.unique(tissue))
+        truths.append(nib.load(perf / f"{patient}_desc-truth_Ktrans.nii.gz").get_fdata().max())
+    assert truths[0] != truths[1]
+    assert json.loads((tmp_path / "out" / manifest.FILE).read_text())["labels_sha256"]
+    code, _, err = simulate(tmp_path / "out", cohort="val-62")  # the same folder without them
+    assert code == 2
+    assert "different: labels_sha256" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label_names": None}, "--label_names: expected a table"),
+        ({"labels": None}, "--labels: expected a NIfTI"),
+        ({"label_voxel_mm": "1,2"}, "--label_voxel_mm: expected three positive sizes such as 1,1,5, found '1,2'"),
+        ({"labels": "absent.nii.gz"}, "found no file of that name"),
+        ({"label_names": "absent.tsv"}, "expected a table of labels"),
+    ],
+)
+def test_label_flags_that_cannot_be(tmp_path, change, message):
+    code, _, err = simulate(tmp_path / "out", **(label_files(tmp_path, PHANTOM) | change))
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_must_be_tissues(tmp_path):
+    code, _, err = simulate(tmp_path / "out", **label_files(tmp_path, PHANTOM | {7: "glioma"}))
+    assert code == 2
+    assert "label 7: expected one of white matter" in err
+    half = np.full((4, 4, 4), 0.5, np.float32)
+    code, _, err = simulate(tmp_path / "out", **label_files(tmp_path, PHANTOM, half))
+    assert code == 2
+    assert "expected labels, integers of 0 or more" in err
+
+
+def test_another_groups_phantom(tmp_path, reference_data):
+    """The brain phantom of usc-mrel's DCE_preT1, whose header does not know its voxels."""
+    flags = label_files(tmp_path, PHANTOM) | {"labels": reference_data / "brain_phantom" / "labels.nii.gz"}
+    code, _, err = simulate(tmp_path / "out", cohort="val-62", limit=1, label_voxel_mm="0.94,0.94,8", **flags)
+    assert code == 0, err
+    perf = tmp_path / "out" / "sub-val62p0001" / "perf"
+    mask = nib.load(perf / "sub-val62p0001_desc-brain_mask.nii.gz").get_fdata()
+    assert 0.1 < mask.mean() < 0.6

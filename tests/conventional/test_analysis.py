@@ -1,0 +1,105 @@
+import dataclasses
+from pathlib import Path
+
+import exams
+import numpy as np
+import pytest
+
+from dcejax.conventional import analysis
+from dcejax.conventional.fit_settings import FitSettings
+from dcejax.conventional.quantities import MAP_OF_FIELD, QUANTITIES
+from dcejax.conventional.voxel_status import VoxelStatus, count
+from dcejax.physics.fitting import MODELS, FitResult, FitStatus
+from dcejax.types import TwoCompartmentUptake
+
+SETTINGS = FitSettings(output_dir=Path(), shard=(0, 1), overwrite=False, dry_run=False)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.31, 1.31), (0.25, 0.5), (0.3, 0.33), (1.0, 2.0)])
+def test_area_of_a_line_and_of_any_piecewise_linear_curve(start, end):
+    times = np.array([0.0, 0.25, 0.5, 1.0, 1.3, 2.0])
+    weights = analysis.area_weights(times, start, end)
+    assert weights @ (3.0 - 2.0 * times) == pytest.approx(3 * (end - start) - (end**2 - start**2))
+    curve = np.random.default_rng(0).normal(size=6)
+    fine = np.linspace(start, end, 100_001)
+    assert weights @ curve == pytest.approx(np.trapezoid(np.interp(fine, times, curve), fine), abs=1e-8)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-0.1, 0.9), (1.5, 2.5), (1.0, 1.0)])
+def test_no_area_beyond_the_samples(start, end):
+    with pytest.raises(ValueError, match="expected samples from"):
+        analysis.area_weights(np.array([0.0, 1.0, 2.0]), start, end)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    exam = exams.simulate()
+    curves = exam.concentration.reshape(-1, exams.FRAMES)
+    return curves + np.random.default_rng(0).normal(0, 0.01, curves.shape).astype(np.float32)
+
+
+def test_error_of_kep_is_that_of_a_fit_of_many_noises():
+    """400 noises of one voxel: the scatter of kep is its standard error."""
+    curve = exams.simulate().concentration[5, 4, 0]
+    curves = curve + np.random.default_rng(1).normal(0, 0.01, (400, exams.FRAMES)).astype(np.float32)
+    status = np.zeros(400, np.uint8)
+    found = analysis.analyse(curves, status, exams.TIMES, exams.PLASMA, SETTINGS, None)
+    assert np.median(found.errors["kep"]) == pytest.approx(found.maps["kep"].std(ddof=1), rel=0.12)
+    assert "IAUC60" not in found.maps
+
+
+def test_only_usable_voxels_are_fitted_and_keep_their_place(noisy):
+    status = np.zeros(len(noisy), np.uint8)
+    status[3::7] = VoxelStatus.SATURATED
+    broken = noisy.copy()
+    broken[3::7] = np.nan
+    weights = analysis.area_weights(exams.TIMES, 0.6, 1.6)
+    every = analysis.analyse(noisy, np.zeros_like(status), exams.TIMES, exams.PLASMA, SETTINGS, weights)
+    some = analysis.analyse(broken, status, exams.TIMES, exams.PLASMA, SETTINGS, weights)
+    usable = status == 0
+    for name, values in some.maps.items():
+        np.testing.assert_allclose(values[usable], every.maps[name][usable], rtol=1e-5)
+        assert not values[~usable].any()
+    np.testing.assert_allclose(some.modelled[usable], every.modelled[usable], rtol=1e-5, atol=1e-6)
+    assert not some.modelled[~usable].any()
+    assert count(some.status)["SATURATED"] == (~usable).sum()
+    np.testing.assert_allclose(every.maps["IAUC60"], noisy @ weights * 60, rtol=1e-4)
+
+
+def test_a_voxel_that_is_not_fitted_has_no_model(noisy):
+    curves, status = noisy[:6].copy(), np.zeros(6, np.uint8)
+    status[0] = VoxelStatus.NO_T1
+    curves[1, 3] = np.nan
+    settings = dataclasses.replace(SETTINGS, model="patlak", select=True)
+    found = analysis.analyse(curves, status, exams.TIMES, exams.PLASMA, settings, None)
+    assert found.chosen.dtype == np.int8
+    assert (found.chosen == analysis.NO_MODEL).tolist() == [True] * 2 + [False] * 4
+    assert analysis.describe(settings, found)["models"] == {
+        -1: "outside the mask, or not fitted",
+        0: "none",
+        1: "plasma_only",
+        2: "patlak",
+    }
+    assert not analysis.has_value(found, "R2")[:2].any()
+    assert analysis.has_value(found, "R2")[2:].all()
+    np.testing.assert_array_equal(analysis.has_value(found, "Ktrans"), found.chosen == 2)
+
+
+def test_a_voxel_of_noise_is_fitted_and_says_so(noisy):
+    noise = np.random.default_rng(2).normal(0, 0.01, noisy.shape).astype(np.float32)
+    found = analysis.analyse(noise, np.zeros(len(noise), np.uint8), exams.TIMES, exams.PLASMA, SETTINGS, None)
+    assert (found.status == FitStatus.NOT_ENHANCING).mean() > 0.8
+
+
+def test_maps_of_flow_and_delay_have_their_names_and_units():
+    params = TwoCompartmentUptake(*(np.full(3, value) for value in (0.4, 0.02, 0.05)))
+    covariance = np.zeros((3, 4, 4))
+    covariance[:, -1, -1] = (0.5 / 60) ** 2
+    blank = np.zeros(3)
+    result = FitResult(params, params, covariance, blank, blank, blank, blank, delay=np.full(3, 2 / 60))
+    maps, errors = analysis._maps(result)
+    assert tuple(maps) == tuple(errors) == ("Fp", "PS", "vp", "delay")
+    np.testing.assert_allclose(maps["delay"], 2.0)
+    np.testing.assert_allclose(errors["delay"], 0.5)
+    assert set(maps) <= set(QUANTITIES)
+    assert {name for model in MODELS.values() for name in model.params._fields} <= set(MAP_OF_FIELD)

@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dcejax.conventional import plausibility
+from dcejax.data import aif_csv
+from dcejax.physics import units
+from dcejax.physics.aif import georgiou, parker, weinmann
+from dcejax.physics.relaxometry import t1_nonlinear
+from dcejax.physics.signal import invert_spgr
+
+CSV = Path("aif.csv")
+SCAN = np.arange(60) * 5 / 60
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 5.0, 39.6, 90.0, 120.0])
+def test_frame_intervals_in_use_pass(seconds):
+    plausibility.check_frame_times("x", np.arange(20) * seconds / 60)
+
+
+@pytest.mark.parametrize(("seconds", "unit"), [(5 / 60, "min"), (1 / 60, "min"), (1500.0, "ms"), (39600.0, "ms")])
+def test_frame_intervals_in_another_unit(seconds, unit):
+    with pytest.raises(ValueError, match=f"times seem to be in {unit}"):
+        plausibility.check_frame_times("x", np.arange(20) * seconds / 60)
+
+
+@pytest.mark.parametrize("model", [parker, georgiou, weinmann])
+@pytest.mark.parametrize("dose", [0.1, 0.5, 1.0, 2.0])  # relative to the usual one
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_arterial_inputs_in_use_pass_in_mM_and_in_no_other_unit(model, dose, seconds):
+    times = np.arange(0, 10, seconds / 60)
+    plasma = dose * np.asarray(model(times, arrival=0.3))
+    plausibility.check_arterial_peak("x", plasma)
+    if plasma.max() > 0.1:  # less, in µM, could be a high dose in mM
+        with pytest.raises(ValueError, match=r"in µM \(divide by 1000\)"):
+            plausibility.check_arterial_peak("x", plasma * 1e3)
+    with pytest.raises(ValueError, match=r"in M \(multiply by 1000\)"):
+        plausibility.check_arterial_peak("x", plasma / 1e3)
+
+
+@pytest.mark.parametrize("plasma", [np.zeros(9), np.full(9, -1.0)])
+def test_an_arterial_input_that_is_zero(plasma):
+    with pytest.raises(ValueError, match="rises above zero, found a maximum of"):
+        plausibility.check_arterial_peak("x", plasma)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.9, 1.0, 5.0])
+def test_durations_in_use_pass(ratio):
+    plausibility.check_arterial_duration(CSV, SCAN * ratio, SCAN)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "found"),
+    [(60.0, "seconds under the header time_min"), (1 / 60, "minutes under"), (1000.0, "milliseconds")],
+)
+def test_durations_in_another_unit(ratio, found):
+    with pytest.raises(ValueError, match=rf"aif\.csv: .*its times seem to be {found}"):
+        plausibility.check_arterial_duration(CSV, SCAN * ratio, SCAN)
+
+
+def test_tissue():
+    """From nothing but noise to pure blood all passes; a thousand times more or less of real tissue does not."""
+    plasma = np.asarray(parker(SCAN, arrival=0.5))
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.01, (2000, 60))
+    for share in (0.0, 0.01, 0.6):
+        plausibility.check_tissue("x", share * plasma + noise, plasma)
+    tissue = 0.05 * plasma + noise
+    tissue[0] = np.nan
+    with pytest.raises(ValueError, match="in µM"):
+        plausibility.check_tissue("x", tissue * 1e3, plasma)
+    with pytest.raises(ValueError, match="in M "):
+        plausibility.check_tissue("x", tissue / 1e3 / 60, plasma)
+    plausibility.check_tissue("x", np.full((3, 60), np.nan), plasma)  # each voxel's status says so
+
+
+def test_tissue_that_exceeds_blood_sixty_times():
+    tissue = np.full((100, 60), 67.0)
+    with pytest.raises(ValueError, match=r"found peaks of 67 .* beside an arterial peak of 10 mM; .* another unit"):
+        plausibility.check_tissue("x", tissue, np.full(60, 10.0))
+
+
+def test_vessels_beside_an_input_without_a_first_pass():
+    blood = 0.58 * np.asarray(parker(SCAN, arrival=0.5))
+    plasma = np.asarray(weinmann(SCAN, arrival=0.5))
+    assert blood.max() > 5 * plasma.max()
+    plausibility.check_tissue("x", blood[None], plasma)
+
+
+@pytest.mark.parametrize("visit", [1, 2, 3])
+def test_a_real_glioblastoma_is_far_from_the_limit(reference_data, visit):
+    stem = reference_data / "glioblastoma_rrift" / f"TCGA-06-0185-{visit}"
+    inside = nib.load(f"{stem}_tumour_mask.nii.gz").get_fdata() > 0
+    curves = nib.load(f"{stem}_concentration.nii.gz").get_fdata(dtype=np.float32)[inside]
+    plasma = aif_csv.read(Path(f"{stem}_aif.csv")).plasma
+    for factor in (0.1, 1.0, 10.0):
+        plausibility.check_tissue("x", factor * curves, plasma)
+    with pytest.raises(ValueError, match="another unit"):
+        plausibility.check_tissue("x", 60 * curves, plasma)
+
+
+def test_a_real_slice_of_breasts_and_heart_is_far_from_the_limit(reference_data):
+    folder = reference_data / "breast_dcemri"
+    facts = json.loads((folder / "acquisition.json").read_text())
+    series = nib.load(folder / "dce_signal.nii.gz").get_fdata(dtype=np.float32)
+    flips = nib.load(folder / "vfa_signal.nii.gz").get_fdata(dtype=np.float32)
+    tissue = (flips.min(-1) > 0) & (flips.max(-1) > 0.1 * np.percentile(flips, 99))
+    tr = facts["tr_s"] / 60
+    t1 = np.asarray(t1_nonlinear(flips[tissue], np.deg2rad(facts["vfa_flip_angles_deg"]), tr).t1)
+    signal, t1 = series[tissue][t1 > 0], t1[t1 > 0]
+    protocol = units.acquisition(tr * 6e4, facts["dce_flip_angle_deg"], facts["relaxivity_per_mM_s"])
+    curves = np.asarray(invert_spgr(signal, signal[:, :1], t1[:, None], protocol).concentration)
+    plasma = aif_csv.read(folder / "aif.csv").plasma
+    for factor in (0.1, 1.0, 3.0):
+        plausibility.check_tissue("x", factor * curves, plasma)
+    with pytest.raises(ValueError, match="another unit"):
+        plausibility.check_tissue("x", 60 * curves, plasma)

@@ -1,0 +1,89 @@
+"""Kernels called with room whose neighbourhood is watched: they are machine code, and nothing else would notice."""
+
+import ctypes
+
+import convolutions
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from dcejax.cpu_kernels import conv3x3, conv3x3_code, host
+from dcejax.cpu_kernels.assembler import Machine
+
+EMITTERS = {
+    "dcejax_convolution": conv3x3_code.emit_rectified,
+    "dcejax_convolution_by_input": conv3x3_code.emit_gradient_by_input,
+    "dcejax_convolution_by_kernel": conv3x3_code.emit_gradient_by_kernel,
+}
+MACHINES = [Machine(16, 24), Machine(8, 12), Machine(4, 24), Machine(4, 12)]
+
+_MARGIN = 4096  # numbers on both sides; not a number, so that a sum which reads one shows it
+
+
+def _guarded(shape, values=np.nan):
+    """An array inside a larger one."""
+    size = int(np.prod(shape))
+    whole = np.full(size + 2 * _MARGIN, np.nan, np.float32)
+    inside = whole[_MARGIN : _MARGIN + size].reshape(shape)
+    inside[...] = values
+    return whole, inside
+
+
+def _frame(arguments, results):
+    """The structure that XLA hands to a kernel, and all that must live as long."""
+    keep, lists = [], []
+    for arrays in (arguments, results):
+        pointers = (ctypes.c_uint64 * len(arrays))()
+        for i, array in enumerate(arrays):
+            dimensions = (ctypes.c_int64 * array.ndim)(*array.shape)
+            buffer = ctypes.create_string_buffer(64)
+            ctypes.c_uint64.from_buffer(buffer, host._BUFFER_DATA).value = array.ctypes.data
+            ctypes.c_uint64.from_buffer(buffer, host._BUFFER_DIMENSIONS).value = ctypes.addressof(dimensions)
+            pointers[i] = ctypes.addressof(buffer)
+            keep += [dimensions, buffer]
+        lists.append(pointers)
+    frame = ctypes.create_string_buffer(256)
+    for offset, pointers in zip((host._FRAME_ARGUMENTS, host._FRAME_RESULTS), lists, strict=True):
+        ctypes.c_uint64.from_buffer(frame, offset).value = ctypes.addressof(pointers)
+    return frame, (keep, lists)
+
+
+@pytest.fixture(scope="module", params=MACHINES, ids=str)
+def watched_call(request):
+    """Calls kernels for some processor as `dcejax.cpu_kernels.foreign.call` does, and looks around their buffers."""
+    engines = {}
+
+    def call(name, shapes, *operands):
+        if name not in engines:
+            engines[name] = host._compile(host._module(name, EMITTERS[name], request.param))
+        function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(engines[name].get_function_address(name))
+        given = [_guarded(operand.shape, np.asarray(operand)) for operand in operands]
+        found = [_guarded(shape) for shape in shapes]
+        frame, keep = _frame([inside for _, inside in given], [inside for _, inside in found])
+        assert function(ctypes.addressof(frame)) is None
+        del keep
+        for whole, _ in given + found:
+            assert np.isnan(whole[:_MARGIN]).all()
+            assert np.isnan(whole[-_MARGIN:]).all()
+        for (_, inside), operand in zip(given, operands, strict=True):
+            np.testing.assert_array_equal(inside, operand)
+        return [jnp.asarray(inside) for _, inside in found]
+
+    return call
+
+
+@pytest.mark.parametrize("room", [1, 5_000, 1_000_000])
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [((1, 5, 8, 8), 32), ((3, 2, 13, 1), 64), ((2, 13, 5, 17), 96), ((7, 4, 9, 20), 64), ((1, 8, 4, 33), 32)],
+)
+def test_convolutions_stay_inside_their_room(monkeypatch, watched_call, room, shape, features):
+    monkeypatch.setattr(conv3x3, "_ROOM", room)
+    monkeypatch.setattr(conv3x3, "call", watched_call)
+    x, kernel, bias, g = convolutions.draw(shape, features)
+    y = conv3x3._convolve("dcejax_convolution", x, kernel, bias, taps=(shape[3], features))
+    gradients = conv3x3._backward((jnp.asarray(x), jnp.asarray(kernel), y), jnp.asarray(g))
+    convolutions.assert_close(y, convolutions.values(x, kernel, bias))
+    convolutions.assert_close(gradients, convolutions.gradients(x, kernel, bias, g))

@@ -22,6 +22,7 @@ from scipy import ndimage
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs/ is not part of the package
 from configs.paper import get_config
 from dcejax import rng
+from dcejax.execution.policy import default_policy
 from dcejax.methods import stages as stages_of_training
 from dcejax.physics.fitting import fit
 from dcejax.physics.signal import spgr_to_concentration
@@ -311,11 +312,10 @@ def speed_rows():
         )
         yield f"| a patient, `{name}` | {took:.1f} s |"
     config = get_config()
-    tcn_params = stages_of_training.temporal_stage(config).init(jax.random.key(0))
-    for stage in (
-        stages_of_training.temporal_stage(config),
-        stages_of_training.spatial_stage(config, tcn_params),
-    ):
+    policy = default_policy()
+    temporal = stages_of_training.temporal_stage(config, policy)
+    spatial = stages_of_training.spatial_stage(config, temporal.init(jax.random.key(0)), policy)
+    for stage in (temporal, spatial):
         sampler = make_sampler(stage.config, config.protocol, stage.config.patients_per_step)
         made = seconds(lambda i, sampler=sampler: sampler(rng.stream(0, "speed", i)))
         batch = sampler(rng.stream(0, "speed", 0))
@@ -324,9 +324,9 @@ def speed_rows():
 
         def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
             fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
-            return train_step(
-                fresh, stage.split(stage.prepare(batch)), jax.random.key(i), loss=stage.loss, optimizer=optimizer
-            )[1]
+            pieces = stage.split(stage.prepare(batch))
+            how = {"loss": stage.loss, "optimizer": optimizer, "threads": policy.threads}
+            return train_step(fresh, pieces, jax.random.key(i), **how)[1]
 
         trained = seconds(step)
         yield f"| {stage.name}: a batch of {stage.config.patches_per_patient} patches | {made:.2f} s |"

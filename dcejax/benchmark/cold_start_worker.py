@@ -15,6 +15,7 @@ from pathlib import Path
 from dcejax.benchmark import volume
 from dcejax.benchmark.compilations import counted
 from dcejax.data import weights
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.types import Series
 
@@ -28,7 +29,7 @@ def _main(path: str, samples: str, started: str) -> None:
         engine.predict(networks, case, case_id="volume", num_samples=int(samples) + more, seed=0)
 
     with counted() as first:
-        networks = engine.build(weights.load(None))
+        networks = engine.build(weights.load(None), default_policy())
         predict(series)
     seconds = time.time() - float(started)
     with counted() as again:

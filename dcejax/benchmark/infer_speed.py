@@ -19,6 +19,7 @@ from dcejax.benchmark.measuring import timed, worker
 from dcejax.data import cases, weights
 from dcejax.data.facts import Facts
 from dcejax.data.provenance import versions
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.runner import infer_cases, map_outputs
 from dcejax.types import PARAMETERS, Reporter, Series, Weights
@@ -246,7 +247,7 @@ def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     sizes = sizes or Sizes()
     load = measuring.load_average()
     released = weights.load(None)
-    networks = engine.build(released)
+    networks = engine.build(released, default_policy())
     series = volume.make_volume(sizes.shape, networks.frames, _SEED)
     found = _own_processes(series, report)  # first, while this process is small
     _predict(networks, _middle(series, 1))  # compile

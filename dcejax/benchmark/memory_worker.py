@@ -12,11 +12,12 @@ from pathlib import Path
 from dcejax.benchmark import volume
 from dcejax.benchmark.memory import peak_rss_gib
 from dcejax.data import weights
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 
 
 def _main(path: str, samples: str) -> None:
-    networks = engine.build(weights.load(None))
+    networks = engine.build(weights.load(None), default_policy())
     engine.predict(networks, volume.load(Path(path)), case_id="volume", num_samples=int(samples), seed=0)
     print(json.dumps({"peak_rss_gib": peak_rss_gib()}))
 

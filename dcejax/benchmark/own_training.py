@@ -1,6 +1,7 @@
 """Training as dcejax does it, on one batch in memory: what the simulation of patients costs is no part of it."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import optax
 
 from dcejax.benchmark.problem import make_problem
 from dcejax.config import Config, StageConfig
+from dcejax.execution.policy import default_policy
 from dcejax.methods.stages import Stage, spatial_stage, temporal_stage
 from dcejax.rng import stream
 from dcejax.simulation.training.patches import Batch
@@ -42,12 +44,14 @@ class Training:
     def __init__(self, stage: Stage):
         self.settings = stage.config
         self.key = stream(_SEED, stage.name, "step", 0)
-        self._stage, self._optimizer = stage, make_optimizer(stage.config)
+        self._stage, optimizer = stage, make_optimizer(stage.config)
+        threads = default_policy().threads
+        self._update = partial(train_step, loss=stage.loss, optimizer=optimizer, threads=threads)
         self._batch = make_batch(stage.config)
         self.inputs = self.prepare()
         params = jax.jit(stage.init)(stream(_SEED, stage.name, "init"))
         self.first_params = jax.tree.map(np.array, params)  # copies: the first step consumes its state
-        self._state = init_state(params, self._optimizer)
+        self._state = init_state(params, optimizer)
 
     def prepare(self) -> Any:
         """What the stage makes of a batch before its losses."""
@@ -55,9 +59,7 @@ class Training:
 
     def step(self) -> float:
         """Do one update; returns the loss before it."""
-        self._state, metrics = train_step(
-            self._state, self._stage.split(self.inputs), self.key, loss=self._stage.loss, optimizer=self._optimizer
-        )
+        self._state, metrics = self._update(self._state, self._stage.split(self.inputs), self.key)
         jax.block_until_ready(self._state)
         return float(metrics["loss"])
 
@@ -68,7 +70,7 @@ class Training:
 
 def temporal(config: Config) -> Training:
     """Stage 1; its inputs are a `Batch`."""
-    return Training(temporal_stage(config))
+    return Training(temporal_stage(config, default_policy()))
 
 
 def spatial(config: Config) -> Training:
@@ -76,4 +78,6 @@ def spatial(config: Config) -> Training:
 
     Its inputs are these and the truth, [B, X, Y, C], and indices [B].
     """
-    return Training(spatial_stage(config, jax.jit(temporal_stage(config).init)(stream(_SEED, "stage1", "init"))))
+    policy = default_policy()
+    tcn = jax.jit(temporal_stage(config, policy).init)(stream(_SEED, "stage1", "init"))
+    return Training(spatial_stage(config, tcn, policy))

@@ -9,17 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dcejax.cpu_kernels import conv3x3_code, host
+from dcejax.cpu_kernels.conv3x3_code import COLUMNS, LANES, ROWS
 from dcejax.cpu_kernels.foreign import call
 from dcejax.cpu_kernels.winograd import OUTPUTS, POINTS, TAPS
-
-COLUMNS = 32
-"""Output channels that are computed together; their number must be a multiple."""
-
-ROWS = 8
-"""Tiles, or channels of the input in the kernel's gradient, that are computed together."""
-
-LANES = 16
-"""Channels of the input that lie together in the kernel's gradient."""
+from dcejax.models import unet
 
 _ROOM = 128 * 1024  # numbers of a strip at the points, which should stay in the cache beside a part of the kernel
 
@@ -52,17 +46,19 @@ def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
     return Strip(at_once, max(least, -(-rows // parts)), tiles, alone=parts == 1 and at_once == images)
 
 
-def suits(x: jax.Array, features: int) -> bool:
-    """Whether the kernels serve images [B, X, Y, C] and a number of output channels."""
-    rows, width = x.shape[1:3]
-    enough = width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROWS
-    return x.dtype == jnp.float32 and x.size > 0 and enough and features % COLUMNS == 0
+def suits(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
+    """Whether the kernels serve these: float32, 8 tiles of 4 pixels or more, a multiple of 32 output channels.
+
+    They trust shapes, so this is also what keeps them inside their memory.
+    """
+    (_, rows, width, channels), (features,) = x.shape, bias.shape
+    float32 = x.dtype == kernel.dtype == bias.dtype == jnp.float32
+    enough = x.size > 0 and width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROWS
+    return float32 and enough and kernel.shape == (TAPS, TAPS, channels, features) and features % COLUMNS == 0
 
 
 @cache
 def _register() -> None:
-    from dcejax.cpu_kernels import conv3x3_code, host  # they need llvmlite, which may be absent
-
     host.register("dcejax_convolution", conv3x3_code.emit_rectified)
     host.register("dcejax_convolution_by_input", conv3x3_code.emit_gradient_by_input)
     host.register("dcejax_convolution_by_kernel", conv3x3_code.emit_gradient_by_kernel)
@@ -81,34 +77,30 @@ def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Arr
     return call(name, [(*x.shape[:3], features), *room], *operands)[0]
 
 
-@jax.custom_vjp
-def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """ReLU of a 3×3 convolution with zero padding.
+def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """ReLU of a 3×3 convolution with zero padding, by a kernel where that suits, otherwise by XLA.
 
-    Rounding errors are relative to the largest value that a tile sees; so what is not a number, or infinite, spoils
-    all pixels of the tile, here and in the gradient by x.
+    The kernels have no second derivative and no forward mode. Their rounding errors are relative to the largest value
+    in a tile; so NaN or infinity spoils all pixels of the tile, here and in the gradient by x.
 
     Args:
-        x: [B, X, Y, C] float32; Y is at least 4, and an image has at least 8 tiles.
-        kernel: [3, 3, C, N]; N is a multiple of 32.
+        x: [B, X, Y, C].
+        kernel: [3, 3, C, N].
         bias: [N].
 
     Returns:
-        [B, X, Y, N]. There is no second derivative and no forward mode.
-
-    Raises:
-        ValueError: shapes that the kernels cannot serve.
+        [B, X, Y, N].
     """
-    channels, features = x.shape[3], bias.shape[0]
-    if kernel.shape != (TAPS, TAPS, channels, features) or features % COLUMNS:
-        raise ValueError(f"expected a kernel of {channels} to {COLUMNS} i channels, found {kernel.shape}")
-    if not suits(x, features):
-        raise ValueError(f"expected images of {ROWS} tiles of {OUTPUTS} pixels or more, found {x.dtype} {x.shape}")
-    return _convolve("dcejax_convolution", x, kernel, bias, taps=(channels, features))
+    return (_by_kernel if suits(x, kernel, bias) else unet.convolve_relu)(x, kernel, bias)
+
+
+@jax.custom_vjp
+def _by_kernel(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    return _convolve("dcejax_convolution", x, kernel, bias, taps=kernel.shape[2:])
 
 
 def _forward(x, kernel, bias):
-    y = convolve(x, kernel, bias)
+    y = _by_kernel(x, kernel, bias)
     return y, (x, kernel, y)
 
 
@@ -128,4 +120,4 @@ def _backward(saved, g):
     return by_x[..., :channels], by_kernel, by_bias
 
 
-convolve.defvjp(_forward, _backward)
+_by_kernel.defvjp(_forward, _backward)

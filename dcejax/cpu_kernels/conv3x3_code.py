@@ -10,9 +10,17 @@ import numpy as np
 from llvmlite import ir
 
 from dcejax.cpu_kernels.assembler import Assembler, Index
-from dcejax.cpu_kernels.conv3x3 import COLUMNS, LANES, ROWS
 from dcejax.cpu_kernels.host import Buffer
 from dcejax.cpu_kernels.winograd import OF_FILTER, OF_INPUTS, OUTPUTS, POINTS, TAPS, TO_OUTPUTS
+
+COLUMNS = 32
+"""Output channels that are computed together; their number must be a multiple."""
+
+ROWS = 8
+"""Tiles, or channels of the input in the kernel's gradient, that are computed together."""
+
+LANES = 16
+"""Channels of the input that lie together in the kernel's gradient."""
 
 Buffers = Callable[[int], Buffer]
 

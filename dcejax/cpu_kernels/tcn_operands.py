@@ -1,17 +1,52 @@
-"""The temporal network by the kernel in `dcejax.cpu_kernels.temporal_kernel`."""
+"""The temporal network as its kernel sees it: the shape that a kernel is written for, and the order of its operands."""
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dcejax.cpu_kernels import temporal_kernel
 from dcejax.models.tcn import TCN, Projection, WeightNorm
 
 
-def _operands(shape: temporal_kernel.Shape, params: Any) -> list[jax.Array]:
-    """Kernels and biases as `temporal.apply` wants them."""
+class Shape(NamedTuple):
+    """What a kernel is written for; the number of voxels is free."""
+
+    frames: int
+    channels: tuple[int, ...]  # of each block
+    dilations: tuple[int, ...]
+    taps: int
+    outputs: int
+
+    def inputs(self) -> tuple[int, ...]:
+        """Channels that each block gets."""
+        return (1, *self.channels[:-1])
+
+    def narrow(self, block: int) -> bool:
+        """Whether a block leads from several channels to one: its first convolution is a product and a sum of taps."""
+        return self.channels[block] == 1 < self.inputs()[block]
+
+
+def shape_of(tcn: TCN, params: Any, curves: jax.Array) -> Shape:
+    """The shape of a network for curves [V, T].
+
+    Raises:
+        ValueError: curves or a head of another number of frames.
+    """
+    frames, head = curves.shape[1], params["head"]
+    if head["kernel"].shape != (frames, tcn.outputs) or head["bias"].shape != (tcn.outputs,):
+        found = f"found {frames}" if head["kernel"].shape[0] != frames else f"and {tcn.outputs} outputs"
+        raise ValueError(f"expected curves of {head['kernel'].shape[0]} frames, which the head has, {found}")
+    return Shape(frames, tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
+
+
+def operands_of(shape: Shape, params: Any) -> list[jax.Array]:
+    """Kernels and biases in the order in which the kernel reads them, after the curves.
+
+    For each block the kernel [K, C, N] and bias [N] of its first convolution, kernel [C, N] and bias of the projection
+    where channels change, kernel and bias of the second convolution; for a narrow block instead of the first four one
+    matrix [C, K + 1], columns of taps and of the projection, and one vector [K + 1], the biases in its last two places;
+    at last the head, [T, outputs] and [outputs].
+    """
     found = []
     for i, (channels, features) in enumerate(zip(shape.inputs(), shape.channels, strict=True)):
         block = params[f"block_{i}"]
@@ -27,34 +62,3 @@ def _operands(shape: temporal_kernel.Shape, params: Any) -> list[jax.Array]:
                 found += Projection(features).apply({"params": block["residual"]}, channels)
         found += norm.apply({"params": block["conv_1"]}, features)
     return [*found, params["head"]["kernel"], params["head"]["bias"]]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def apply(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
-    """Apply the network; its gradient is that of the module, and there is no forward mode.
-
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T] float32.
-
-    Returns:
-        [V, outputs].
-
-    Raises:
-        ValueError: curves of another number of frames than the parameters'.
-    """
-    shape = temporal_kernel.Shape(curves.shape[1], tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
-    return temporal_kernel.apply(shape, _operands(shape, params), curves)
-
-
-def _forward(tcn, params, curves):
-    return apply(tcn, params, curves), (params, curves)
-
-
-def _backward(tcn, saved, g):
-    _, back = jax.vjp(lambda params, curves: tcn.apply({"params": params}, curves), *saved)
-    return back(g)
-
-
-apply.defvjp(_forward, _backward)

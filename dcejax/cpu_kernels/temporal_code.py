@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from dcejax.cpu_kernels.assembler import LINE, Assembler
 from dcejax.cpu_kernels.host import Buffer
-from dcejax.cpu_kernels.temporal_kernel import Shape
+from dcejax.cpu_kernels.tcn_operands import Shape
 
 
 class _Rows(NamedTuple):
@@ -47,7 +47,7 @@ def _plan(shape: Shape) -> tuple[_Rows, list[_Block], int]:
     return curve, blocks, used
 
 
-def room(shape: Shape) -> int:
+def scratch(shape: Shape) -> int:
     """Numbers that the kernel needs for features."""
     return _plan(shape)[2]
 
@@ -55,16 +55,16 @@ def room(shape: Shape) -> int:
 class _Network:
     """Writes the layers of one voxel."""
 
-    def __init__(self, k: Assembler, shape: Shape, room: ir.Value):
-        self._k, self._shape, self._room = k, shape, room
+    def __init__(self, k: Assembler, shape: Shape, scratch: ir.Value):
+        self._k, self._shape, self._scratch = k, shape, scratch
 
     def at(self, rows: _Rows) -> ir.Value:
         """Pointer to the first frame's row."""
-        return self._k.at(self._room, rows.start + rows.zeros * rows.channels)
+        return self._k.at(self._scratch, rows.start + rows.zeros * rows.channels)
 
     def clear(self, rows: _Rows) -> None:
         """Write the zeros before the first frame."""
-        self._k.clear(self._k.at(self._room, rows.start), rows.zeros * rows.channels)
+        self._k.clear(self._k.at(self._scratch, rows.start), rows.zeros * rows.channels)
 
     def convolve(
         self,
@@ -121,7 +121,7 @@ class _Network:
 
 
 def emit(shape: Shape, k: Assembler, argument: Callable[[int], Buffer], result: Callable[[int], Buffer]) -> None:
-    """Write the kernel: curves [V, T] and parameters to [V, outputs], with room as the second result."""
+    """Write the kernel: curves [V, T] and parameters to [V, outputs], with scratch memory as the second result."""
     curve, blocks, _ = _plan(shape)
     out = result(0)
     network = _Network(k, shape, result(1).data)

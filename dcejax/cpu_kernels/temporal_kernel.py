@@ -3,63 +3,63 @@
 A kernel is written for one shape of the network and any number of voxels.
 """
 
-from collections.abc import Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from dcejax.cpu_kernels import host, temporal_code
 from dcejax.cpu_kernels.foreign import call
-
-
-class Shape(NamedTuple):
-    """What a kernel is written for."""
-
-    frames: int
-    channels: tuple[int, ...]  # of each block
-    dilations: tuple[int, ...]
-    taps: int
-    outputs: int
-
-    def inputs(self) -> tuple[int, ...]:
-        """Channels that each block gets."""
-        return (1, *self.channels[:-1])
-
-    def narrow(self, block: int) -> bool:
-        """Whether a block leads from several channels to one: its first convolution is a product and a sum of taps."""
-        return self.channels[block] == 1 < self.inputs()[block]
+from dcejax.cpu_kernels.tcn_operands import Shape, operands_of, shape_of
+from dcejax.models import tcn as tcn_model
+from dcejax.models.tcn import TCN
 
 
 @cache
 def _register(shape: Shape) -> tuple[str, int]:
-    """Name of the kernel, and how many numbers of room it needs."""
-    from dcejax.cpu_kernels import host, temporal_code  # they need llvmlite, which may be absent
-
+    """Name of the kernel, and how many numbers of scratch memory it needs."""
     numbers = (shape.frames, *shape.channels, *shape.dilations, shape.taps, shape.outputs)
     name = "_".join(["dcejax_temporal", *map(str, numbers)])
     host.register(name, partial(temporal_code.emit, shape))
-    return name, temporal_code.room(shape)
+    return name, temporal_code.scratch(shape)
 
 
-def apply(shape: Shape, operands: Sequence[jax.Array], curves: jax.Array) -> jax.Array:
-    """Apply a network.
+def apply_tcn(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
+    """Apply the network, by a kernel where all is float32, otherwise by XLA.
+
+    The gradient of a kernel is that of the module, and there is no forward mode.
 
     Args:
-        shape: of the network.
-        operands: for each block the kernel [K, C, N] and bias [N] of its first convolution, kernel [C, N] and bias of
-            the projection where channels change, kernel and bias of the second convolution; for a narrow block instead
-            of the first four one matrix [C, K + 1], columns of taps and of the projection, and one vector [K + 1], the
-            biases in its last two places; at last the head, [T, outputs] and [outputs].
-        curves: [V, T] float32.
+        tcn: the network.
+        params: its parameters.
+        curves: [V, T].
 
     Returns:
         [V, outputs].
 
     Raises:
-        ValueError: curves or a head of another number of frames.
+        ValueError: curves of another number of frames than the parameters'.
     """
-    head = operands[-2].shape
-    if curves.shape[1] != shape.frames or head != (shape.frames, shape.outputs):
-        raise ValueError(f"expected curves of {head[0]} frames, which the head has, found {curves.shape[1]}")
-    name, room = _register(shape)
-    return call(name, [(curves.shape[0], shape.outputs), (room,)], curves, *operands)[0]
+    float32 = all(leaf.dtype == jnp.float32 for leaf in (curves, *jax.tree.leaves(params)))
+    return (_by_kernel if float32 else tcn_model.apply_tcn)(tcn, params, curves)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _by_kernel(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
+    shape = shape_of(tcn, params, curves)
+    name, scratch = _register(shape)
+    results = [(curves.shape[0], shape.outputs), (scratch,)]
+    return call(name, results, curves, *operands_of(shape, params))[0]
+
+
+def _forward(tcn, params, curves):
+    return _by_kernel(tcn, params, curves), (params, curves)
+
+
+def _backward(tcn, saved, g):
+    _, back = jax.vjp(partial(tcn_model.apply_tcn, tcn), *saved)
+    return back(g)
+
+
+_by_kernel.defvjp(_forward, _backward)

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import dcejax.conventional
-from dcejax import cpu_kernels, data, execution, methods, models, physics
+import dcejax
 from dcejax.data import atomic, provenance, results
 from dcejax.data import weights as weights_io
 from dcejax.evaluation import examinations, scoring, tumour_regions
@@ -51,14 +50,14 @@ _SHAPING = (
     uncertainty,
     readers,
 )
-_SHAPING_PACKAGES = (physics, cpu_kernels, models, execution, methods, data, dcejax.conventional)
+_SHAPING_PACKAGES = ("physics", "cpu_kernels", "models", "execution", "methods", "data", "conventional")
 _VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
 
 def code_sha256() -> str:
     """Hash of the sources that scores depend on, so that none outlives a change of them."""
-    packages = [Path(package.__file__).parent for package in _SHAPING_PACKAGES]
+    packages = [Path(dcejax.__file__).parent / name for name in _SHAPING_PACKAGES]
     sources = [Path(module.__file__) for module in _SHAPING] + [Path(__file__)]
     sources += sorted(source for folder in packages for source in folder.rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

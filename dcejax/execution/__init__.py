@@ -1,1 +1,1 @@
-"""How work is given to the devices: sizes of calls, threads, sharding, compiler options, CPU kernels."""
+"""How work is executed: sizes of calls, threads, sharding, compiler options, choice of kernels."""

@@ -15,7 +15,11 @@ import numpy as np
 
 from dcejax import rng
 from dcejax.data import weights as weights_io
-from dcejax.execution import dispatch, voxelwise, windowed
+from dcejax.execution import placement, unet_windows
+from dcejax.execution.curves import map_curves
+from dcejax.execution.latent_samples import Moments, moments_over_samples
+from dcejax.execution.policy import Policy
+from dcejax.execution.threads import map_in_threads
 from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.tcn import TCN
@@ -26,21 +30,14 @@ CV_FLOOR = 0.01
 
 
 class Networks(NamedTuple):
-    """Modules and their parameters on the devices."""
+    """Modules, their parameters on the devices, and how they are executed."""
 
     tcn: TCN
     tcn_params: Any
     unet: ProbUNet
     unet_params: Any
     frames: int
-
-
-class Moments(NamedTuple):
-    """Running count, mean and sum of squared deviations over latent samples."""
-
-    count: jax.Array  # scalar
-    mean: jax.Array  # [B, X, Y, C]
-    squares: jax.Array  # [B, X, Y, C]
+    policy: Policy
 
 
 def _check_parameters(name: str, found: Any, expected: Any) -> None:
@@ -58,14 +55,14 @@ def _check_parameters(name: str, found: Any, expected: Any) -> None:
             )
 
 
-def build(weights: Weights) -> Networks:
+def build(weights: Weights, policy: Policy) -> Networks:
     """Make the networks that weights belong to.
 
     Raises:
         ValueError: parameters that do not fit the configuration beside them.
     """
     config = weights_io.config_of(weights)
-    tcn, unet = make_tcn(config), make_prob_unet(config)
+    tcn, unet = make_tcn(config), make_prob_unet(config, policy.convolve)
     key = jax.random.key(0)
     curves = jax.ShapeDtypeStruct((1, config.protocol.frames), jnp.float32)
     size = 2 ** len(config.prob_unet.filters)
@@ -74,8 +71,8 @@ def build(weights: Weights) -> Networks:
     del expected["posterior"]
     _check_parameters(f"{weights.name}/tcn", weights.tcn, jax.eval_shape(tcn.init, key, curves)["params"])
     _check_parameters(f"{weights.name}/prob_unet", weights.prob_unet, expected)
-    tcn_params, unet_params = dispatch.replicate((dict(weights.tcn), dict(weights.prob_unet)))
-    return Networks(tcn, tcn_params, unet, unet_params, config.protocol.frames)
+    tcn_params, unet_params = placement.replicate((dict(weights.tcn), dict(weights.prob_unet)))
+    return Networks(tcn, tcn_params, unet, unet_params, config.protocol.frames, policy)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -88,43 +85,8 @@ def encode(unet: ProbUNet, params: Any, images: jax.Array) -> tuple[jax.Array, G
     )
 
 
-encode_window = jax.jit(windowed.encode, static_argnames=("unet", "sizes"))
-make_background = jax.jit(windowed.make_background, static_argnames=("unet", "image"))
-
-
-@partial(jax.jit, static_argnums=0)
-def decode(
-    unet: ProbUNet,
-    params: Any,
-    features: jax.Array,
-    prior: Gaussian,
-    noise: jax.Array,
-    counted: jax.Array,
-    moments: Moments,
-) -> Moments:
-    """Decode some latent samples and take them into the moments (Welford 1962).
-
-    One after another in one program: the product of the features with the head's first layer is shared, and what a
-    sample needs stays in the cache, which samples side by side under `jax.vmap` do not (3 times slower on CPU).
-
-    Args:
-        unet: the network.
-        params: its parameters.
-        features: [B, X, Y, F].
-        prior: [B, L].
-        noise: [S, B, L] standard normal.
-        counted: [S], 1 for a sample, 0 for padding; the first is 1.
-        moments: of the samples before.
-    """
-    count, mean, squares = moments
-    for draw, share in zip(noise, counted, strict=True):
-        z = prior.mean + jnp.exp(prior.log_std) * draw
-        sample = unet.apply({"params": params}, features, z, method="decode")
-        count = count + share
-        shift = share * (sample - mean)
-        mean = mean + shift / count
-        squares = squares + shift * (sample - mean)
-    return Moments(count, mean, squares)
+encode_window = jax.jit(unet_windows.encode, static_argnames=("unet", "sizes"))
+make_background = jax.jit(unet_windows.make_background, static_argnames=("unet", "image"))
 
 
 def temporal_maps(networks: Networks, series: Series) -> np.ndarray:
@@ -141,7 +103,7 @@ def temporal_maps(networks: Networks, series: Series) -> np.ndarray:
             f"expected curves of {networks.frames} frames for these weights, found {series.curves.shape[-1]}"
         )
     # The constant has a call of its own: to append it to the curves would copy all of them.
-    apply = partial(voxelwise.map_curves, networks.tcn, networks.tcn_params)
+    apply = partial(map_curves, networks.tcn, networks.tcn_params, policy=networks.policy)
     maps = np.empty((*series.mask.shape, len(PARAMETERS)), np.float32)
     maps[:] = apply(np.zeros((1, networks.frames), np.float32))[0]
     maps[series.mask] = apply(series.curves)
@@ -155,20 +117,6 @@ def _latent_noise(seed: int, case_id: str, z_indices: np.ndarray, num_samples: i
     return np.stack([np.asarray(jax.random.normal(key, shape, jnp.float32)) for key in keys], axis=1)
 
 
-def _moments_of(networks: Networks, features: jax.Array, prior: Gaussian, noise: np.ndarray) -> Moments:
-    """Moments of the maps [B, X, Y, C] of a batch of slices over all samples of noise [S, B, L]."""
-    size = dispatch.policy().samples
-    zeros = dispatch.put(np.zeros((*features.shape[:3], len(PARAMETERS)), np.float32))
-    moments = Moments(dispatch.replicate(np.zeros((), np.float32)), zeros, zeros)
-    for start in range(0, len(noise), size):
-        part = noise[start : start + size]
-        counted = (np.arange(size) < len(part)).astype(np.float32)
-        part = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0)))
-        draws = dispatch.put(part, axis=1)
-        moments = decode(networks.unet, networks.unet_params, features, prior, draws, counted, moments)
-    return moments
-
-
 class _Encoder:
     """Features and priors of slices of one volume, in a window about the mask where that is less work."""
 
@@ -176,18 +124,18 @@ class _Encoder:
         self._unet, self._params = networks.unet, networks.unet_params
         self._maps = maps
         region = mask.any(axis=2)
-        planned = windowed.plan(region, len(self._unet.filters))
+        planned = unet_windows.plan(region, len(self._unet.filters))
         self._sizes, self._places = planned or (None, None)
         self._taken = self.given = (slice(None), slice(None))  # where images are cut, and where features lie
         if planned:
             outside = maps[np.unravel_index(np.argmin(mask), mask.shape)]
             self._background = make_background(self._unet, self._params, outside, image=region.shape)
-            self._taken = windowed.window(self._places.contracting[0], self._sizes.contracting[0])
-            self.given = windowed.window(self._places.expanding[0], self._sizes.expanding[0])
+            self._taken = unet_windows.window(self._places.contracting[0], self._sizes.contracting[0])
+            self.given = unet_windows.window(self._places.expanding[0], self._sizes.expanding[0])
 
     def __call__(self, slices: np.ndarray) -> tuple[jax.Array, Gaussian]:
         images = np.moveaxis(self._maps[(*self._taken, slices)], 2, 0)
-        images = dispatch.put(np.ascontiguousarray(images))
+        images = placement.put(np.ascontiguousarray(images))
         if self._sizes is None:
             return encode(self._unet, self._params, images)
         return encode_window(self._unet, self._params, images, self._background, self._sizes, self._places)
@@ -223,17 +171,18 @@ def sample_maps(
         raise ValueError(f"num_samples: expected 1 latent sample or more, found {num_samples}")
     mean, std = np.zeros_like(maps), np.zeros_like(maps)
     slices = np.flatnonzero(mask.any(axis=(0, 1)))
-    size = dispatch.policy().slices
+    size = networks.policy.slices
     batches = [slices[start : start + size] for start in range(0, slices.size, size)]
     encoder = _Encoder(networks, maps, mask) if batches else None
 
     def refine(real: np.ndarray) -> Moments:
         padded = np.pad(real, (0, size - real.size), mode="edge")
         noise = _latent_noise(seed, case_id, padded, num_samples, networks.unet.latent_size)
-        return _moments_of(networks, *encoder(padded), noise)
+        return moments_over_samples(networks.unet, networks.unet_params, *encoder(padded), noise, networks.policy)
 
     done = 0
-    for real, moments in zip(batches, dispatch.in_streams(refine, batches), strict=True):
+    found = map_in_threads(refine, batches, threads=networks.policy.threads)
+    for real, moments in zip(batches, found, strict=True):
         progress(done, slices.size)
         place = (*encoder.given, real)
         variance = np.asarray(moments.squares)[: real.size] / max(num_samples - 1, 1)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.config import Config, StageConfig
-from dcejax.execution import dispatch
-from dcejax.execution.voxelwise import apply_in_chunks, split_voxels
+from dcejax.execution import placement
+from dcejax.execution.curves import apply_in_chunks, split_voxels
+from dcejax.execution.policy import Policy
 from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latents
 from dcejax.simulation.training.patches import Batch
@@ -33,7 +34,7 @@ def _per_map(values: jax.Array) -> dict[str, jax.Array]:
     return {f"loss_{name}": value for name, value in zip(PARAMETERS, values, strict=True)}
 
 
-def temporal_stage(config: Config) -> Stage:
+def temporal_stage(config: Config, policy: Policy) -> Stage:
     """Stage 1: every voxel's curve to its three values; the loss is the sum over the maps.
 
     The validation loss is the published one, the mean over the maps.
@@ -59,19 +60,19 @@ def temporal_stage(config: Config) -> Stage:
         return values.mean(), {"loss": values.mean(), **_per_map(values)}
 
     def split(batch: Batch):
-        return split_voxels(batch, axes=batch.mask.ndim)
+        return split_voxels(batch, batch.mask.ndim, policy)
 
     return Stage("stage1", config.stage1, init, lambda batch: batch, split, loss, validation_loss)
 
 
-def spatial_stage(config: Config, tcn_params: Any) -> Stage:
+def spatial_stage(config: Config, tcn_params: Any, policy: Policy) -> Stage:
     """Stage 2: slices of the frozen network's maps to refined maps.
 
     Training decodes one sample of the posterior, which sees the truth, and pays for its divergence from the prior.
     Validation decodes a sample of the prior, as inference must: a network that is judged with the posterior is judged
     with the answer in hand.
     """
-    tcn, net = make_tcn(config), make_prob_unet(config)
+    tcn, net = make_tcn(config), make_prob_unet(config, policy.convolve)
     weights = jnp.array(config.stage2.loss_weights)
 
     def init(key):
@@ -81,7 +82,7 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
     def prepare(batch: Batch):
         curves = batch.curves.reshape(-1, batch.curves.shape[-1])
         index = jnp.arange(batch.maps.shape[0])
-        return apply_in_chunks(tcn, tcn_params, curves).reshape(batch.maps.shape), batch.maps, index
+        return apply_in_chunks(tcn, tcn_params, curves, policy).reshape(batch.maps.shape), batch.maps, index
 
     def parts(params, inputs, key, *, from_posterior: bool):
         images, maps, index = inputs
@@ -103,9 +104,9 @@ def spatial_stage(config: Config, tcn_params: Any) -> Stage:
         return values.mean(), {"loss": values.mean(), "kl_nats": kl, **_per_map(values)}
 
     def split(inputs):
-        batch, most = len(inputs[0]), dispatch.policy().images
+        batch, most = len(inputs[0]), policy.images
         if most is None:
             return [inputs]
-        return dispatch.cut(inputs, max(n for n in range(1, most + 1) if batch % n == 0))
+        return placement.cut(inputs, max(n for n in range(1, most + 1) if batch % n == 0))
 
     return Stage("stage2", config.stage2, init, prepare, split, loss, validation_loss)

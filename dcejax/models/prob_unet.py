@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.models.relu import relu
-from dcejax.models.unet import ConvBlock, UNet, average_pool, kaiming_normal, small_bias
+from dcejax.models.unet import ConvBlock, Convolve, UNet, average_pool, convolve_relu, kaiming_normal, small_bias
 from dcejax.types import Gaussian
 
 
@@ -39,11 +39,11 @@ class GaussianEncoder(nn.Module):
 
     filters: tuple[int, ...]
     latent_size: int
-    kernels: bool = False  # those of `dcejax.cpu_kernels` for convolutions on CPU
+    convolve: Convolve = convolve_relu
 
     def setup(self) -> None:
         """Name the blocks and the last layer."""
-        self.down = [ConvBlock(features, self.kernels) for features in self.filters]
+        self.down = [ConvBlock(features, self.convolve) for features in self.filters]
         self.head = nn.Dense(
             2 * self.latent_size,
             kernel_init=kaiming_normal,
@@ -101,13 +101,13 @@ class ProbUNet(nn.Module):
     latent_size: int = 2
     combination_layers: int = 4
     outputs: int = 3
-    kernels: bool = False  # those of `dcejax.cpu_kernels` for convolutions on CPU
+    convolve: Convolve = convolve_relu
 
     def setup(self) -> None:
         """Name the four parts."""
-        self.unet = UNet(self.filters, self.kernels)
-        self.prior = GaussianEncoder(self.filters, self.latent_size, self.kernels)
-        self.posterior = GaussianEncoder(self.filters, self.latent_size, self.kernels)
+        self.unet = UNet(self.filters, self.convolve)
+        self.prior = GaussianEncoder(self.filters, self.latent_size, self.convolve)
+        self.posterior = GaussianEncoder(self.filters, self.latent_size, self.convolve)
         self.combination = Combination(self.combination_layers, self.outputs)
 
     def features(self, x: jax.Array) -> jax.Array:

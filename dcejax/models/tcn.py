@@ -5,6 +5,8 @@ Eur Radiol 2025). There is no activation after the residual sum. The published i
 no effect, because weight normalisation recomputes the kernel; the effective one is used here.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -156,3 +158,8 @@ class TCN(nn.Module):
         x = deinterleave(x, phases, frames)
         init = _uniform(frames**-0.5)
         return nn.Dense(self.outputs, kernel_init=init, bias_init=init, name="head")(x[..., 0])
+
+
+def apply_tcn(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
+    """Maps [V, outputs] of curves [V, T]."""
+    return tcn.apply({"params": params}, curves)

@@ -1,6 +1,7 @@
 """The deterministic parts of the probabilistic U-Net: blocks of convolutions, pooling, up-sampling, the U-Net."""
 
 import itertools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -9,15 +10,21 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
-from dcejax.cpu_kernels import conv3x3
 from dcejax.models.relu import relu
 
 CONVOLUTIONS_PER_SCALE = 3
 
-_CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
+Convolve = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""convolve(x, kernel, bias), as `convolve_relu`."""
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal", dtype=jnp.float32)
 small_bias = nn.initializers.truncated_normal(0.001, dtype=jnp.float32)
+
+
+def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """ReLU of a 3×3 convolution with zero padding: x [B, X, Y, C], kernel [3, 3, C, N], bias [N] to [B, X, Y, N]."""
+    channels_last = ("NHWC", "HWIO", "NHWC")
+    return relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=channels_last) + bias)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -84,7 +91,7 @@ class ConvBlock(nn.Module):
     """Three 3×3 convolutions with ReLU."""
 
     features: int
-    kernels: bool = False  # those of `dcejax.cpu_kernels`, where they suit
+    convolve: Convolve = convolve_relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -92,13 +99,8 @@ class ConvBlock(nn.Module):
         channels = [x.shape[-1]] + [self.features] * (CONVOLUTIONS_PER_SCALE - 1)
         layers = [Convolution(self.features, name=f"conv_{i}")(n) for i, n in enumerate(channels)]
         x, *arrays = promote_dtype(x, *itertools.chain(*layers))
-        layers = list(zip(arrays[::2], arrays[1::2], strict=True))
-        if self.kernels and conv3x3.suits(x, self.features):
-            for kernel, bias in layers:
-                x = conv3x3.convolve(x, kernel, bias)
-            return x
-        for kernel, bias in layers:
-            x = relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_CHANNELS_LAST) + bias)
+        for kernel, bias in zip(arrays[::2], arrays[1::2], strict=True):
+            x = self.convolve(x, kernel, bias)
         return x
 
 
@@ -106,7 +108,7 @@ class UNet(nn.Module):
     """U-Net without normalisation layers and without a last layer; its output is features."""
 
     filters: tuple[int, ...]
-    kernels: bool = False  # those of `dcejax.cpu_kernels`, where they suit
+    convolve: Convolve = convolve_relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,8 +124,8 @@ class UNet(nn.Module):
             if i:
                 skips.append(x)
                 x = average_pool(x)
-            x = ConvBlock(features, self.kernels, name=f"down_{i}")(x)
+            x = ConvBlock(features, self.convolve, name=f"down_{i}")(x)
         for i, features in reversed(list(enumerate(self.filters[:-1]))):
             x = jnp.concatenate([upsample(x), skips[i]], axis=-1)
-            x = ConvBlock(features, self.kernels, name=f"up_{i}")(x)
+            x = ConvBlock(features, self.convolve, name=f"up_{i}")(x)
         return x[:, :width, :height]

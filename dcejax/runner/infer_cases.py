@@ -11,6 +11,7 @@ from dcejax.config import ProtocolConfig
 from dcejax.data import aif_csv, loading, preprocess, provenance, results
 from dcejax.data import weights as weights_io
 from dcejax.data.cases import Case
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.runner import case_runner as data_cohort
 from dcejax.runner import map_outputs, map_picture, overlap
@@ -72,7 +73,7 @@ class _Steps:
     def __init__(self, weights: Weights, settings: InferSettings, report: Reporter):
         self._weights = weights
         self._config = weights_io.config_of(weights)
-        self._networks = engine.build(weights)
+        self._networks = engine.build(weights, default_policy())
         self._settings = settings
         self._report = report
 

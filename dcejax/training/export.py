@@ -10,6 +10,7 @@ import jax
 from dcejax.config import Config
 from dcejax.data import weights
 from dcejax.data.provenance import versions
+from dcejax.execution.policy import Policy
 from dcejax.simulation.priors import priors_record, priors_sha256
 from dcejax.training import metrics
 from dcejax.training.validation import validate
@@ -22,7 +23,7 @@ _DESCRIPTION = (
 )
 
 
-def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str) -> Path:
+def export(config: Config, tcn: Any, prob_unet: Any, policy: Policy, workdir: Path, command: str) -> Path:
     """Write the parts that inference needs, with the record of what they are, to ``workdir/weights.*``.
 
     The figures of the record come from the parameters as exported, in half precision.
@@ -47,7 +48,7 @@ def export(config: Config, tcn: Any, prob_unet: Any, workdir: Path, command: str
                 for name, rows in stages.items()
             },
         },
-        "validation": validate(config, *rounded, config.stage2.validation_patients),
+        "validation": validate(config, *rounded, config.stage2.validation_patients, policy),
         "units": UNITS,
         "normalisation": (
             f"signal divided by its {config.protocol.scale_percentile}th percentile over time and mask; zero outside "

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from dcejax.config import Config
+from dcejax.execution.policy import Policy
 from dcejax.methods.stages import Stage
 from dcejax.rng import stream
 from dcejax.simulation.training.patches import make_sampler
@@ -56,7 +57,9 @@ class _Means:
         return {name: total / self._count for name, total in self._sums.items()}
 
 
-def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter) -> Any:
+def run_stage(
+    stage: Stage, config: Config, policy: Policy, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter
+) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
 
     Every batch is a function of (seed, stage, step), so on CPU a run that was stopped and started again is bit-equal
@@ -76,10 +79,11 @@ def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: Me
     writer.rewind(stage.name, int(state.step))
     if not progress.finished:
         sampler = make_sampler(settings, config.protocol, settings.patients_per_step)
-        validation = _Validation(stage, config, sampler)
+        update = partial(train_step, loss=stage.loss, optimizer=optimizer, threads=policy.threads)
+        validation = _Validation(stage, config, sampler, policy.threads)
         while not progress.finished:
             started = time.monotonic()
-            state, training = _run_epoch(stage, config, sampler, optimizer, state, progress.epoch, report)
+            state, training = _run_epoch(stage, config, sampler, update, state, progress.epoch, report)
             report.status(f"{stage.name}: validating")
             scores = validation(state.params)
             progress = _advance(progress, scores["loss"], settings.max_epochs, settings.patience)
@@ -100,14 +104,14 @@ def run_stage(stage: Stage, config: Config, checkpoints: Checkpoints, writer: Me
     return checkpoints.restore_best(state.params)
 
 
-def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainState, epoch: int, report: Reporter):
+def _run_epoch(stage: Stage, config: Config, sampler, update, state: TrainState, epoch: int, report: Reporter):
     settings = stage.config
     means = _Means("step")
     total = settings.max_epochs * settings.steps_per_epoch
     for step in range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch):
         pieces = stage.split(stage.prepare(sampler(stream(config.seed, stage.name, "train", step))))
         key = stream(config.seed, stage.name, "step", step)
-        state, metrics = train_step(state, pieces, key, loss=stage.loss, optimizer=optimizer)
+        state, metrics = update(state, pieces, key)
         means.add(step, metrics)
         report.status(f"{stage.name}: step {step + 1} of at most {total}")
     return state, means.result()
@@ -116,8 +120,8 @@ def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainSta
 class _Validation:
     """The same patients after every epoch; they are simulated again each time rather than kept."""
 
-    def __init__(self, stage: Stage, config: Config, sampler):
-        self._stage, self._seed, self._sampler = stage, config.seed, sampler
+    def __init__(self, stage: Stage, config: Config, sampler, threads: int):
+        self._stage, self._seed, self._sampler, self._threads = stage, config.seed, sampler, threads
         self._batches = -(-stage.config.validation_patients // stage.config.patients_per_step)
         self._loss = jax.jit(lambda params, inputs, key: stage.validation_loss(params, inputs, key)[1])
 
@@ -127,7 +131,8 @@ class _Validation:
             inputs = self._stage.prepare(self._sampler(stream(self._seed, self._stage.name, "validation", i)))
             key = stream(self._seed, self._stage.name, "validation latent", i)
             loss = partial(self._loss, params, key=key)
-            means.add(i, mean_over(loss, self._stage.split(inputs), compiled=i > 0))
+            pieces = self._stage.split(inputs)
+            means.add(i, mean_over(loss, pieces, threads=self._threads, compiled=i > 0))
         return means.result()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from dcejax import config as configuration
 from dcejax.config import Config
 from dcejax.data import atomic
+from dcejax.execution.policy import default_policy
 from dcejax.methods.stages import spatial_stage, temporal_stage
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
@@ -33,18 +34,19 @@ def train(config: Config, workdir: Path, command: str, report: Reporter) -> Path
         ValueError: workdir holds a run of another configuration, or cannot be written.
     """
     _claim(workdir, config)
+    policy = default_policy()
     writer = MetricWriter(workdir / "metrics.jsonl")
 
     def run(stage):
         folder = str(workdir / "checkpoints" / stage.name)
         keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
         with Checkpoints(folder, dataclasses.asdict(config), **keep) as checkpoints:
-            return run_stage(stage, config, checkpoints, writer, report)
+            return run_stage(stage, config, policy, checkpoints, writer, report)
 
-    tcn = run(temporal_stage(config))
-    prob_unet = run(spatial_stage(config, tcn))
+    tcn = run(temporal_stage(config, policy))
+    prob_unet = run(spatial_stage(config, tcn, policy))
     report.status("scoring the weights on simulated patients")
-    path = export(config, tcn, prob_unet, workdir, command)
+    path = export(config, tcn, prob_unet, policy, workdir, command)
     report.line(f"weights exported to {path}")
     return path
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from dcejax.config import StageConfig
-from dcejax.execution import dispatch
+from dcejax.execution.compiler import options_for_gradients
+from dcejax.execution.threads import map_in_threads
 
 LossFunction = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """loss(params, inputs, key) -> (scalar to minimise, named scalars to report)."""
@@ -62,7 +63,7 @@ class Programs(NamedTuple):
 @cache
 def programs() -> Programs:
     """The programs of all steps; made on first use, because how they are compiled depends on the backend."""
-    options = dispatch.options_for_gradients()
+    options = options_for_gradients()
     return Programs(
         jax.jit(_whole, static_argnames=("loss", "optimizer"), donate_argnames="state", compiler_options=options),
         jax.jit(_gradient, static_argnames="loss", compiler_options=options),
@@ -81,15 +82,16 @@ def _divide(total: Any, count: int) -> Any:
     return jax.tree.map(lambda leaf: leaf / count, total)
 
 
-def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any], *, compiled: bool = False) -> Any:
+def mean_over(function: Callable[[Any], Any], pieces: Sequence[Any], *, threads: int, compiled: bool = False) -> Any:
     """Mean of a tree of arrays over pieces of one size, added in their order whichever is computed first.
 
     Args:
         function: of a piece.
         pieces: all of them.
+        threads: from how many the function is called.
         compiled: whether the function has been called for such pieces before.
     """
-    total = reduce(_add, dispatch.in_streams(function, pieces, compiled=compiled))
+    total = reduce(_add, map_in_threads(function, pieces, threads=threads, compiled=compiled))
     return _divide(total, len(pieces))
 
 
@@ -100,6 +102,7 @@ def train_step(
     *,
     loss: LossFunction,
     optimizer: optax.GradientTransformation,
+    threads: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Do one update; the state passed in is consumed.
 
@@ -110,13 +113,13 @@ def train_step(
         key: for what the loss draws, the same for every piece.
         loss: of one piece.
         optimizer: from `make_optimizer`.
+        threads: from how many gradients of pieces are computed.
     """
     whole, gradient_of, update, seen = programs()
     if len(pieces) == 1:
         return whole(state, pieces[0], key, loss=loss, optimizer=optimizer)
     shapes = loss, *(leaf.shape for leaf in jax.tree.leaves(pieces[0]))
-    gradient, metrics = mean_over(
-        lambda piece: gradient_of(state.params, piece, key, loss=loss), pieces, compiled=shapes in seen
-    )
+    gradient = partial(gradient_of, state.params, key=key, loss=loss)
+    gradient, metrics = mean_over(gradient, pieces, threads=threads, compiled=shapes in seen)
     seen.add(shapes)
     return update(state, gradient, optimizer=optimizer), metrics

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.config import Config
-from dcejax.execution.voxelwise import apply_in_chunks
+from dcejax.execution.curves import apply_in_chunks
+from dcejax.execution.policy import Policy
 from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latent
 from dcejax.rng import stream
@@ -27,7 +28,7 @@ _PATCHES_PER_PATIENT = 2
 _RESAMPLES = 10_000
 
 
-def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int) -> dict[str, Any]:
+def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int, policy: Policy) -> dict[str, Any]:
     """Mean absolute error of each map in each region, for the networks and for two trivial maps.
 
     Args:
@@ -35,11 +36,12 @@ def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
         tcn_params: parameters of the TCN.
         prob_unet_params: parameters of the probabilistic U-Net; the posterior is not used.
         patients: how many.
+        policy: how the networks are executed.
 
     Returns:
         Region -> map -> arm -> mean over patients, its 95 % interval, and the number of patients; and what was done.
     """
-    predictions, truths, tissues = _predict(config, tcn_params, prob_unet_params, patients)
+    predictions, truths, tissues = _predict(config, tcn_params, prob_unet_params, patients, policy)
     table: dict[str, Any] = {}
     for region, indices in _REGIONS.items():
         inside = [np.isin(tissue, indices) for tissue in tissues]
@@ -61,9 +63,9 @@ def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
     }
 
 
-def _predict(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int):
+def _predict(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int, policy: Policy):
     """Maps of each arm, truth and tissue of patches, as lists over patients."""
-    tcn, net = make_tcn(config), make_prob_unet(config)
+    tcn, net = make_tcn(config), make_prob_unet(config, policy.convolve)
     patches = dataclasses.replace(config.stage2, patches_per_patient=_PATCHES_PER_PATIENT)
     sampler = make_sampler(patches, config.protocol, patients=1)
 
@@ -78,8 +80,8 @@ def _predict(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
     truths, tissues = [], []
     for i in range(patients):
         batch = sampler(stream(config.seed, "release validation", i))
-        images = apply_in_chunks(tcn, tcn_params, batch.curves.reshape(-1, config.protocol.frames))
-        images = images.reshape(batch.maps.shape)
+        curves = batch.curves.reshape(-1, config.protocol.frames)
+        images = apply_in_chunks(tcn, tcn_params, curves, policy).reshape(batch.maps.shape)
         keys = jax.random.split(stream(config.seed, "release validation latent", i), _LATENT_SAMPLES)
         predictions["temporal stage alone"].append(np.asarray(images))
         predictions["both stages"].append(np.asarray(refine(prob_unet_params, images, keys)))

@@ -7,7 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from dcejax.data import weights
-from dcejax.execution.voxelwise import map_curves
+from dcejax.execution.curves import map_curves
+from dcejax.execution.policy import default_policy
 from dcejax.methods.build import make_tcn
 from dcejax.models.tcn import TCN
 from dcejax.physics.aif import parker
@@ -96,7 +97,7 @@ def test_released_maps_explain_the_curves_they_were_made_from(snr):
     signal = clean + sigma * jax.random.normal(jax.random.key(3), clean.shape)
     # The scale of a whole head: blood at the peak of the same input.
     blood = signal_curves(jnp.array([[0.0, 0.58, 0.1]]), TIMES, input_curve, 1.65 / 60.0, ACQUISITION)
-    predicted = map_curves(make_tcn(config), released.tcn, np.asarray(signal / blood.max()))
+    predicted = map_curves(make_tcn(config), released.tcn, np.asarray(signal / blood.max()), default_policy())
 
     def misfit(maps):
         residual = signal_residual(maps, signal, sigma, TIMES, input_curve, t10, ACQUISITION, s0=0.7)

@@ -12,6 +12,7 @@ from dcejax.data import weights as weights_io
 from dcejax.evaluation.arms.simple_arms import Description, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Loaded
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.types import Gaussian, Weights
@@ -35,7 +36,7 @@ class Network:
     def __init__(self, weights: Weights, settings: EvaluateSettings):
         self._weights = weights
         self._protocol = weights_io.config_of(weights).protocol
-        self._networks = engine.build(weights)
+        self._networks = engine.build(weights, default_policy())
         self._settings = settings
         self.description = Description(
             weights.name,

@@ -138,7 +138,7 @@ def _crop(x: jax.Array, origin: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def _block(unet: ProbUNet, part: Any, name: str, scale: int, x: jax.Array) -> jax.Array:
-    return ConvBlock(unet.filters[scale], unet.kernels).apply({"params": part[f"{name}_{scale}"]}, x)
+    return ConvBlock(unet.filters[scale], unet.convolve).apply({"params": part[f"{name}_{scale}"]}, x)
 
 
 def _inside(low: jax.Array, high: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -1,6 +1,5 @@
 """The temporal network on any number of voxels, in chunks of one shape."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,25 +17,6 @@ from dcejax.models.tcn import TCN
 def apply_chunk(temporal: Temporal, tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     """Maps [V, C] of one chunk of curves [V, T]."""
     return temporal(tcn, params, curves)
-
-
-def split_voxels(arrays: Any, axes: int, policy: Policy) -> list[Any]:
-    """Cut arrays whose first axes count voxels into equal pieces no larger than a call should be, or not at all.
-
-    Args:
-        arrays: tree of [..., *rest] with the same leading axes.
-        axes: how many these are; they become one.
-        policy: says how many voxels a call takes.
-
-    Returns:
-        Trees of [V, *rest].
-    """
-    shape = jax.tree.leaves(arrays)[0].shape[:axes]
-    voxels = math.prod(shape)
-    least = -(-voxels // policy.voxels)
-    number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones would not pay
-    flat = jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays)
-    return placement.cut(flat, voxels // number)
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.ndarray:

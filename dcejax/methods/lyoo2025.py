@@ -19,7 +19,7 @@ from dcejax.batch import Batch, voxels_of
 from dcejax.config import require, require_positive
 from dcejax.execution import placement
 from dcejax.execution.curves import apply_in_chunks, map_curves
-from dcejax.execution.policy import Policy, default_policy
+from dcejax.execution.policy import Policy
 from dcejax.execution.unet_volumes import encode_prior, sample_volume, slices_of
 from dcejax.methods import fixed_grid
 from dcejax.methods.fixed_grid import Beside
@@ -103,9 +103,7 @@ class Config(MethodConfig):
     tcn: TCNConfig = field(default_factory=TCNConfig)
     tcn_training: StageConfig = field(default_factory=partial(StageConfig, losses=_TCN_LOSSES))
     prob_unet: ProbUNetConfig = field(default_factory=ProbUNetConfig)
-    prob_unet_training: StageConfig = field(
-        default_factory=partial(StageConfig, losses=_PROB_UNET_LOSSES, patience=13)
-    )
+    prob_unet_training: StageConfig = field(default_factory=partial(StageConfig, losses=_PROB_UNET_LOSSES, patience=13))
     num_samples: int = 4  # latent samples of a prediction
 
     def __post_init__(self):
@@ -126,7 +124,7 @@ def make_prob_unet(config: Config, policy: Policy) -> ProbUNet:
     )
 
 
-def _tcn_stage(params: Params, config: Config) -> Stage:
+def _tcn_stage(params: Params, config: Config, policy: Policy) -> Stage:
     """Every voxel's curve to its three values."""
     del params  # the first part
     tcn = make_tcn(config)
@@ -142,16 +140,15 @@ def _tcn_stage(params: Params, config: Config) -> Stage:
         return {"maps": tcn.apply({"params": params}, curves)}
 
     settings = config.tcn_training
-    return Stage("tcn", settings, init, prepare, apply, apply, settings.losses, "voxels")
+    return Stage("tcn", settings, init, prepare, apply, apply, settings.losses, config.protocol, policy.voxels)
 
 
-def _prob_unet_stage(params: Params, config: Config) -> Stage:
+def _prob_unet_stage(params: Params, config: Config, policy: Policy) -> Stage:
     """Slices of the frozen TCN's maps to refined maps.
 
     Training decodes a sample of the posterior, which sees the truth; its divergence from the prior is a loss.
     Validation decodes a sample of the prior, as inference does.
     """
-    policy = default_policy()
     tcn, unet = make_tcn(config), make_prob_unet(config, policy)
 
     def init(key: jax.Array) -> Any:
@@ -184,13 +181,14 @@ def _prob_unet_stage(params: Params, config: Config) -> Stage:
         apply=partial(outputs, from_posterior=True),
         judge=partial(outputs, from_posterior=False),
         judged_by={**settings.losses, "kl_divergence": 0.0},  # told, but no part of how good the maps are
-        piece="images",
+        protocol=config.protocol,
+        piece=policy.images,
     )
 
 
-def stages(config: Config) -> Sequence[Callable[[Params], Stage]]:
+def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
     """The TCN, then the probabilistic U-Net on its frozen maps."""
-    return partial(_tcn_stage, config=config), partial(_prob_unet_stage, config=config)
+    return tuple(partial(make, config=config, policy=policy) for make in (_tcn_stage, _prob_unet_stage))
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:

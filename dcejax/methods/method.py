@@ -52,7 +52,7 @@ class Method(Protocol):
     OUTPUTS: Sequence[Output]
     ABOUT: str  # what weights trained by this method are, in sentences
 
-    def stages(self, config: Any) -> Sequence[Callable[[Params], Stage]]:
+    def stages(self, config: Any, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
         """Training stages in order; each is made from the parameters of the parts before it."""
 
     def series_of(self, scan: Scan, beside: Beside, config: Any) -> Series:

@@ -8,6 +8,7 @@ import jax
 
 from dcejax.batch import Batch
 from dcejax.config import require, require_positive
+from dcejax.protocol import Protocol
 from dcejax.simulation.training.patches import Patches
 from dcejax.simulation.training.patient import SHAPE
 
@@ -75,4 +76,5 @@ class Stage(NamedTuple):
     apply: Callable[[Any, Any, jax.Array], dict[str, Any]]  # (parameters, inputs, key) -> outputs, for the losses
     judge: Callable[[Any, Any, jax.Array], dict[str, Any]]  # the same without what inference cannot see
     judged_by: Mapping[str, Weight]  # losses of the validation
-    piece: str | None = None  # field of the execution policy: how many examples a gradient takes at once
+    protocol: Protocol  # acquisition of simulated batches
+    piece: int | None = None  # how many examples a gradient takes at once; None for all

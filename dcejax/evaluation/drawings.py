@@ -17,7 +17,7 @@ from dcejax.evaluation.pooling import Pool, Record
 from dcejax.evaluation.reliability import bland_altman
 from dcejax.evaluation.report import FigureBlock
 from dcejax.evaluation.roc_figure import RocCurve, RocPanel, roc_figure
-from dcejax.evaluation.scoring import LEVELS, key_of, relative
+from dcejax.evaluation.scoring import CV_RESOLUTION, LEVELS, key_of, relative, sd_resolution
 from dcejax.evaluation.tables_accuracy import SIMULATED
 from dcejax.evaluation.tables_agreement import shown_conditions
 from dcejax.evaluation.tables_diagnosis import TASKS, both_classes, scores
@@ -183,8 +183,8 @@ def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> 
         inside=inside,
         pit=np.histogram(uncertainty.pit(truth, mean, sd).values, _BINS, (0.0, 1.0))[0],
         removed=uncertainty.REMOVED,
-        by_sd=uncertainty.sparsification(error, sd),
-        by_cv=uncertainty.sparsification(error, relative(sd, mean)),
+        by_sd=uncertainty.sparsification(error, sd, sd_resolution(mean)),
+        by_cv=uncertainty.sparsification(error, relative(sd, mean), CV_RESOLUTION),
         oracle=uncertainty.sparsification(error, np.abs(error)),
         random=np.full(uncertainty.REMOVED.shape, np.abs(error).mean()),
     )

@@ -269,12 +269,12 @@ def _named(mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
     return {output.name: found[output.statistic][..., PARAMETERS.index(output.quantity)] for output in OUTPUTS}
 
 
-def _nothing(stage: str, done: int, total: int) -> None:
+def _silent(*_: Any) -> None:
     """Tell no progress."""
 
 
 def predict(
-    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[[str, int, int], None] = _nothing
+    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = _silent
 ) -> Prediction:
     """Both networks on one examination.
 
@@ -288,7 +288,7 @@ def predict(
         ValueError: a signal that cannot be scaled, or maps that are not finite.
     """
     curves, record = fixed_grid.encode_series(series, networks.config.protocol)
-    progress(f"curves of {len(curves)} voxels", 0, 1)
+    progress(f"curves of {len(curves)} voxels")
     images = temporal_maps(networks, curves, series.mask)
     moments = sample_volume(
         networks.unet,
@@ -298,7 +298,7 @@ def predict(
         key,
         num_samples=networks.config.num_samples,
         policy=networks.policy,
-        progress=partial(progress, "slice"),
+        progress=lambda done, total: progress("maps", done, total, "slices"),
     )
     return Prediction(_named(*moments), record)
 
@@ -335,7 +335,7 @@ def predict_halves(networks: Networks, series: Series, keys: tuple[jax.Array, ja
             key,
             num_samples=networks.config.num_samples // 2,
             policy=networks.policy,
-            progress=lambda done, total: None,
+            progress=_silent,
         )
         return Prediction(_named(*moments), record)
 

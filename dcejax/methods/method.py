@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from dcejax.config import require
 from dcejax.execution.policy import Policy
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.stage import Stage
-from dcejax.types import Output, Scan, Series, Weights
+from dcejax.types import PARAMETERS, Output, Scan, Series, Weights
 
 Params = Mapping[str, Any]
 """Part of the weights -> tree of arrays."""
@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 class Method(Protocol):
     """A module with these names; `dcejax.methods.lyoo2025` is one.
 
-    Progress is told as `progress(stage, done, total)`.
+    Progress is told as `progress(stage)` or, where it can be counted, `progress(stage, done, total, unit)`.
     """
 
     Config: type[MethodConfig]  # frozen, checks itself
@@ -72,14 +72,26 @@ class Method(Protocol):
             ValueError: parameters that do not belong to the configuration.
         """
 
-    def predict(
-        self, networks: Any, series: Series, key: jax.Array, *, progress: Callable[[str, int, int], None]
-    ) -> Prediction:
+    def predict(self, networks: Any, series: Series, key: jax.Array, *, progress: Callable[..., None]) -> Prediction:
         """Maps of one examination.
 
         Raises:
             ValueError: the series does not suit the method, or the maps are not finite.
         """
+
+
+def of_parameters(outputs: Sequence[Output], kind: Literal["estimate", "spread"]) -> tuple[Output, ...] | None:
+    """The first output of a kind for Ktrans, vp and ve; None where one of them has none."""
+    found = [next((o for o in outputs if (o.kind, o.quantity) == (kind, name)), None) for name in PARAMETERS]
+    return None if None in found else tuple(found)
+
+
+def stacked(
+    outputs: Sequence[Output], maps: Mapping[str, np.ndarray], kind: Literal["estimate", "spread"]
+) -> np.ndarray | None:
+    """Maps of a kind as [X, Y, Z, C] in the order Ktrans, vp, ve; None where one of them has none."""
+    chosen = of_parameters(outputs, kind)
+    return None if chosen is None else np.stack([maps[output.name] for output in chosen], axis=-1)
 
 
 def find(name: str) -> ModuleType:

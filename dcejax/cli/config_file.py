@@ -36,8 +36,8 @@ def _load(path: str) -> Any:
     try:
         spec.loader.exec_module(module)
         return module.get_config()
-    except (AttributeError, ImportError, SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(f"--config={path}: expected a Python file with a get_config(), found: {error}") from error
+    except Exception as error:  # whatever a user's file may raise
+        raise ValueError(f"--config={path}: expected a Python file with a get_config(), found: {error!r}") from error
 
 
 def _field_names(values: dict[str, Any], prefix: str) -> list[str]:

@@ -79,7 +79,7 @@ def run_stage(
     writer.rewind(stage.name, int(state.step))
     if not progress.finished:
         sampler = make_sampler(settings, config.protocol, settings.patients_per_step)
-        update = partial(train_step, loss=stage.loss, optimizer=optimizer, threads=policy.threads)
+        update = partial(train_step, loss=stage.loss, optimizer=optimizer, policy=policy)
         validation = _Validation(stage, config, sampler, policy.threads)
         while not progress.finished:
             started = time.monotonic()

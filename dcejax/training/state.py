@@ -10,6 +10,7 @@ import optax
 
 from dcejax.config import StageConfig
 from dcejax.execution.compiler import options_for_gradients
+from dcejax.execution.policy import Policy
 from dcejax.execution.threads import map_in_threads
 
 LossFunction = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -102,7 +103,7 @@ def train_step(
     *,
     loss: LossFunction,
     optimizer: optax.GradientTransformation,
-    threads: int,
+    policy: Policy,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Do one update; the state passed in is consumed.
 
@@ -113,13 +114,13 @@ def train_step(
         key: for what the loss draws, the same for every piece.
         loss: of one piece.
         optimizer: from `make_optimizer`.
-        threads: from how many gradients of pieces are computed.
+        policy: how it is executed.
     """
     whole, gradient_of, update, seen = programs()
     if len(pieces) == 1:
         return whole(state, pieces[0], key, loss=loss, optimizer=optimizer)
     shapes = loss, *(leaf.shape for leaf in jax.tree.leaves(pieces[0]))
     gradient = partial(gradient_of, state.params, key=key, loss=loss)
-    gradient, metrics = mean_over(gradient, pieces, threads=threads, compiled=shapes in seen)
+    gradient, metrics = mean_over(gradient, pieces, threads=policy.threads, compiled=shapes in seen)
     seen.add(shapes)
     return update(state, gradient, optimizer=optimizer), metrics

@@ -8,6 +8,7 @@ import pytest
 import scans
 
 from dcejax.data import weights
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 
 
@@ -56,7 +57,7 @@ def test_configuration_comes_back(tiny_weights):
 def test_the_package_holds_its_default_weights():
     loaded = weights.load(None)
     assert loaded.name == weights.DEFAULT
-    engine.build(loaded)
+    engine.build(loaded, default_policy())
 
 
 def test_diverged_parameters_are_not_saved(tmp_path):

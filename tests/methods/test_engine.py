@@ -8,7 +8,9 @@ import scans
 from dcejax import rng
 from dcejax.config import ProtocolConfig
 from dcejax.data import preprocess, weights
-from dcejax.execution import dispatch
+from dcejax.execution import unet_windows
+from dcejax.execution.latent_samples import decode
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latent
@@ -17,7 +19,7 @@ from dcejax.types import Gaussian, Scan
 
 @pytest.fixture(scope="module")
 def networks(tiny_weights):
-    return engine.build(weights.load(str(tiny_weights)))
+    return engine.build(weights.load(str(tiny_weights)), default_policy())
 
 
 def series_of(shape=scans.SHAPE, seed=0, mask=None):
@@ -132,14 +134,20 @@ def test_the_mode_of_64_bits_initialises_and_draws_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), wide, usual)
 
 
-def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks, monkeypatch):
+def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks):
     """Same bytes when slices are missing; close when a device prefers more slices together."""
     series = series_of((24, 20, 5))
     maps = engine.temporal_maps(networks, series)
 
-    def sample(mask):
+    def sample(mask, policy=networks.policy):
         return engine.sample_maps(
-            networks, maps, mask, case_id="a", num_samples=3, seed=0, progress=lambda done, total: None
+            networks._replace(policy=policy),
+            maps,
+            mask,
+            case_id="a",
+            num_samples=3,
+            seed=0,
+            progress=lambda done, total: None,
         )
 
     whole = sample(series.mask)
@@ -148,19 +156,18 @@ def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks, monkeypatch):
     np.testing.assert_array_equal(sample(fewer).mean[:, :, [1, 3, 4]], whole.mean[:, :, [1, 3, 4]])
     assert not sample(fewer).mean[:, :, [0, 2]].any()
     for size in (2, 4):
-        other = dispatch.policy()._replace(slices=size)
-        monkeypatch.setattr(dispatch, "policy", lambda other=other: other)
-        for found, expected in zip(sample(series.mask), whole, strict=True):
+        policy = dataclasses.replace(networks.policy, slices=size)
+        for found, expected in zip(sample(series.mask, policy), whole, strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))
 
 
 def test_one_compilation_for_any_mask_number_of_slices_and_of_samples(networks):
     predict(networks, series_of(), num_samples=5)
-    encoded, decoded = engine.encode._cache_size(), engine.decode._cache_size()
+    encoded, decoded = engine.encode._cache_size(), decode._cache_size()
     for num_samples in (1, 4, 5, 9):
         mask = np.random.default_rng(num_samples).random((24, 20, 7)) < 0.3
         predict(networks, series_of((24, 20, 7), mask=mask), num_samples=num_samples)
-    assert (engine.encode._cache_size(), engine.decode._cache_size()) == (encoded, decoded)
+    assert (engine.encode._cache_size(), decode._cache_size()) == (encoded, decoded)
 
 
 @pytest.fixture
@@ -174,15 +181,15 @@ def small_head():
 
 def test_a_window_changes_no_map(networks, small_head, monkeypatch):
     found = predict(networks, small_head)
-    assert engine.windowed.plan(small_head.mask.any(axis=2), len(networks.unet.filters))
-    monkeypatch.setattr(engine.windowed, "plan", lambda region, scales: None)
+    assert unet_windows.plan(small_head.mask.any(axis=2), len(networks.unet.filters))
+    monkeypatch.setattr(unet_windows, "plan", lambda region, scales: None)
     for values, expected in zip(found, predict(networks, small_head), strict=True):
         np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5 * np.ptp(expected))
 
 
 def test_one_compilation_for_similar_heads(networks, small_head):
     predict(networks, small_head, num_samples=5)
-    programs = engine.encode_window, engine.make_background, engine.decode
+    programs = engine.encode_window, engine.make_background, decode
     before = [program._cache_size() for program in programs]
     for shift in (-3, 2):
         mask = np.roll(small_head.mask, shift, axis=(0, 1))[:, :, :3]
@@ -213,4 +220,4 @@ def test_parameters_of_another_network(tiny_weights):
     loaded = weights.load(str(tiny_weights))
     config = dict(loaded.record["config"], tcn={"channels": [8, 1], "dilations": [1, 2], "kernel_size": 3})
     with pytest.raises(ValueError, match=r"weights tiny/tcn: expected parameter .* of shape .*, found"):
-        engine.build(dataclasses.replace(loaded, record={**loaded.record, "config": config}))
+        engine.build(dataclasses.replace(loaded, record={**loaded.record, "config": config}), default_policy())

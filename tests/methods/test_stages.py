@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcejax.config import Config, ProbUNetConfig, TCNConfig
-from dcejax.execution import dispatch
+from dcejax.execution.policy import default_policy
 from dcejax.methods.build import make_prob_unet, make_tcn
 from dcejax.methods.stages import spatial_stage, temporal_stage
 from dcejax.models.prob_unet import sample_latents
@@ -31,12 +31,12 @@ def batch():
 
 @pytest.fixture(scope="module")
 def tcn_params():
-    return jax.jit(temporal_stage(CONFIG).init)(jax.random.key(0))
+    return jax.jit(temporal_stage(CONFIG, default_policy()).init)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
 def spatial(tcn_params):
-    stage = spatial_stage(CONFIG, tcn_params)
+    stage = spatial_stage(CONFIG, tcn_params, default_policy())
     return stage, jax.jit(stage.init)(jax.random.key(1))
 
 
@@ -46,7 +46,7 @@ def weighted(prediction, truth, weights):
 
 
 def test_temporal_objective_is_the_sum_and_its_validation_the_mean(batch, tcn_params):
-    stage = temporal_stage(CONFIG)
+    stage = temporal_stage(CONFIG, default_policy())
     prediction = make_tcn(CONFIG).apply({"params": tcn_params}, batch.curves.reshape(-1, 60))
     expected = weighted(prediction, batch.maps.reshape(-1, 3), (35.0, 35.0, 5.0))
     loss, metrics = stage.loss(tcn_params, batch, jax.random.key(0))
@@ -68,7 +68,7 @@ def test_spatial_stage_sees_the_frozen_maps(batch, spatial, tcn_params):
 @pytest.mark.parametrize("kl_weight", [0.0, 1.0, 2.5])
 def test_spatial_objective_decodes_the_posterior_and_pays_for_it(batch, tcn_params, kl_weight):
     config = dataclasses.replace(CONFIG, stage2=dataclasses.replace(CONFIG.stage2, kl_weight=kl_weight))
-    stage = spatial_stage(config, tcn_params)
+    stage = spatial_stage(config, tcn_params, default_policy())
     params = jax.jit(stage.init)(jax.random.key(1))
     images, maps, index = stage.prepare(batch)
     net, key = make_prob_unet(config), jax.random.key(5)
@@ -107,7 +107,7 @@ def test_every_parameter_of_the_spatial_stage_is_trained(batch, spatial):
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
-def test_a_step_on_pieces_of_the_spatial_stage_is_that_of_the_whole(batch, spatial, monkeypatch):
+def test_a_step_on_pieces_of_the_spatial_stage_is_that_of_the_whole(batch, spatial, tcn_params):
     """Also the latents are, which an image draws from its own key."""
     stage, params = spatial
     inputs, key = stage.prepare(batch), jax.random.key(4)
@@ -115,11 +115,11 @@ def test_a_step_on_pieces_of_the_spatial_stage_is_that_of_the_whole(batch, spati
     whole, metrics = jax.grad(stage.loss, has_aux=True)(params, inputs, key)
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole))
     for most, pieces in ((None, 1), (1, images), (images, 1), (images + 1, 1)):
-        policy = dispatch.policy()._replace(images=most)
-        monkeypatch.setattr(dispatch, "policy", lambda policy=policy: policy)
-        cut = stage.split(inputs)
+        policy = dataclasses.replace(default_policy(), images=most)
+        cut = spatial_stage(CONFIG, tcn_params, policy).split(inputs)
         assert len(cut) == pieces
-        found, named = mean_over(lambda piece: jax.grad(stage.loss, has_aux=True)(params, piece, key), cut)
+        gradient = jax.grad(stage.loss, has_aux=True)
+        found, named = mean_over(lambda piece, g=gradient: g(params, piece, key), cut, threads=policy.threads)
         for name, value in metrics.items():
             np.testing.assert_allclose(named[name], value, rtol=1e-5)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * scale), found, whole)

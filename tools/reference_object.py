@@ -325,7 +325,7 @@ def speed_rows():
         def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
             fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
             pieces = stage.split(stage.prepare(batch))
-            how = {"loss": stage.loss, "optimizer": optimizer, "threads": policy.threads}
+            how = {"loss": stage.loss, "optimizer": optimizer, "policy": policy}
             return train_step(fresh, pieces, jax.random.key(i), **how)[1]
 
         trained = seconds(step)

@@ -45,8 +45,7 @@ class Training:
         self.settings = stage.config
         self.key = stream(_SEED, stage.name, "step", 0)
         self._stage, optimizer = stage, make_optimizer(stage.config)
-        threads = default_policy().threads
-        self._update = partial(train_step, loss=stage.loss, optimizer=optimizer, threads=threads)
+        self._update = partial(train_step, loss=stage.loss, optimizer=optimizer, policy=default_policy())
         self._batch = make_batch(stage.config)
         self.inputs = self.prepare()
         params = jax.jit(stage.init)(stream(_SEED, stage.name, "init"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dcejax.batch import Batch
 from dcejax.methods.stage import Weight
@@ -89,7 +90,7 @@ def objective(apply: Callable[[Any, Any, jax.Array], dict[str, Any]], weights: M
     Raises:
         ValueError: no loss of a name.
     """
-    losses = {name: (find(name), jnp.asarray(weight)) for name, weight in weights.items()}
+    losses = {name: (find(name), np.asarray(weight)) for name, weight in weights.items()}
 
     def total(params: Any, examples: tuple[Any, Batch], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         inputs, batch = examples
@@ -97,7 +98,8 @@ def objective(apply: Callable[[Any, Any, jax.Array], dict[str, Any]], weights: M
         value, metrics = jnp.zeros(()), {}
         for name, (loss, weight) in losses.items():
             mean = loss(outputs, batch).mean(axis=0)
-            value += (weight * mean).sum()
+            if weight.any():  # a loss without weight is told and may be infinite
+                value += (jnp.asarray(weight) * mean).sum()
             if mean.shape == (len(PARAMETERS),):
                 metrics |= {f"{name}_{of}": part for of, part in zip(PARAMETERS, mean, strict=True)}
             else:

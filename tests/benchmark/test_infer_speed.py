@@ -16,7 +16,9 @@ from dcejax.cli import benchmark
 from dcejax.data import loading, weights
 from dcejax.data.cases import enumerate_cases
 from dcejax.data.facts import Facts
+from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
+from dcejax.models.unet import convolve_relu
 from dcejax.runner import map_picture
 
 TOLERANCE = 1e-5  # of the maps' range
@@ -47,7 +49,7 @@ def released():
 
 @pytest.fixture(scope="module")
 def networks(released):
-    return engine.build(released)
+    return engine.build(released, default_policy())
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_the_floor_is_what_the_layers_need(networks):
     once, each = floor.unet_flop_per_slice(networks.unet_params, pixels)
     assert each == 2 * (32 * 32 * 2 + 32 * 3) * pixels
 
-    unet = networks.unet.clone(kernels=False)  # the compiler cannot see into kernels
+    unet = networks.unet.clone(convolve=convolve_relu)  # the compiler cannot see into kernels
 
     def trunk(image):
         prior = unet.apply({"params": networks.unet_params}, image, method="encode_prior")
@@ -168,12 +170,12 @@ def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
         assert 0.1 < results[key] < 3
     assert 0 < results["cold_start_seconds"] < 120
     compiled = results["compilations"]
-    assert (compiled["first_map"]["_apply"], compiled["first_map"]["encode"], compiled["first_map"]["decode"]) == (
+    assert (compiled["first_map"]["apply_chunk"], compiled["first_map"]["encode"], compiled["first_map"]["decode"]) == (
         1,
     ) * 3
-    assert not {"_apply", "encode", "decode"} & compiled["same_shape_again"].keys()
+    assert not {"apply_chunk", "encode", "decode"} & compiled["same_shape_again"].keys()
     assert (compiled["other_shape"]["encode"], compiled["other_shape"]["decode"]) == (1, 1)
-    assert "_apply" not in compiled["other_shape"]
+    assert "apply_chunk" not in compiled["other_shape"]
     assert set(results["seconds_by_voxels"]) == {"10", "1500"}
     assert set(results["seconds_by_slices"]) == {"1", "3"}
     assert set(results["seconds_by_samples"]) == {"1", "5"}

@@ -93,7 +93,7 @@ def test_the_wrong_noise_or_weight_would_show(torch):
 
 
 def test_the_floor_of_a_patch_counts_the_posterior():
-    net = make_prob_unet(Config()).clone(kernels=False)  # the compiler cannot see into kernels
+    net = make_prob_unet(Config())
     image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
     variables = jax.eval_shape(net.init, jax.random.key(0), image, image)
     counted = jax.jit(net.apply).lower(variables, image, image).cost_analysis()["flops"]

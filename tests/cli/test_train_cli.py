@@ -18,7 +18,7 @@ from dcejax import config as configuration
 from dcejax.cli.train import _command
 from dcejax.config import Config, ProtocolConfig, StageConfig
 from dcejax.data import weights
-from dcejax.execution import dispatch
+from dcejax.execution.policy import default_policy
 from dcejax.methods.stages import spatial_stage, temporal_stage
 from dcejax.rng import stream
 from dcejax.simulation.training.patches import Batch, make_sampler
@@ -52,9 +52,9 @@ def records(workdir):
 def final_state(workdir, stage):
     """All float32 numbers of a stage's latest checkpoint: parameters and optimiser state."""
     config = configuration.from_dict(json.loads((workdir / "config.json").read_text()))
-    made = temporal_stage(config)
+    made = temporal_stage(config, default_policy())
     if stage == "stage2":
-        made = spatial_stage(config, jax.jit(made.init)(jax.random.key(0)))
+        made = spatial_stage(config, jax.jit(made.init)(jax.random.key(0)), default_policy())
     template = init_state(jax.jit(made.init)(jax.random.key(0)), make_optimizer(made.config))
     with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
         state, progress = checkpoints.restore_latest(template)
@@ -126,7 +126,7 @@ def test_exported_weights_predict(whole_run, tmp_path):
     loaded = weights.load(str(whole_run[0] / "weights.json"))
     mask = np.ones((6, 5, 2), bool)
     series = Series(np.random.default_rng(0).random((60, 60), np.float32), mask, 1.0)
-    prediction = engine.predict(engine.build(loaded), series, case_id="a", num_samples=3, seed=0)
+    prediction = engine.predict(engine.build(loaded, default_policy()), series, case_id="a", num_samples=3, seed=0)
     assert prediction.mean.shape == (6, 5, 2, 3)
     assert np.isfinite(prediction.mean).all()
 
@@ -281,11 +281,13 @@ def _quadratic(params, inputs, key):
     return loss, {"loss": loss}
 
 
+def _step(state, pieces, key, optimizer):
+    return train_step(state, pieces, key, loss=_quadratic, optimizer=optimizer, policy=default_policy())
+
+
 def test_a_step_is_adams():
     optimizer = make_optimizer(StageConfig(learning_rate=0.1))
-    state, metrics = train_step(
-        _tiny_state(), [jnp.array([1.0, 1.0, 1.0])], stream(0, "k"), loss=_quadratic, optimizer=optimizer
-    )
+    state, metrics = _step(_tiny_state(), [jnp.array([1.0, 1.0, 1.0])], stream(0, "k"), optimizer)
     # Adam's first update has the size of the learning rate, against the sign of the gradient.
     np.testing.assert_allclose(state.params["w"], [0.1, 1.0, 1.9], atol=1e-5)
     assert float(metrics["loss"]) == 2.0
@@ -297,7 +299,7 @@ def test_a_decaying_rate_ends_at_zero():
     state, moves = init_state({"w": jnp.arange(3.0)}, optimizer), []
     for i in range(7):
         before = np.array(state.params["w"])
-        state, _ = train_step(state, [jnp.full(3, 9.0)], stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+        state, _ = _step(state, [jnp.full(3, 9.0)], stream(0, "k", i), optimizer)
         moves.append(float(np.abs(state.params["w"] - before).max()))
     np.testing.assert_allclose(moves[0], 0.1, rtol=1e-3)
     assert moves == sorted(moves, reverse=True)
@@ -308,13 +310,13 @@ def test_one_compilation_for_all_steps():
     before = programs().whole._cache_size()
     optimizer, state = make_optimizer(StageConfig(learning_rate=0.1)), _tiny_state()
     for i in range(3):
-        state, _ = train_step(state, [jnp.ones(3)], stream(0, "k", i), loss=_quadratic, optimizer=optimizer)
+        state, _ = _step(state, [jnp.ones(3)], stream(0, "k", i), optimizer)
     assert programs().whole._cache_size() == before + 1
 
 
-def test_a_step_of_pieces_is_that_of_the_whole(monkeypatch):
+def test_a_step_of_pieces_is_that_of_the_whole():
     config = dataclasses.replace(scans.tiny_config(), stage1=StageConfig(patch_size=16))
-    stage, optimizer = temporal_stage(config), make_optimizer(config.stage1)
+    optimizer = make_optimizer(config.stage1)
     draw = np.random.default_rng(0)
     shape = (3, 16, 16)
     batch = Batch(
@@ -323,17 +325,18 @@ def test_a_step_of_pieces_is_that_of_the_whole(monkeypatch):
         jnp.ones(shape, bool),
         jnp.zeros(shape, int),
     )
-    params = jax.jit(stage.init)(stream(0, "init"))
+    params = jax.jit(temporal_stage(config, default_policy()).init)(stream(0, "init"))
     ends = []
-    for voxels, streams in ((1024, 1), (64, 1), (64, 4)):
-        policy = dispatch.policy()._replace(voxels=voxels, streams=streams)
-        monkeypatch.setattr(dispatch, "policy", lambda policy=policy: policy)
+    for voxels, threads in ((1024, 1), (64, 1), (64, 4)):
+        policy = dataclasses.replace(default_policy(), voxels=voxels, threads=threads)
+        stage = temporal_stage(config, policy)
         pieces = stage.split(stage.prepare(batch))
         assert len(pieces) == -(-768 // voxels)
         state = init_state(jax.tree.map(jnp.copy, params), optimizer)
-        ends.append(train_step(state, pieces, stream(0, "k"), loss=stage.loss, optimizer=optimizer))
-    (whole, metrics), (cut, metrics_of_pieces), in_streams = ends
-    jax.tree.map(np.testing.assert_array_equal, (cut, metrics_of_pieces), in_streams)  # a run can be repeated
+        how = {"loss": stage.loss, "optimizer": optimizer, "policy": policy}
+        ends.append(train_step(state, pieces, stream(0, "k"), **how))
+    (whole, metrics), (cut, metrics_of_pieces), in_threads = ends
+    jax.tree.map(np.testing.assert_array_equal, (cut, metrics_of_pieces), in_threads)  # a run can be repeated
     for name, value in metrics.items():
         np.testing.assert_allclose(metrics_of_pieces[name], value, rtol=1e-5)
     moments = [state.opt_state[0].mu for state in (whole, cut)]

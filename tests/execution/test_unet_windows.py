@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from parameters import draw
 
-from dcejax.execution import windowed
+from dcejax.execution import unet_windows
 from dcejax.models.prob_unet import ProbUNet
 
 SHAPE = (128, 96)
@@ -32,8 +32,8 @@ def whole(unet, params, images):
     return unet.apply(variables, images, method="features"), unet.apply(variables, images, method="encode_prior")
 
 
-_encode = jax.jit(windowed.encode, static_argnames=("unet", "sizes"))
-_make_background = jax.jit(windowed.make_background, static_argnames=("unet", "image"))
+_encode = jax.jit(unet_windows.encode, static_argnames=("unet", "sizes"))
+_make_background = jax.jit(unet_windows.make_background, static_argnames=("unet", "image"))
 
 
 def box(low, high, shape=SHAPE):
@@ -51,11 +51,11 @@ def check(network, region, batch=1, seed=0):
     unet, params = network
     images = images_of(region, batch, seed)
     expected, expected_prior = whole(unet, params, images)
-    sizes, places = windowed.plan(region, len(unet.filters))
+    sizes, places = unet_windows.plan(region, len(unet.filters))
     background = _make_background(unet, params, OUTSIDE, image=region.shape)
-    taken = windowed.window(places.contracting[0], sizes.contracting[0])
+    taken = unet_windows.window(places.contracting[0], sizes.contracting[0])
     features, prior = _encode(unet, params, images[:, *taken], background, sizes, places)
-    inside = region[windowed.window(places.expanding[0], sizes.expanding[0])]
+    inside = region[unet_windows.window(places.expanding[0], sizes.expanding[0])]
     assert features.shape[1:3] == inside.shape
     assert images[:, *taken].size < images.size
     assert inside.sum() == region.sum()
@@ -93,8 +93,8 @@ def test_features_in_the_region_and_the_prior_are_those_of_the_whole_slice(name)
 def test_the_least_that_is_needed_suffices_at_any_place(shift, width):
     """Boxes that fill their first window, or just do not fit one, in all positions to the pairs that are pooled."""
     region = box((31 + shift, 45 - shift), (31 + shift + width, 105 - shift - width))
-    sizes, _ = windowed.plan(region, 4)
-    least = [n + 2 * (2 * windowed.REACH + 1) for n in (width, 60 - width)]
+    sizes, _ = unet_windows.plan(region, 4)
+    least = [n + 2 * (2 * unet_windows.REACH + 1) for n in (width, 60 - width)]
     assert sizes.contracting[0] == tuple(-(-n // 8) * 8 for n in least)
     check(NETWORK, region, batch=2, seed=shift)
 
@@ -134,11 +134,13 @@ def test_any_box(seed):
     ],
 )
 def test_no_window_where_it_would_not_help(region, scales):
-    assert windowed.plan(region, scales) is None
+    assert unet_windows.plan(region, scales) is None
 
 
 def test_similar_regions_share_compilations():
-    sizes = {windowed.plan(box((40 + i, 30 - j), (80 + j, 60 - i)), 4)[0] for i in range(-4, 4) for j in range(-4, 4)}
+    sizes = {
+        unet_windows.plan(box((40 + i, 30 - j), (80 + j, 60 - i)), 4)[0] for i in range(-4, 4) for j in range(-4, 4)
+    }
     assert len(sizes) == len({size.contracting[0] for size in sizes}) <= 8  # of 64
 
 
@@ -149,14 +151,14 @@ def test_the_published_network_does_little_more_than_half_on_a_quarter_of_an_ima
     x, y = (np.linspace(-1, 1, n) for n in (256, 256))
     region = x[:, None] ** 2 + y[None] ** 2 < 1 / np.pi
     assert region.mean() == pytest.approx(0.25, rel=0.01)
-    sizes, places = windowed.plan(region, 4)
+    sizes, places = unet_windows.plan(region, 4)
 
     def flops(function, *arguments):
         return jax.jit(function).lower(*arguments).cost_analysis()["flops"]
 
-    background = jax.eval_shape(lambda p: windowed.make_background(unet, p, OUTSIDE, region.shape), shapes)
+    background = jax.eval_shape(lambda p: unet_windows.make_background(unet, p, OUTSIDE, region.shape), shapes)
     of_window = flops(
-        lambda p, images, around: windowed.encode(unet, p, images, around, sizes, places),
+        lambda p, images, around: unet_windows.encode(unet, p, images, around, sizes, places),
         shapes,
         jax.ShapeDtypeStruct((1, *sizes.contracting[0], 3), jnp.float32),
         background,

@@ -1,0 +1,43 @@
+"""Pieces are equal; several devices give the maps that one gives."""
+
+import os
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import nibabel as nib
+import numpy as np
+import pytest
+import scans
+
+from dcejax.execution import placement, unet_windows
+from dcejax.types import PARAMETERS
+
+
+def test_pieces_are_equal():
+    pieces = placement.cut({"a": jnp.arange(6), "b": jnp.arange(12).reshape(6, 2)}, 2)
+    np.testing.assert_array_equal([piece["a"] for piece in pieces], [[0, 1], [2, 3], [4, 5]])
+    with pytest.raises(ValueError, match="multiple of 4, found 6"):
+        placement.cut(jnp.arange(6), 4)
+
+
+@pytest.mark.parametrize(("devices", "shape"), [(2, (40, 44, 5)), (3, (80, 76, 4))])
+def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path, devices, shape):
+    """Slices, samples and voxels that the number of devices does not divide, in the real command; one in a window."""
+    scan = scans.save_scan(tmp_path / "p1.nii.gz", shape=shape)
+    inside = np.zeros(shape, bool)
+    inside[3 : 3 + 30, 8 : 8 + 27] = True
+    mask = scans.save_mask(tmp_path / "mask.nii.gz", inside)
+    assert (unet_windows.plan(inside.any(axis=2), scales=2) is not None) == (shape[0] > 40)
+    assert run_infer(input=scan, mask=mask, output_dir=tmp_path / "one", num_samples=5)[0] == 0
+    flags = [f"--input={scan}", f"--mask={mask}", f"--weights={tiny_weights}", "--num_samples=5"]
+    flags.append(f"--output_dir={tmp_path / 'more'}")
+    code = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == DEVICES; infer.main()"
+    more = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, "-c", code.replace("DEVICES", str(devices)), *flags]
+    done = subprocess.run(command, env=more, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name in [f"p1_desc-{kind}_{of}.nii.gz" for kind in ("mean", "std") for of in PARAMETERS]:
+        found, expected = (nib.load(tmp_path / folder / name).get_fdata() for folder in ("more", "one"))
+        assert np.ptp(expected) > 0
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))

@@ -28,51 +28,6 @@ UNITS = {"Ktrans": "1/min", "vp": "1", "ve": "1"}
 Quantity = Literal["signal", "concentration"]
 
 
-class ExtendedTofts(NamedTuple):
-    """Parameters of the extended Tofts model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
-
-
-class Tofts(NamedTuple):
-    """Parameters of the Tofts model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
-    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
-
-
-class PlasmaOnly(NamedTuple):
-    """Parameter of plasma that nothing leaves; a scalar or array."""
-
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-
-
-class Patlak(NamedTuple):
-    """Parameters of the Patlak model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # influx constant, the permeability-surface product where flow is ample, 1/min
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-
-
-class TwoCompartmentUptake(NamedTuple):
-    """Parameters of the two-compartment uptake model; 100 times fp and ps are in mL/(100 mL min)."""
-
-    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
-    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
-    vp: ArrayLike  # plasma volume fraction
-
-
-class TwoCompartmentExchange(NamedTuple):
-    """Parameters of the two-compartment exchange model; 100 times fp and ps are in mL/(100 mL min)."""
-
-    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
-    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
-    vp: ArrayLike  # plasma volume fraction
-    ve: ArrayLike  # extravascular extracellular volume fraction
-
-
 class Acquisition(NamedTuple):
     """A spoiled gradient-echo acquisition and the agent it sees, in the package's units."""
 

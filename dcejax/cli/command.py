@@ -29,20 +29,23 @@ def define_help(values: flags.FlagValues) -> None:
 
 
 def exit_with(
-    run: Callable[[flags.FlagValues, list[str]], int], values: flags.FlagValues, about: str, argv: list[str] | None
+    run: Callable[[flags.FlagValues, list[str]], int],
+    values: flags.FlagValues,
+    about: str | Callable[[], str],
+    argv: list[str] | None,
 ) -> None:
     """Run a command, or show its help, and exit with its code: 2 for what is wrong with its input.
 
     Args:
         run: from flags and other words to an exit code.
         values: the command's flags, --help among them.
-        about: what the help says above the flags.
+        about: what the help says above the flags, or a function that returns it.
         argv: program name and arguments; those of the process if absent.
     """
     try:
         parsed, words = parse(values, sys.argv if argv is None else argv)
         if parsed.help:
-            print(f"{about}\nFlags:\n{parsed.get_help()}")
+            print(f"{about() if callable(about) else about}\nFlags:\n{parsed.get_help()}")
             code = 0
         else:
             code = run(parsed, words)

@@ -22,9 +22,7 @@ _FLAGS = flags.FlagValues()
 def _define() -> None:
     case_flags.define(_FLAGS)
     own = {"flag_values": _FLAGS}
-    flags.DEFINE_string(
-        "model", None, "extended_tofts, tofts, patlak, plasma_only or two_compartment_{uptake,exchange}.", **own
-    )
+    flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD (extended_tofts).", **own)
     flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **own)
     flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **own)
     flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **own)
@@ -74,13 +72,26 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, Console())
 
 
+def _about() -> str:
+    """What the help says above the flags, with the models that there are."""
+    from dcejax.physics.tracer_models import MODELS
+
+    def line(model):
+        maps = ", ".join(quantity.name for quantity in model.quantities)
+        nested = f" (--select: {', '.join(each.name for each in model.nested)})" if model.nested else ""
+        return f"  {model.name:26}{maps}: {model.description}{nested}"
+
+    own = "A model of your own is a record as in dcejax/physics/tracer_models.py, in a module that Python can import."
+    return "\n".join([__doc__, "Models (--model):", *map(line, MODELS.values()), own, ""])
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command and exit with its code.
 
     Args:
         argv: program name and arguments; those of the process if absent.
     """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
+    command.exit_with(_run, _FLAGS, _about, argv)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ compilation_cache.define(_FLAGS)
 flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
 
 
-def _command(argv: list[str]) -> str:
+def command_line(argv: list[str]) -> str:
     """The flags that decide the result, so without the folders."""
     kept, skip = [], False
     for word in argv:
@@ -55,7 +55,7 @@ def _run(argv: list[str]) -> int:
     config = config_file.read(_FLAGS.config, overrides)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
-    train(config, Path(_FLAGS.workdir), _command(argv[1:]), Console())
+    train(config, Path(_FLAGS.workdir), command_line(argv[1:]), Console())
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from dcejax.config import ProtocolConfig
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import check_method
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
+from dcejax.protocol import Protocol
 from dcejax.runner import case_runner
 
-_ASSUMED = ProtocolConfig()
+_ASSUMED = Protocol()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from dcejax.evaluation.metrics.image_metrics import (
     ssim,
     tumour_nrmse_percent,
 )
-from dcejax.methods.engine import CV_FLOOR
+from dcejax.methods.lyoo2025 import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)

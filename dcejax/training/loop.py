@@ -16,7 +16,7 @@ from dcejax.training.step import TrainState, TrainStep, init_state, make_judge, 
 from dcejax.types import Reporter
 
 
-class _Means:
+class Means:
     """Running means of metrics, read one step late so that an accelerator is never waited for."""
 
     def __init__(self, what: str) -> None:
@@ -82,7 +82,7 @@ def run_stage(
         state, training = _run_epoch(stage, seed, source, update, state, progress.epoch, report)
         report.status(f"{stage.name}: validating")
         scores = validate(state.params, source)
-        progress = _advance(progress, scores["loss"], config.max_epochs, config.patience)
+        progress = advance(progress, scores["loss"], config.max_epochs, config.patience)
         record = {
             "stage": stage.name,
             "epoch": progress.epoch,
@@ -103,7 +103,7 @@ def run_stage(
 def _run_epoch(
     stage: Stage, seed: int, source: Source, update: TrainStep, state: TrainState, epoch: int, report: Reporter
 ) -> tuple[TrainState, dict[str, float]]:
-    config, means = stage.config, _Means("step")
+    config, means = stage.config, Means("step")
     total = config.max_epochs * config.steps_per_epoch
     for step in range(epoch * config.steps_per_epoch, (epoch + 1) * config.steps_per_epoch):
         batch = source(stream(seed, stage.name, "train", step))
@@ -121,14 +121,15 @@ class _Validation:
         self._batches = -(-stage.config.validation_patients // stage.config.patients_per_step)
 
     def __call__(self, params: Any, source: Source) -> dict[str, float]:
-        means = _Means("validation batch")
+        means = Means("validation batch")
         for i in range(self._batches):
             batch = source(stream(self._seed, self._name, "validation", i))
             means.add(i, self._judge(params, batch, stream(self._seed, self._name, "validation latent", i)))
         return means.result()
 
 
-def _advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:
+def advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:
+    """Where a stage stands after one more epoch with a validation loss."""
     epoch = progress.epoch + 1
     if loss < progress.best_loss:
         progress = progress._replace(best_loss=loss, best_epoch=epoch)

@@ -51,7 +51,7 @@ def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, rele
             "class median": [np.broadcast_to(medians, t.shape) for t in truths],
             "all zero": [np.zeros_like(t) for t in truths],
         }
-        table[region] = _table(arms, truths, inside, config.seed)
+        table[region] = error_table(arms, truths, inside, config.seed)
     size = stages[-1].config.patch_size
     return {
         "what": (
@@ -94,7 +94,7 @@ def _mean_of_draws(stage: Stage):
     return lambda params, inputs, keys: sum(stage.judge(params, inputs, key)["maps"] for key in keys) / _DRAWS
 
 
-def _table(arms, truths, inside, seed: int) -> dict[str, Any]:
+def error_table(arms, truths, inside, seed: int) -> dict[str, Any]:
     """Errors of each arm over the patients who have the region; without any, only their number."""
     present = [i for i, region in enumerate(inside) if region.any()]
     if not present:

@@ -70,7 +70,7 @@ def test_diverged_parameters_are_not_saved(tmp_path):
 
 
 def test_half_precision_refuses_what_it_cannot_hold():
-    with pytest.raises(ValueError, match="found others in .*tcn.*a"):
+    with pytest.raises(ValueError, match=r"found others in .*tcn.*a"):
         to_half({"tcn": {"a": np.array([1e6])}})
 
 

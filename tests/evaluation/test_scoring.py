@@ -136,7 +136,7 @@ def test_rounding_of_nearly_equal_deviations_does_not_change_what_they_tell(simu
         found.append(
             [
                 [scores[place][name][key] for name in PARAMETERS for key in ("ause_sd", "ause_cv")]
-                for place in (regions.BRAIN, regions.TUMOUR)
+                for place in (tumour_regions.BRAIN, tumour_regions.TUMOUR)
             ]
         )
     assert np.ptp(found, axis=0).max() < 5e-3

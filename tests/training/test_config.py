@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from dcejax.cli import config_file
 from dcejax.methods import method
 from dcejax.methods.lyoo2025 import Config
 
+ROOT = Path(__file__).resolve().parents[2]
 _POSITIVE = (0, -1)
 _BAD_STAGE = {
     "batches": ("pool:", "somewhere"),
@@ -186,3 +188,9 @@ def test_a_file_that_is_no_configuration(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"chosen\.py: expected a Python file with a get_config\(\)"):
         config_file.read(str(path), [])
+
+
+def test_configurations_are_valid_and_paper_is_the_default():
+    for name in ("smoke", "paper"):
+        config = config_file.read(str(ROOT / "configs" / f"{name}.py"), [])
+        assert (config == Config()) == (name == "paper")

@@ -1,17 +1,18 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 130 or
+143 after Ctrl-C or SIGTERM.
 """
 
 import shlex
-import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from dcejax import config as configuration
-from dcejax.cli import compilation_cache
+from dcejax.cli import command, compilation_cache
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
@@ -26,7 +27,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS
 )
 compilation_cache.define(_FLAGS)
-flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
+command.define_help(_FLAGS)
 
 
 def _parse(argv: list[str]) -> configuration.Config | None:
@@ -69,6 +70,7 @@ def _command(argv: list[str]) -> str:
 
 
 def _run(argv: list[str]) -> int:
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
     config = _parse(argv)
     if config is None:
         print(f"{__doc__}\nFlags:\n{_FLAGS.get_help()}")
@@ -76,23 +78,18 @@ def _run(argv: list[str]) -> int:
     compilation_cache.use(_FLAGS.compilation_cache)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
-    train(config, Path(_WORKDIR.value), _command(argv[1:]), Console())
+    try:
+        train(config, Path(_WORKDIR.value), _command(argv[1:]), Console())
+    except FloatingPointError as error:
+        command.last_word(f"error: {error}")
+        return 3
+    except KeyboardInterrupt as error:
+        error.args = ("the same command goes on from the latest checkpoint",)
+        raise
     return 0
 
 
-def main() -> None:
-    """Entry point of the console script and of train.py."""
-    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
-    try:
-        code = _run(sys.argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 3
-    sys.exit(code)
-
+main = partial(command.exit_with, _run)
 
 if __name__ == "__main__":
     main()

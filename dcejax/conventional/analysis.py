@@ -1,5 +1,6 @@
 """From concentration and arterial input to maps: the fit, and what follows from its parameters."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +104,8 @@ def analyse(
     plasma: np.ndarray,
     settings: FitSettings,
     iauc_weights: np.ndarray | None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Fit all voxels that have a concentration.
 
@@ -113,6 +116,7 @@ def analyse(
         plasma: [T] mM.
         settings: model and method.
         iauc_weights: [T] min, from `area_weights`; None for no such map.
+        progress: called with the number of voxels fitted and of all.
 
     Raises:
         ValueError: as `fit`.
@@ -121,12 +125,13 @@ def analyse(
     curves = concentration if usable.all() else concentration[usable]
     chosen, names = None, ()
     if settings.select:
-        found = selection.select(settings.model, curves, times, plasma, fit_delay=settings.fit_delay)
+        found = selection.select(settings.model, curves, times, plasma, fit_delay=settings.fit_delay, progress=progress)
         result, modelled, names = found.result, found.curve, tuple(found.names)
         fitted = has_estimates(result.status)
         chosen = _everywhere(np.where(fitted, found.chosen, NO_MODEL).astype(np.int8), usable, NO_MODEL)
     else:
-        result = fit(settings.model, curves, times, plasma, method=settings.method, fit_delay=settings.fit_delay)
+        how = {"method": settings.method, "fit_delay": settings.fit_delay}
+        result = fit(settings.model, curves, times, plasma, **how, progress=progress)
         modelled = predict(settings.model, result.params, times, plasma, delay=result.delay)
     maps, errors = _maps(result)
     estimated = has_estimates(result.status)

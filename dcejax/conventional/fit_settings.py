@@ -7,14 +7,13 @@ from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import MODELS
 from dcejax.physics.linear import LINEAR_MODELS
 from dcejax.physics.selection import NESTED
-from dcejax.runner import case_runner
 
 _ASSUMED = ProtocolConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings(case_runner.RunSettings):
-    """What holds for all cases; what is assumed holds where a case states nothing."""
+class FitSettings:
+    """What shapes the results of all cases; what is assumed holds where a case states nothing."""
 
     model: str = "extended_tofts"
     method: str = "nlls"
@@ -30,7 +29,6 @@ class FitSettings(case_runner.RunSettings):
     modelled: bool = True  # write the modelled series, which is as large as the input
 
     def __post_init__(self):
-        super().__post_init__()
         if self.model not in MODELS:
             raise ValueError(f"--model: expected one of {', '.join(MODELS)}, found {self.model!r}")
         if self.method not in ("nlls", "linear"):

@@ -109,7 +109,7 @@ def _run_epoch(stage: Stage, config: Config, sampler, optimizer, state: TrainSta
         key = stream(config.seed, stage.name, "step", step)
         state, metrics = train_step(state, pieces, key, loss=stage.loss, optimizer=optimizer)
         means.add(step, metrics)
-        report.status(f"{stage.name}: step {step + 1} of at most {total}")
+        report.status(f"{stage.name}: training", step + 1, total, "steps at most")
     return state, means.result()
 
 

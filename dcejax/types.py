@@ -181,8 +181,8 @@ class Weights:
 class Reporter(Protocol):
     """Where progress is told."""
 
-    def status(self, text: str) -> None:
-        """Tell what is going on now; may be dropped or overwritten."""
+    def status(self, stage: str, done: int | None = None, total: int | None = None, unit: str = "") -> None:
+        """Tell what is going on now and, where it can be counted, how much of it is done; may be overwritten."""
 
     def line(self, text: str) -> None:
         """Tell what stays."""

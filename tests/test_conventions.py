@@ -29,7 +29,7 @@ LEVELS = (
     ("cli",),
 )
 # Imports against the direction that are still to be turned round.
-PENDING = {("conventional", "runner"), ("methods", "training")}
+PENDING = {("methods", "training")}
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
 # Third-party modules that only these files or folders may import.

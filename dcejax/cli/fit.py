@@ -51,10 +51,9 @@ _define()
 def _settings(values: flags.FlagValues):
     from dcejax.conventional.fit_settings import FitSettings
 
-    common = case_flags.run_settings(values)
-    names = {field.name for field in dataclasses.fields(FitSettings)} - set(common)
-    stated = {name: values[name].value for name in names if name in values}
-    return FitSettings(**common, **{name: value for name, value in stated.items() if value is not None})
+    names = [field.name for field in dataclasses.fields(FitSettings) if field.name in values]
+    stated = {name: values[name].value for name in names}
+    return FitSettings(**{name: value for name, value in stated.items() if value is not None})
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
@@ -64,12 +63,12 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.conventional.fit_facts import FitFacts
 
     facts = case_flags.facts(values, FitFacts)
-    settings = _settings(values)
+    how, settings = case_flags.run_settings(values), _settings(values)
     from dcejax.cli.console import Console
     from dcejax.data import cases
     from dcejax.runner import fit_cases
 
-    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, Console())
+    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, how, Console())
 
 
 def _about() -> str:
@@ -85,14 +84,7 @@ def _about() -> str:
     return "\n".join([__doc__, "Models (--model):", *map(line, MODELS.values()), own, ""])
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
-
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, _about, argv)
-
+main = command.entry_point(_run, _FLAGS, _about)
 
 if __name__ == "__main__":
     main()

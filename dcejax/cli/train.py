@@ -1,15 +1,16 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 130 or
+143 after Ctrl-C or SIGTERM.
 """
 
 import shlex
-import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags, logging
 
-from dcejax.cli import compilation_cache
+from dcejax.cli import command, compilation_cache
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
@@ -22,7 +23,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS)
 compilation_cache.define(_FLAGS)
-flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
+command.define_help(_FLAGS)
 
 
 def command_line(argv: list[str]) -> str:
@@ -38,40 +39,33 @@ def command_line(argv: list[str]) -> str:
 def _run(argv: list[str]) -> int:
     from dcejax.cli import config_file
 
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
     overrides, others = config_file.separate(argv)
-    try:
-        _, *words = _FLAGS(others)
-    except flags.Error as error:
-        raise ValueError(f"{error}; see --help") from error
-    if _FLAGS.help:
-        print(f"{__doc__}\nFlags:\n{_FLAGS.get_help()}")
+    values, words = command.parse(_FLAGS, others)
+    if values.help:
+        print(f"{__doc__}\nFlags:\n{values.get_help()}")
         return 0
     if words:
         raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
     for name in ("config", "workdir"):
-        if _FLAGS[name].value is None:
+        if values[name].value is None:
             raise ValueError(f"--{name}: expected a value, found none; see --help")
-    compilation_cache.use(_FLAGS.compilation_cache)
-    config = config_file.read(_FLAGS.config, overrides)
+    compilation_cache.use(values.compilation_cache)
+    config = config_file.read(values.config, overrides)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
-    train(config, Path(_FLAGS.workdir), command_line(argv[1:]), Console())
+    try:
+        train(config, Path(values.workdir), command_line(argv[1:]), Console())
+    except FloatingPointError as error:
+        command.last_word(f"error: {error}")
+        return 3
+    except KeyboardInterrupt as error:
+        error.args = ("the same command goes on from the latest checkpoint",)
+        raise
     return 0
 
 
-def main() -> None:
-    """Entry point of the console script and of train.py."""
-    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
-    try:
-        code = _run(sys.argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 3
-    sys.exit(code)
-
+main = partial(command.exit_with, _run)
 
 if __name__ == "__main__":
     main()

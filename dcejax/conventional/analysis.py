@@ -1,5 +1,6 @@
 """From concentration and arterial input to maps: the fit, and what follows from its parameters."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,8 @@ def analyse(
     plasma: np.ndarray,
     settings: FitSettings,
     iauc_weights: np.ndarray | None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Fit all voxels that have a concentration.
 
@@ -117,6 +120,7 @@ def analyse(
         plasma: [T] mM.
         settings: model and method.
         iauc_weights: [T] min, from `area_weights`; None for no such map.
+        progress: called with the number of voxels fitted and of all.
 
     Raises:
         ValueError: as `fit`.
@@ -126,12 +130,13 @@ def analyse(
     model = settings.tracer_model
     chosen, models = None, (model,)
     if settings.select:
-        found = selection.select(model, curves, times, plasma, fit_delay=settings.fit_delay)
+        found = selection.select(model, curves, times, plasma, fit_delay=settings.fit_delay, progress=progress)
         result, modelled, models = found.result, found.curve, (*model.nested, model)
         fitted = has_estimates(result.status)
         chosen = _everywhere(np.where(fitted, found.chosen, NO_MODEL).astype(np.int8), usable, NO_MODEL)
     else:
-        result = fit(model, curves, times, plasma, method=settings.method, fit_delay=settings.fit_delay)
+        how = {"method": settings.method, "fit_delay": settings.fit_delay}
+        result = fit(model, curves, times, plasma, **how, progress=progress)
         modelled = predict(model, result.params, times, plasma, delay=result.delay)
     maps, errors = _maps(model, result)
     estimated = has_estimates(result.status)

@@ -6,14 +6,13 @@ from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import check_method
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
 from dcejax.protocol import Protocol
-from dcejax.runner import case_runner
 
 _ASSUMED = Protocol()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings(case_runner.RunSettings):
-    """What holds for all cases; what is assumed holds where a case states nothing."""
+class FitSettings:
+    """What shapes the results of all cases; what is assumed holds where a case states nothing."""
 
     model: str = "extended_tofts"  # a name of `tracer_models.MODELS`, or MODULE:RECORD
     method: str = "nlls"
@@ -29,7 +28,6 @@ class FitSettings(case_runner.RunSettings):
     modelled: bool = True  # write the modelled series, which is as large as the input
 
     def __post_init__(self):
-        super().__post_init__()
         try:
             check_method(self.tracer_model, self.method, self.fit_delay)
         except ValueError as error:

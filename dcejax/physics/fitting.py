@@ -177,15 +177,21 @@ def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array
     return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
 
 
-def _side_by_side(compute: Callable[[int], _Chunk], starts: range) -> list[_Chunk]:
+def _side_by_side(
+    compute: Callable[[int], _Chunk], starts: range, progress: Callable[[int, int], None]
+) -> list[_Chunk]:
     """Compute all chunks: the first alone, because it compiles, the others on a CPU in one thread a core.
 
     Within a chunk most operations are too small to be shared by cores; accelerators share them themselves.
     """
-    first = compute(starts[0])
+    progress(0, starts.stop)
+    parts = [compute(starts[0])]
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(workers) as pool:
-        return [first, *pool.map(compute, starts[1:])]
+        for start, part in zip(starts[1:], pool.map(compute, starts[1:]), strict=True):
+            progress(start, starts.stop)  # those before it
+            parts.append(part)
+    return parts
 
 
 def fit(
@@ -198,6 +204,7 @@ def fit(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
     """Fit a tracer-kinetic model to every curve.
 
@@ -210,6 +217,7 @@ def fit(
         bounds: parameter name -> (lower, upper), for those that should differ from the model's own.
         weights: [V, T] or [T] inverse variances up to a factor; equal if absent.
         fit_delay: also estimate the arrival in tissue after the arterial input, within ± 10 s.
+        progress: called with the number of voxels done and of all.
 
     Returns:
         Estimates with standard errors from the curvature at the minimum and the residual variance. Of linear estimates
@@ -262,7 +270,7 @@ def fit(
             part = _fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings)
         return jax.tree.map(np.asarray, part)
 
-    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size))
+    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size), progress)
     count = len(concentration)
     whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
     kind = model.params

@@ -6,6 +6,7 @@ criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Baghe
 "none", a curve of noise about zero.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,7 @@ def select(
     *,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
     """Fit a model and those nested in it to every curve, and keep the one with the least AICc.
 
@@ -87,6 +89,7 @@ def select(
         aif: [T] mM plasma.
         weights: as in `fit`.
         fit_delay: as in `fit`, for every candidate.
+        progress: as in `fit`, each candidate counted.
 
     Returns:
         The models, the choice, its evidence and its estimates.
@@ -100,7 +103,14 @@ def select(
         raise ValueError(f"model: expected one with others nested in it, such as {full}, found {model.name}")
     candidates = (*model.nested, model)
     concentration = np.asarray(concentration)
-    fits = [fit(each, concentration, times, aif, weights=weights, fit_delay=fit_delay) for each in candidates]
+
+    def fit_one(index: int, each: TracerModel) -> FitResult:
+        def of_all(done: int, total: int) -> None:
+            progress(index * total + done, len(candidates) * total)
+
+        return fit(each, concentration, times, aif, weights=weights, fit_delay=fit_delay, progress=of_all)
+
+    fits = [fit_one(index, each) for index, each in enumerate(candidates)]
     full = fits[-1]
     given = np.ones((1, np.size(times))) if weights is None else np.atleast_2d(np.asarray(weights))
     results = [_nothing(full, concentration, given), *(_in_terms_of(full, result) for result in fits)]

@@ -109,7 +109,7 @@ def _run_epoch(
         batch = source(stream(seed, stage.name, "train", step))
         state, metrics = update(state, batch, stream(seed, stage.name, "step", step))
         means.add(step, metrics)
-        report.status(f"{stage.name}: step {step + 1} of at most {total}")
+        report.status(f"{stage.name}: training", step + 1, total, "steps at most")
     return state, means.result()
 
 

@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import exams
 import numpy as np
@@ -10,7 +9,7 @@ from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import VoxelStatus, count
 from dcejax.physics.fitting import FitStatus, fit
 
-SETTINGS = FitSettings(output_dir=Path(), shard=(0, 1), overwrite=False, dry_run=False)
+SETTINGS = FitSettings()
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.31, 1.31), (0.25, 0.5), (0.3, 0.33), (1.0, 2.0)])

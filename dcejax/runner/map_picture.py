@@ -16,10 +16,9 @@ def _label(quantity: str, unit: str) -> str:
     return f"{quantity} ({'fraction' if unit == '1' else unit})"
 
 
-def _title(output: Output, estimates: Mapping[str, Output]) -> str:
-    of = estimates.get(output.quantity)
-    relative = output.kind == "spread" and of is not None and output.unit != of.unit
-    return f"{output.quantity if relative else _label(output.quantity, output.unit)}, {output.statistic}"
+def _title(output: Output) -> str:
+    bare = output.kind in ("spread", "mask") and output.unit == "1"
+    return f"{output.quantity if bare else _label(output.quantity, output.unit)}, {output.statistic}"
 
 
 def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], footer: str) -> bytes:
@@ -34,7 +33,6 @@ def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarra
     Returns:
         A PNG file's content.
     """
-    estimates = {output.quantity: output for output in reversed(outputs) if output.kind == "estimate"}
     rows = {name: [o for o in outputs if o.quantity == name] for name in dict.fromkeys(o.quantity for o in outputs)}
     first = next((o for o in outputs if o.kind == "estimate"), outputs[0])
     z = drawing.choose_slice(scan, maps[first.name])
@@ -49,7 +47,7 @@ def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarra
         for axes, output in zip(line, shown, strict=False):
             image = view(maps[output.name], masked=True)
             top = 1.0 if output.kind == "mask" else drawing.top_of(image)
-            drawing.panel(figure, axes, view, image, _title(output, estimates), top, _COLOURS[output.kind])
+            drawing.panel(figure, axes, view, image, _title(output), top, _COLOURS[output.kind])
         for axes in line[len(shown) :]:
             axes.axis("off")
     figure.suptitle(f"{scan.case_id} · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)

@@ -1,6 +1,7 @@
 """3×3 convolutions with bias and ReLU by our own kernels, and their gradients.
 
-Along rows they filter four pixels at a time, a tile, with half of the multiplications (`dcejax.cpu_kernels.winograd`).
+Along rows they compute tiles of four pixels by Winograd's minimal filtering (`dcejax.cpu_kernels.winograd`), which
+needs half of the multiplications.
 """
 
 from functools import cache
@@ -9,13 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dcejax.cpu_kernels import conv3x3_code, host
-from dcejax.cpu_kernels.conv3x3_code import COLUMNS, LANES, ROWS
-from dcejax.cpu_kernels.foreign import call
-from dcejax.cpu_kernels.winograd import OUTPUTS, POINTS, TAPS
+from dcejax.cpu_kernels import conv3x3_code, xla_ffi
+from dcejax.cpu_kernels.conv3x3_code import CHANNEL_BLOCK, FEATURE_BLOCK, ROW_BLOCK
+from dcejax.cpu_kernels.winograd import NODES, OUTPUTS, TAPS
 from dcejax.models import unet
 
-_ROOM = 128 * 1024  # numbers of a strip at the points, which should stay in the cache beside a part of the kernel
+_SCRATCH = (
+    128 * 1024
+)  # numbers of a strip's transformed tiles, which should stay in the cache beside some of the filter
 
 
 class Strip(NamedTuple):
@@ -24,57 +26,57 @@ class Strip(NamedTuple):
     images: int
     rows: int
     tiles: int  # of a row
-    alone: bool  # whether it is all there is
+    only: bool  # whether it is all there is
 
-    def room_for_tiles(self, blocks: int, beyond: int, channels: int) -> tuple[int, ...]:
-        """Shape of tiles at the points, whose channels lie in blocks, with so many rows beyond the strip."""
-        return blocks, POINTS, self.images, self.rows + beyond, self.tiles, channels
+    def scratch_for_tiles(self, blocks: int, neighbours: int, channels: int) -> tuple[int, ...]:
+        """Shape of the transformed tiles, with so many neighbouring rows, in blocks of channels."""
+        return blocks, NODES, self.images, self.rows + neighbours, self.tiles, channels
 
-    def room_for_taps(self, channels: int, features: int) -> tuple[int, ...]:
-        """Shape of a kernel at the points: no more than the block in use if no other strip will ask for the rest."""
-        return 1 if self.alone else features // COLUMNS, POINTS, TAPS, channels, COLUMNS
+    def scratch_for_filter(self, channels: int, features: int) -> tuple[int, ...]:
+        """Shape of the transformed filter: one block if no other strip will need the others again, otherwise all."""
+        return 1 if self.only else features // FEATURE_BLOCK, NODES, TAPS, channels, FEATURE_BLOCK
 
 
 def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
-    """Choose a strip of images [B, X, Y, ...], given the numbers that a tile needs."""
+    """Choose a strip of images [B, X, Y, ...], given the numbers of a transformed tile."""
     images, rows, width = shape[:3]
     tiles = -(-width // OUTPUTS)
-    least = -(-ROWS // tiles)
-    most = _ROOM // numbers
+    least = -(-ROW_BLOCK // tiles)
+    most = _SCRATCH // numbers
     parts = -(-rows // min(rows, max(least, most // tiles)))  # as equal as may be
     at_once = max(1, min(images, most // (rows * tiles)))
-    return Strip(at_once, max(least, -(-rows // parts)), tiles, alone=parts == 1 and at_once == images)
+    return Strip(at_once, max(least, -(-rows // parts)), tiles, only=parts == 1 and at_once == images)
 
 
 def suits(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
     """Whether the kernels serve these: float32, 8 tiles of 4 pixels or more, a multiple of 32 output channels.
 
-    They trust shapes, so this is also what keeps them inside their memory.
+    The kernels trust shapes, so this also keeps them inside their memory.
     """
     (_, rows, width, channels), (features,) = x.shape, bias.shape
     float32 = x.dtype == kernel.dtype == bias.dtype == jnp.float32
-    enough = x.size > 0 and width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROWS
-    return float32 and enough and kernel.shape == (TAPS, TAPS, channels, features) and features % COLUMNS == 0
+    enough = x.size > 0 and width >= OUTPUTS and rows * -(-width // OUTPUTS) >= ROW_BLOCK
+    return float32 and enough and kernel.shape == (TAPS, TAPS, channels, features) and features % FEATURE_BLOCK == 0
 
 
 @cache
 def _register() -> None:
-    host.register("dcejax_convolution", conv3x3_code.emit_rectified)
-    host.register("dcejax_convolution_by_input", conv3x3_code.emit_gradient_by_input)
-    host.register("dcejax_convolution_by_kernel", conv3x3_code.emit_gradient_by_kernel)
+    xla_ffi.register("dcejax_conv3x3", conv3x3_code.emit_convolve_relu)
+    xla_ffi.register("dcejax_conv3x3_input_gradient", conv3x3_code.emit_input_gradient)
+    xla_ffi.register("dcejax_conv3x3_filter_gradient", conv3x3_code.emit_filter_gradient)
 
 
-def _convolve(name: str, *operands: jax.Array, taps: tuple[int, int]) -> jax.Array:
-    """The first result of a kernel; the others are room for the taps, the inputs and the products at the points."""
-    x, (channels, features) = operands[0], taps
-    strip = _strip(x.shape, POINTS * (channels + COLUMNS))
-    room = [
-        strip.room_for_taps(channels, features),
-        strip.room_for_tiles(1, TAPS - 1, channels),
-        strip.room_for_tiles(1, 0, COLUMNS),
+def _convolve(name: str, x: jax.Array, kernel: jax.Array, other: jax.Array) -> jax.Array:
+    """The first result of a kernel; the others are scratch memory for filter, inputs and products."""
+    channels, features = kernel.shape[2:]
+    strip = _strip(x.shape, NODES * (channels + FEATURE_BLOCK))
+    scratch = [
+        strip.scratch_for_filter(channels, features),
+        strip.scratch_for_tiles(1, TAPS - 1, channels),
+        strip.scratch_for_tiles(1, 0, FEATURE_BLOCK),
     ]
     _register()
-    return call(name, [(*x.shape[:3], features), *room], *operands)[0]
+    return xla_ffi.call(name, [(*x.shape[:3], features), *scratch], x, kernel, other)[0]
 
 
 def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -96,7 +98,7 @@ def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
 
 @jax.custom_vjp
 def _by_kernel(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    return _convolve("dcejax_convolution", x, kernel, bias, taps=kernel.shape[2:])
+    return _convolve("dcejax_conv3x3", x, kernel, bias)
 
 
 def _forward(x, kernel, bias):
@@ -107,16 +109,18 @@ def _forward(x, kernel, bias):
 def _backward(saved, g):
     x, kernel, y = saved
     channels, features = kernel.shape[2:]
-    strip, blocks = _strip(x.shape, POINTS * (channels + features)), -(-channels // LANES)
-    room = [
-        strip.room_for_taps(blocks * LANES, features),
-        strip.room_for_tiles(blocks, TAPS - 1, LANES),
-        strip.room_for_tiles(features // COLUMNS, 0, COLUMNS),
+    strip, blocks = _strip(x.shape, NODES * (channels + features)), -(-channels // CHANNEL_BLOCK)
+    scratch = [
+        strip.scratch_for_filter(blocks * CHANNEL_BLOCK, features),
+        strip.scratch_for_tiles(blocks, TAPS - 1, CHANNEL_BLOCK),
+        strip.scratch_for_tiles(features // FEATURE_BLOCK, 0, FEATURE_BLOCK),
     ]
     _register()
-    by_kernel, by_bias, *_ = call("dcejax_convolution_by_kernel", [kernel.shape, (features,), *room], x, g, y)
-    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, -channels % COLUMNS), (0, 0)))
-    by_x = _convolve("dcejax_convolution_by_input", g, y, kernel, taps=(features, kernel.shape[2]))
+    results = [kernel.shape, (features,), *scratch]
+    by_kernel, by_bias, *_ = xla_ffi.call("dcejax_conv3x3_filter_gradient", results, x, g, y)
+    adjoint = kernel[::-1, ::-1].swapaxes(2, 3)
+    adjoint = jnp.pad(adjoint, ((0, 0), (0, 0), (0, 0), (0, -channels % FEATURE_BLOCK)))
+    by_x = _convolve("dcejax_conv3x3_input_gradient", g, adjoint, y)
     return by_x[..., :channels], by_kernel, by_bias
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dcejax.cpu_kernels import host, temporal_code
-from dcejax.cpu_kernels.foreign import call
+from dcejax.cpu_kernels import temporal_code, xla_ffi
 from dcejax.cpu_kernels.tcn_operands import Shape, operands_of, shape_of
 from dcejax.models import tcn as tcn_model
 from dcejax.models.tcn import TCN
@@ -18,11 +17,11 @@ from dcejax.models.tcn import TCN
 
 @cache
 def _register(shape: Shape) -> tuple[str, int]:
-    """Name of the kernel, and how many numbers of scratch memory it needs."""
+    """Name of the kernel, and the size of its scratch memory."""
     numbers = (shape.frames, *shape.channels, *shape.dilations, shape.taps, shape.outputs)
     name = "_".join(["dcejax_temporal", *map(str, numbers)])
-    host.register(name, partial(temporal_code.emit, shape))
-    return name, temporal_code.scratch(shape)
+    xla_ffi.register(name, partial(temporal_code.emit, shape))
+    return name, temporal_code.scratch_size(shape)
 
 
 def apply_tcn(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
@@ -50,7 +49,7 @@ def _by_kernel(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     shape = shape_of(tcn, params, curves)
     name, scratch = _register(shape)
     results = [(curves.shape[0], shape.outputs), (scratch,)]
-    return call(name, results, curves, *operands_of(shape, params))[0]
+    return xla_ffi.call(name, results, curves, *operands_of(shape, params))[0]
 
 
 def _forward(tcn, params, curves):

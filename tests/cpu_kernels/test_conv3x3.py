@@ -12,13 +12,13 @@ from parameters import draw
 
 pytest.importorskip("llvmlite")
 
-from dcejax.cpu_kernels import conv3x3, host
+from dcejax.cpu_kernels import conv3x3, conv3x3_code, xla_ffi
 from dcejax.models.prob_unet import ProbUNet
-from dcejax.models.unet import ConvBlock, UNet
+from dcejax.models.unet import ConvBlock, UNet, convolve_relu
 
 
 def _gradients(x, kernel, bias, g):
-    return jax.vjp(conv3x3.convolve, x, kernel, bias)[1](g)
+    return jax.vjp(conv3x3.convolve_relu, x, kernel, bias)[1](g)
 
 
 SHAPES = [
@@ -37,7 +37,7 @@ SHAPES = [
 @pytest.mark.parametrize(("shape", "features"), SHAPES)
 def test_values_and_gradients_are_the_sums(shape, features):
     x, kernel, bias, g = convolutions.draw(shape, features)
-    convolutions.assert_close(conv3x3.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(conv3x3.convolve_relu(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
@@ -45,30 +45,30 @@ def test_values_and_gradients_are_the_sums(shape, features):
 @pytest.mark.parametrize("height", [8, 11])
 def test_tiles_may_overlap(height, width):
     x, kernel, bias, g = convolutions.draw((3, height, width, 8), 32)
-    convolutions.assert_close(conv3x3.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(conv3x3.convolve_relu(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
-@pytest.mark.parametrize("room", [1, 2_000, 20_000])
+@pytest.mark.parametrize("scratch", [1, 2_000, 20_000])
 @pytest.mark.parametrize("shape", [(5, 11, 9, 8), (3, 8, 4, 17), (1, 5, 8, 8), (7, 4, 9, 20)])
-def test_strips_of_any_size_give_the_same(monkeypatch, room, shape):
-    monkeypatch.setattr(conv3x3, "_ROOM", room)
+def test_strips_of_any_size_give_the_same(monkeypatch, scratch, shape):
+    monkeypatch.setattr(conv3x3, "_SCRATCH", scratch)
     x, kernel, bias, g = convolutions.draw(shape, 64)
-    convolutions.assert_close(conv3x3.convolve(x, kernel, bias), convolutions.values(x, kernel, bias))
+    convolutions.assert_close(conv3x3.convolve_relu(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
 
 
 def test_a_strip_has_tiles_enough_and_no_row_too_many():
-    """Otherwise kernels would read and write beside their room."""
+    """Otherwise kernels would read and write beside their scratch memory."""
     for rows, width, numbers in itertools.product(range(1, 40), range(4, 70, 3), (200, 9_000, 40_000, 10**9)):
-        if rows * -(-width // 4) < conv3x3.ROWS:
+        if rows * -(-width // 4) < conv3x3_code.ROW_BLOCK:
             continue
         strip = conv3x3._strip((3, rows, width), numbers)
-        assert strip.rows * strip.tiles >= conv3x3.ROWS
+        assert strip.rows * strip.tiles >= conv3x3_code.ROW_BLOCK
         assert 1 <= strip.rows <= rows
         assert 1 <= strip.images <= 3
         assert strip.images == 1 or strip.rows == rows
-        assert strip.alone == ((strip.images, strip.rows) == (3, rows))
+        assert strip.only == ((strip.images, strip.rows) == (3, rows))
 
 
 def test_the_gradient_is_the_slope():
@@ -78,7 +78,7 @@ def test_the_gradient_is_the_slope():
     *along, _, g = convolutions.draw((2, 5, 12, 8), 64, seed=3)
 
     def loss(step):
-        y = conv3x3.convolve(*(a + np.float32(step) * b for a, b in zip(at, along, strict=True)), bias)
+        y = conv3x3.convolve_relu(*(a + np.float32(step) * b for a, b in zip(at, along, strict=True)), bias)
         return np.sum(np.asarray(y, np.float64) * g)
 
     by_x, by_kernel, _ = _gradients(*at, bias, g)
@@ -89,9 +89,9 @@ def test_the_gradient_is_the_slope():
 
 def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
     x, kernel, bias, _ = convolutions.draw((2, 6, 16, 8), 32)
-    expected = np.array(conv3x3.convolve(x, kernel, bias))
+    expected = np.array(conv3x3.convolve_relu(x, kernel, bias))
     x[1, 3, 8, 2] = np.nan  # the first pixel of the third tile, so the second one sees it too
-    found = np.array(conv3x3.convolve(x, kernel, bias))
+    found = np.array(conv3x3.convolve_relu(x, kernel, bias))
     assert np.isnan(found[1, 2:5, 7:10]).all()
     found[1, 2:5, 4:12] = expected[1, 2:5, 4:12] = 0.0
     np.testing.assert_array_equal(found, expected)
@@ -100,7 +100,7 @@ def test_not_a_number_reaches_its_neighbours_and_their_tiles_only():
 def test_a_batch_of_batches_is_each_on_its_own():
     x, kernel, bias, g = convolutions.draw((6, 3, 10, 8), 32)
     x, g = x.reshape(3, 2, *x.shape[1:]), g.reshape(3, 2, *g.shape[1:])
-    found = jax.vmap(conv3x3.convolve, in_axes=(0, None, None))(x, kernel, bias)
+    found = jax.vmap(conv3x3.convolve_relu, in_axes=(0, None, None))(x, kernel, bias)
     convolutions.assert_close(found, np.stack([convolutions.values(one, kernel, bias) for one in x]))
     found = jax.vmap(_gradients, in_axes=(0, None, None, 0))(x, kernel, bias, g)
     each = [convolutions.gradients(one, kernel, bias, back) for one, back in zip(x, g, strict=True)]
@@ -109,7 +109,7 @@ def test_a_batch_of_batches_is_each_on_its_own():
 
 def test_threads_get_their_own_answers():
     x, kernel, bias, g = convolutions.draw((50, 5, 13, 8), 32)
-    both = jax.jit(lambda x, g: (conv3x3.convolve(x, kernel, bias), _gradients(x, kernel, bias, g)))
+    both = jax.jit(lambda x, g: (conv3x3.convolve_relu(x, kernel, bias), _gradients(x, kernel, bias, g)))
     both(x[:1], g[:1])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: both(x[i : i + 1], g[i : i + 1]), range(50)))
@@ -124,7 +124,7 @@ def test_kernels_are_compiled_once_for_all_shapes(monkeypatch):
     def refuse(*_):
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(host, "_compile", refuse)
+    monkeypatch.setattr(xla_ffi, "_compile", refuse)
     _gradients(*convolutions.draw((1, 3, 9, 8), 32))
     _gradients(*convolutions.draw((2, 3, 10, 16), 64))
 
@@ -144,7 +144,7 @@ def test_not_a_number_keeps_its_gradient():
 
 def _both(network, x, *others):
     """Outputs and gradients by parameters and x, with kernels and without."""
-    networks = [network.clone(kernels=kernels) for kernels in (True, False)]
+    networks = [network.clone(convolve=convolve) for convolve in (conv3x3.convolve_relu, convolve_relu)]
     trees = [jax.eval_shape(net.init, jax.random.key(0), x, *others) for net in networks]
     assert trees[0] == trees[1]
     params = draw(network, x, *others)
@@ -156,9 +156,7 @@ def _both(network, x, *others):
     def apply(net):
         return jax.jit(jax.value_and_grad(lambda p, x: value(net, p, x), argnums=(0, 1), has_aux=True))(params, x)
 
-    assert ("custom_call" in jax.jit(lambda x: value(networks[0], params, x)).lower(x).as_text()) is bool(
-        conv3x3.suits(x, 32)
-    )
+    assert "custom_call" in jax.jit(lambda x: value(networks[0], params, x)).lower(x).as_text()
     return [apply(net) for net in networks]
 
 
@@ -177,32 +175,36 @@ def test_the_probabilistic_network_is_the_same_with_kernels():
     convolutions.assert_close(*_both(ProbUNet((32, 64)), x, y), tolerance=5e-6)
 
 
-def test_what_does_not_suit_goes_to_xla():
-    x = np.ones((1, 9, 8, 3), np.float32)
-    assert conv3x3.suits(x, 32)
+@pytest.mark.parametrize(
+    ("x", "kernel"),
+    [
+        ((1, 9, 3, 8), (3, 3, 8, 32)),  # rows narrower than a tile
+        ((1, 3, 8, 8), (3, 3, 8, 32)),  # fewer than 8 tiles
+        ((0, 8, 8, 8), (3, 3, 8, 32)),
+        ((1, 9, 8, 8), (3, 3, 8, 48)),
+        ((1, 9, 8, 8), (3, 3, 8, 8)),
+        ((1, 9, 8, 8), (3, 5, 8, 32)),
+    ],
+)
+def test_what_does_not_suit_goes_to_xla(x, kernel):
+    rng = np.random.default_rng(5)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in (x, kernel, kernel[-1:])]
+    np.testing.assert_array_equal(conv3x3.convolve_relu(*arrays), convolve_relu(*arrays))
+
+
+def test_double_precision_goes_to_xla():
     with jax.enable_x64(True):
-        others = [(x[:, :, :3], 32), (x[:, :3], 32), (x[:0], 32), (x, 48), (x, 8), (x.astype(np.float64), 32)]
-        for other, features in others:
-            assert not conv3x3.suits(other, features)
-            params = draw(ConvBlock(features), other)
-            found, expected = (ConvBlock(features, k).apply({"params": params}, other) for k in (True, False))
-            assert found.dtype == other.dtype
-            np.testing.assert_array_equal(found, expected)
+        arrays = [array.astype(np.float64) for array in convolutions.draw((1, 9, 8, 3), 32)[:3]]
+        found = conv3x3.convolve_relu(*arrays)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, convolve_relu(*arrays))
 
 
 @pytest.mark.parametrize(
     ("x", "kernel", "bias"),
-    [
-        ((1, 4, 12, 8), (3, 3, 8, 48), 48),
-        ((1, 4, 12, 8), (3, 3, 16, 32), 32),
-        ((1, 4, 12, 8), (3, 3, 8, 64), 32),
-        ((1, 4, 12, 8), (3, 5, 8, 32), 32),
-        ((1, 9, 3, 8), (3, 3, 8, 32), 32),
-        ((1, 3, 8, 8), (3, 3, 8, 32), 32),
-        ((1, 4, 4, 8), (3, 3, 8, 32), 32),
-        ((0, 8, 8, 8), (3, 3, 8, 32), 32),
-    ],
+    [((1, 9, 8, 8), (3, 3, 16, 32), 32), ((1, 9, 8, 8), (3, 3, 8, 64), 32), ((1, 9, 8, 8), (3, 3, 8, 32), 64)],
 )
-def test_shapes_that_kernels_cannot_serve_are_refused(x, kernel, bias):
-    with pytest.raises(ValueError, match="expected"):
-        conv3x3.convolve(jnp.zeros(x), jnp.zeros(kernel), jnp.zeros(bias))
+def test_shapes_that_do_not_match_are_refused(x, kernel, bias):
+    """The kernels would read beside their arrays."""
+    with pytest.raises((TypeError, ValueError)):
+        conv3x3.convolve_relu(jnp.zeros(x), jnp.zeros(kernel), jnp.zeros(bias))

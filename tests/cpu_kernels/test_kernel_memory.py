@@ -1,4 +1,4 @@
-"""Kernels called with room whose neighbourhood is watched: they are machine code, and nothing else would notice."""
+"""Kernels called with arrays whose surroundings are watched: no one else checks where machine code reads and writes."""
 
 import ctypes
 
@@ -9,15 +9,15 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from dcejax.cpu_kernels import conv3x3, conv3x3_code, host
-from dcejax.cpu_kernels.assembler import Machine
+from dcejax.cpu_kernels import conv3x3, conv3x3_code, xla_ffi
+from dcejax.cpu_kernels.assembler import VectorUnits
 
 EMITTERS = {
-    "dcejax_convolution": conv3x3_code.emit_rectified,
-    "dcejax_convolution_by_input": conv3x3_code.emit_gradient_by_input,
-    "dcejax_convolution_by_kernel": conv3x3_code.emit_gradient_by_kernel,
+    "dcejax_conv3x3": conv3x3_code.emit_convolve_relu,
+    "dcejax_conv3x3_input_gradient": conv3x3_code.emit_input_gradient,
+    "dcejax_conv3x3_filter_gradient": conv3x3_code.emit_filter_gradient,
 }
-MACHINES = [Machine(16, 24), Machine(8, 12), Machine(4, 24), Machine(4, 12)]
+UNITS = [VectorUnits(16, 24), VectorUnits(8, 12), VectorUnits(4, 24), VectorUnits(4, 12)]
 
 _MARGIN = 4096  # numbers on both sides; not a number, so that a sum which reads one shows it
 
@@ -39,25 +39,25 @@ def _frame(arguments, results):
         for i, array in enumerate(arrays):
             dimensions = (ctypes.c_int64 * array.ndim)(*array.shape)
             buffer = ctypes.create_string_buffer(64)
-            ctypes.c_uint64.from_buffer(buffer, host._BUFFER_DATA).value = array.ctypes.data
-            ctypes.c_uint64.from_buffer(buffer, host._BUFFER_DIMENSIONS).value = ctypes.addressof(dimensions)
+            ctypes.c_uint64.from_buffer(buffer, xla_ffi._BUFFER_DATA).value = array.ctypes.data
+            ctypes.c_uint64.from_buffer(buffer, xla_ffi._BUFFER_DIMENSIONS).value = ctypes.addressof(dimensions)
             pointers[i] = ctypes.addressof(buffer)
             keep += [dimensions, buffer]
         lists.append(pointers)
     frame = ctypes.create_string_buffer(256)
-    for offset, pointers in zip((host._FRAME_ARGUMENTS, host._FRAME_RESULTS), lists, strict=True):
+    for offset, pointers in zip((xla_ffi._FRAME_ARGUMENTS, xla_ffi._FRAME_RESULTS), lists, strict=True):
         ctypes.c_uint64.from_buffer(frame, offset).value = ctypes.addressof(pointers)
     return frame, (keep, lists)
 
 
-@pytest.fixture(scope="module", params=MACHINES, ids=str)
+@pytest.fixture(scope="module", params=UNITS, ids=str)
 def watched_call(request):
-    """Calls kernels for some processor as `dcejax.cpu_kernels.foreign.call` does, and looks around their buffers."""
+    """Calls kernels for some processor as `dcejax.cpu_kernels.xla_ffi.call` does, and looks around their buffers."""
     engines = {}
 
     def call(name, shapes, *operands):
         if name not in engines:
-            engines[name] = host._compile(host._module(name, EMITTERS[name], request.param))
+            engines[name] = xla_ffi._compile(xla_ffi._module(name, EMITTERS[name], request.param))
         function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(engines[name].get_function_address(name))
         given = [_guarded(operand.shape, np.asarray(operand)) for operand in operands]
         found = [_guarded(shape) for shape in shapes]
@@ -74,16 +74,16 @@ def watched_call(request):
     return call
 
 
-@pytest.mark.parametrize("room", [1, 5_000, 1_000_000])
+@pytest.mark.parametrize("scratch", [1, 5_000, 1_000_000])
 @pytest.mark.parametrize(
     ("shape", "features"),
     [((1, 5, 8, 8), 32), ((3, 2, 13, 1), 64), ((2, 13, 5, 17), 96), ((7, 4, 9, 20), 64), ((1, 8, 4, 33), 32)],
 )
-def test_convolutions_stay_inside_their_room(monkeypatch, watched_call, room, shape, features):
-    monkeypatch.setattr(conv3x3, "_ROOM", room)
-    monkeypatch.setattr(conv3x3, "call", watched_call)
+def test_convolutions_stay_inside_their_memory(monkeypatch, watched_call, scratch, shape, features):
+    monkeypatch.setattr(conv3x3, "_SCRATCH", scratch)
+    monkeypatch.setattr(xla_ffi, "call", watched_call)
     x, kernel, bias, g = convolutions.draw(shape, features)
-    y = conv3x3._convolve("dcejax_convolution", x, kernel, bias, taps=(shape[3], features))
+    y = conv3x3._convolve("dcejax_conv3x3", x, kernel, bias)
     gradients = conv3x3._backward((jnp.asarray(x), jnp.asarray(kernel), y), jnp.asarray(g))
     convolutions.assert_close(y, convolutions.values(x, kernel, bias))
     convolutions.assert_close(gradients, convolutions.gradients(x, kernel, bias, g))

@@ -1,14 +1,8 @@
-"""The temporal network by a kernel of our own against its module in float64, and when that kernel is taken."""
+"""The temporal network by a kernel of our own against its module in float64."""
 
-import os
-import subprocess
-import sys
 import time
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +10,13 @@ import numpy as np
 import pytest
 from parameters import draw
 
-from dcejax.cpu_kernels import availability, tcn_operands, temporal_kernel
-from dcejax.execution import dispatch, voxelwise
+pytest.importorskip("llvmlite")
+
+from dcejax.cpu_kernels import temporal_code, xla_ffi
+from dcejax.cpu_kernels.assembler import VectorUnits
+from dcejax.cpu_kernels.tcn_operands import Shape, operands_of
+from dcejax.cpu_kernels.temporal_kernel import apply_tcn
+from dcejax.models import tcn as tcn_model
 from dcejax.models.tcn import TCN
 
 NETWORKS = [
@@ -30,30 +29,20 @@ NETWORKS = [
     (TCN((5, 1), (1, 1), 1), 12),
 ]
 
-apply = jax.jit(tcn_operands.apply, static_argnums=0)
-
-
-@pytest.fixture
-def fresh_policy():
-    for cached in (dispatch.policy, availability.available):
-        cached.cache_clear()
-    yield
-    for cached in (dispatch.policy, availability.available):
-        cached.cache_clear()
+apply = jax.jit(apply_tcn, static_argnums=0)
 
 
 @pytest.fixture
 def compiled(monkeypatch):
     """Names of kernels compiled in a test."""
-    host = pytest.importorskip("dcejax.cpu_kernels.host", exc_type=ImportError)
-    names, real = [], host._compile
+    names, real = [], xla_ffi._compile
 
     def compile_slowly(code):
         names.append(code.name)
         time.sleep(0.05)  # so that threads meet
         return real(code)
 
-    monkeypatch.setattr(host, "_compile", compile_slowly)
+    monkeypatch.setattr(xla_ffi, "_compile", compile_slowly)
     return names
 
 
@@ -95,7 +84,6 @@ def _assert_close(found, expected, tolerance=2e-6):
 
 @pytest.mark.parametrize(("tcn", "frames"), NETWORKS)
 def test_the_network_is_its_module(tcn, frames):
-    pytest.importorskip("llvmlite")
     params, curves = _draw(tcn, 77, frames)
     _assert_close(apply(tcn, params, curves), _in_double(tcn, params, curves))
 
@@ -103,23 +91,17 @@ def test_the_network_is_its_module(tcn, frames):
 @pytest.mark.parametrize("units", [(16, 24), (8, 12), (4, 24), (4, 12)])
 @pytest.mark.parametrize(("tcn", "frames"), [NETWORKS[2], NETWORKS[3], (TCN((32, 1), (1, 2), 3), 19)])
 def test_kernels_for_other_processors_give_the_same(units, tcn, frames):
-    pytest.importorskip("llvmlite")
-    from dcejax.cpu_kernels import host, temporal_code
-    from dcejax.cpu_kernels.assembler import Machine
-
-    shape = temporal_kernel.Shape(frames, tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
+    shape = Shape(frames, tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
     name = "_".join(["temporal", *map(str, (*units, frames))])
-    host.register(name, partial(temporal_code.emit, shape), Machine(*units))
+    xla_ffi.register(name, partial(temporal_code.emit, shape), VectorUnits(*units))
     params, curves = _draw(tcn, 9, frames)
-    shapes = (9, tcn.outputs), (temporal_code.room(shape),)
-    call = jax.ffi.ffi_call(name, [jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes])
-    found = jax.jit(lambda params, curves: call(curves, *tcn_operands._operands(shape, params))[0])(params, curves)
+    shapes = (9, tcn.outputs), (temporal_code.scratch_size(shape),)
+    found = jax.jit(lambda params, x: xla_ffi.call(name, shapes, x, *operands_of(shape, params))[0])(params, curves)
     _assert_close(found, _in_double(tcn, params, curves))
 
 
 @pytest.mark.parametrize(("tcn", "frames"), [NETWORKS[0], NETWORKS[2]])
 def test_a_voxel_does_not_see_its_neighbours(tcn, frames):
-    pytest.importorskip("llvmlite")
     params, curves = _draw(tcn, 256, frames)
     curves[7] = np.nan
     maps = np.asarray(apply(tcn, params, curves))
@@ -130,32 +112,30 @@ def test_a_voxel_does_not_see_its_neighbours(tcn, frames):
 
 @pytest.mark.parametrize(("tcn", "frames"), [NETWORKS[0], NETWORKS[3]])
 def test_gradients_are_those_of_the_module(tcn, frames):
-    pytest.importorskip("llvmlite")
     params, curves = _draw(tcn, 20, frames)
     g = np.random.default_rng(1).normal(size=(20, tcn.outputs)).astype(np.float32)
 
     def gradients(apply):
         return jax.jit(lambda *inputs: jax.vjp(apply, *inputs)[1](g))(params, curves)
 
-    expected = gradients(lambda params, curves: tcn.apply({"params": params}, curves))
-    _assert_close(gradients(partial(tcn_operands.apply, tcn)), expected)
+    expected = gradients(partial(tcn_model.apply_tcn, tcn))
+    _assert_close(gradients(partial(apply_tcn, tcn)), expected)
 
 
 def test_batches_and_several_parameters_are_each_on_their_own():
-    pytest.importorskip("llvmlite")
     tcn, frames = NETWORKS[2]
     params, curves = _draw(tcn, 12, frames)
     expected = _in_double(tcn, params, curves).reshape(3, 4, -1)
     curves = curves.reshape(3, 4, frames)
-    _assert_close(jax.jit(jax.vmap(partial(tcn_operands.apply, tcn, params)))(curves), expected)
+    _assert_close(jax.jit(jax.vmap(partial(apply_tcn, tcn, params)))(curves), expected)
     several = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), params)
-    _assert_close(jax.jit(jax.vmap(partial(tcn_operands.apply, tcn)))(several, curves), expected)
+    _assert_close(jax.jit(jax.vmap(partial(apply_tcn, tcn)))(several, curves), expected)
 
 
 def test_a_kernel_is_compiled_once_for_any_number_of_voxels(compiled):
     tcn = TCN((3,), (1,), 2, 1)
     for voxels, frames in ((5, 10), (5, 10), (8, 10), (5, 11)):
-        tcn_operands.apply(tcn, *_draw(tcn, voxels, frames))
+        apply_tcn(tcn, *_draw(tcn, voxels, frames))
     assert len(compiled) == len(set(compiled)) == 2
 
 
@@ -163,91 +143,30 @@ def test_threads_that_ask_at_once_share_a_kernel(compiled):
     tcn = TCN((3,), (1,), 2, 1)
     params, curves = _draw(tcn, 5, 12)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: tcn_operands.apply(tcn, params, curves), range(4)))
+        found = list(pool.map(lambda _: apply_tcn(tcn, params, curves), range(4)))
     assert len(compiled) == 1
     _assert_close(found, [_in_double(tcn, params, curves)] * 4)
 
 
 def test_the_context_of_double_precision_changes_nothing():
-    pytest.importorskip("llvmlite")
     tcn, frames = NETWORKS[0]
     params, curves = _draw(tcn, 5, frames)
-    expected = tcn_operands.apply(tcn, params, curves)
+    expected = apply_tcn(tcn, params, curves)
     with jax.enable_x64(True):
-        np.testing.assert_array_equal(tcn_operands.apply(tcn, params, curves), expected)
-
-
-def _map_curves(monkeypatch, kernels, tcn, params, curves):
-    policy = dispatch.policy()._replace(kernels=kernels, voxels=64, streams=3)
-    monkeypatch.setattr(dispatch, "policy", lambda: policy)
-    voxelwise._apply.clear_cache()  # the policy is no argument
-    maps = voxelwise.map_curves(tcn, params, curves)
-    voxelwise._apply.clear_cache()
-    return maps
-
-
-def test_maps_are_the_same_with_kernels_and_without(monkeypatch):
-    pytest.importorskip("llvmlite")
-    params, curves = _draw(TCN(), 201, 60)
-    real, calls = tcn_operands.apply, []
-    monkeypatch.setattr(tcn_operands, "apply", lambda *inputs: calls.append(1) or real(*inputs))
-    plain = _map_curves(monkeypatch, False, TCN(), params, curves)
-    assert not calls
-    maps = _map_curves(monkeypatch, True, TCN(), params, curves)
-    assert len(calls) == 1
-    _assert_close(maps, plain, tolerance=1e-6)
-    _assert_close(maps, _in_double(TCN(), params, curves))
-
-
-def test_kernels_are_chosen_on_one_cpu_with_the_compiler(fresh_policy):
-    pytest.importorskip("llvmlite")
-    assert dispatch.policy().kernels is (jax.default_backend() == "cpu" and jax.local_device_count() == 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [("version", "0.45.1"), ("interface", (0, 99)), ("_multiplies_and_adds", False)],
-    ids=["an old llvmlite", "another interface of XLA", "no fused instruction"],
-)
-def test_all_works_without_kernels(fresh_policy, monkeypatch, name, found):
-    monkeypatch.setattr(availability, name, lambda *_: found)
-    monkeypatch.setattr(temporal_kernel, "_register", None)
-    assert dispatch.policy().kernels is False
-    voxelwise._apply.clear_cache()
-    params, curves = _draw(TCN(), 5, 60)
-    _assert_close(voxelwise.map_curves(TCN(), params, curves), _in_double(TCN(), params, curves))
-    voxelwise._apply.clear_cache()
-
-
-def test_an_llvmlite_that_is_absent_is_not_available(fresh_policy, monkeypatch):
-    def absent(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(availability, "version", absent)
-    assert availability.available() is False
-
-
-def test_the_least_llvmlite_is_the_extras():
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    extra = tomllib.loads(text)["project"]["optional-dependencies"]["cpu"]
-    assert extra == ["llvmlite>=" + ".".join(map(str, availability.LEAST_LLVMLITE))]
+        np.testing.assert_array_equal(apply_tcn(tcn, params, curves), expected)
 
 
 def test_curves_of_other_frames_than_the_head_are_refused():
     params, _ = _draw(TCN(), 5, 60)
     with pytest.raises(ValueError, match="expected curves of 60 frames, which the head has, found 61"):
-        tcn_operands.apply(TCN(), params, jnp.zeros((5, 61)))
+        apply_tcn(TCN(), params, jnp.zeros((5, 61)))
 
 
-def test_nothing_imports_the_compiler_and_several_devices_do_without_kernels():
-    code = """
-import sys, jax
-sys.modules["llvmlite"] = None  # an import fails
-from dcejax.models import dispatch, unet, voxelwise
-assert jax.local_device_count() == 2
-del sys.modules["llvmlite"]
-assert dispatch.policy().kernels is False
-"""
-    more = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = subprocess.run([sys.executable, "-c", code], env=more, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_double_precision_goes_to_xla():
+    tcn, frames = NETWORKS[2]
+    params, curves = _draw(tcn, 5, frames)
+    with jax.enable_x64(True):
+        params, curves = jax.tree.map(np.float64, (params, curves))
+        found = apply_tcn(tcn, params, curves)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, tcn_model.apply_tcn(tcn, params, curves))

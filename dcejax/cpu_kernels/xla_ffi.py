@@ -1,21 +1,22 @@
-"""Compiling a kernel for the processor at hand and making it known to XLA.
+"""Kernels as foreign functions of XLA: compiled for this processor, registered, called.
 
-XLA calls a kernel by its foreign function interface: one function that gets a frame with the buffers of arguments and
-results. Places in that frame are those of `xla/ffi/api/c_api.h`, the header that comes with jaxlib and whose version
-is what we report; `dcejax.cpu_kernels.availability` lists the versions in which they are there.
+XLA's foreign function interface calls a function with one argument, a frame with the buffers of operands and results.
+Offsets in that frame are those of the header that comes with jaxlib, `xla/ffi/api/c_api.h`, whose version we report;
+`dcejax.cpu_kernels.availability` lists the versions that have these offsets.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from threading import Lock
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from llvmlite import binding, ir
 
 from dcejax.cpu_kernels import availability
-from dcejax.cpu_kernels.assembler import INDEX, POINTER, Assembler, Machine
+from dcejax.cpu_kernels.assembler import INDEX, POINTER, Assembler, VectorUnits
 
 _BYTE = ir.IntType(8)
 _NUMBER = ir.IntType(32)
@@ -28,7 +29,7 @@ _METADATA_VERSION_SIZE, _METADATA_MAJOR, _METADATA_MINOR, _VERSION_SIZE = 8, 24,
 _BUFFER_DATA, _BUFFER_DIMENSIONS = 24, 40
 
 _compiled: dict[str, binding.ExecutionEngine] = {}  # keeps the machine code alive
-_one_at_a_time = Lock()
+_lock = Lock()
 
 
 class Buffer(NamedTuple):
@@ -38,8 +39,11 @@ class Buffer(NamedTuple):
     shape: Callable[[int], ir.Value]  # of an axis
 
 
-Emit = Callable[[Assembler, Callable[[int], Buffer], Callable[[int], Buffer]], None]
-"""emit(assembler, argument, result) writes a kernel; buffers are asked for by their number."""
+Buffers = Callable[[int], Buffer]
+"""The buffer with a number."""
+
+Emit = Callable[[Assembler, Buffers, Buffers], None]
+"""emit(assembler, argument, result) writes a kernel."""
 
 
 def _member(build: ir.IRBuilder, pointer: ir.Value, offset: int, kind: ir.Type = POINTER) -> ir.Value:
@@ -51,7 +55,7 @@ def _set(build: ir.IRBuilder, pointer: ir.Value, offset: int, value: ir.Constant
 
 
 def _target() -> binding.TargetMachine:
-    """One for each engine, which owns it."""
+    """A new one for each engine, which owns it."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding.Target.from_default_triple().create_target_machine(
@@ -60,17 +64,17 @@ def _target() -> binding.TargetMachine:
 
 
 @cache
-def machine() -> Machine:
+def vector_units() -> VectorUnits:
     """Vector units of this processor."""
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
-        return Machine(lanes=16, sums=24)
+        return VectorUnits(lanes=16, accumulators=24)
     if features.get("avx2"):
-        return Machine(lanes=8, sums=12)
-    return Machine(lanes=4, sums=24 if platform.machine() in availability.ARM else 12)
+        return VectorUnits(lanes=8, accumulators=12)
+    return VectorUnits(lanes=4, accumulators=24 if platform.machine() in availability.ARM else 12)
 
 
-def _buffers(build: ir.IRBuilder, frame: ir.Value, offset: int) -> Callable[[int], Buffer]:
+def _buffers(build: ir.IRBuilder, frame: ir.Value, offset: int) -> Buffers:
     def buffer(number: int) -> Buffer:
         found = _member(build, _member(build, frame, offset), number * 8)
         dimensions = _member(build, found, _BUFFER_DIMENSIONS)
@@ -79,7 +83,7 @@ def _buffers(build: ir.IRBuilder, frame: ir.Value, offset: int) -> Callable[[int
     return buffer
 
 
-def _module(name: str, emit: Emit, units: Machine) -> ir.Module:
+def _module(name: str, emit: Emit, units: VectorUnits) -> ir.Module:
     module = ir.Module(name)
     module.triple = binding.get_default_triple()
     function = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), name)
@@ -93,7 +97,7 @@ def _module(name: str, emit: Emit, units: Machine) -> ir.Module:
     build.position_at_end(extended)
     kind = _member(build, extension, _EXTENSION_TYPE, _NUMBER)
     build.cbranch(build.icmp_unsigned("==", kind, ir.Constant(_NUMBER, _METADATA)), asked, called)
-    build.position_at_end(asked)  # at registration
+    build.position_at_end(asked)  # XLA asks for metadata at registration
     metadata = _member(build, extension, _EXTENSION_METADATA)
     _set(build, metadata, _METADATA_VERSION_SIZE, ir.Constant(INDEX, _VERSION_SIZE))
     for offset, value in zip((_METADATA_MAJOR, _METADATA_MINOR), availability.interface(), strict=True):
@@ -111,7 +115,7 @@ def _compile(code: ir.Module) -> binding.ExecutionEngine:
     module.data_layout = str(target.target_data)
     module.verify()
     options = binding.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = False  # the bodies of inner loops fill the multipliers as they are
+    options.loop_unrolling = False  # the bodies of inner loops keep the multipliers busy as they are
     passes = binding.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
     engine = binding.create_mcjit_compiler(module, target)
@@ -119,16 +123,34 @@ def _compile(code: ir.Module) -> binding.ExecutionEngine:
     return engine
 
 
-def register(name: str, emit: Emit, units: Machine | None = None) -> None:
-    """Compile a kernel, unless that is done, and let `jax.ffi.ffi_call` find it by its name.
+def register(name: str, emit: Emit, units: VectorUnits | None = None) -> None:
+    """Compile a kernel and register it with XLA, unless a kernel of this name is registered.
 
     Args:
-        name: unique in this process; what it was first given for stays.
+        name: unique in this process.
         emit: writes the kernel.
         units: vector units to write it for; those of this processor by default.
     """
-    with _one_at_a_time:
+    with _lock:
         if name not in _compiled:
-            engine = _compile(_module(name, emit, units or machine()))
+            engine = _compile(_module(name, emit, units or vector_units()))
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(engine.get_function_address(name)), platform="cpu")
             _compiled[name] = engine
+
+
+def call(name: str, shapes: Sequence[tuple[int, ...]], *operands: jax.Array) -> Sequence[jax.Array]:
+    """Call a kernel; may be traced.
+
+    Args:
+        name: of the kernel.
+        shapes: of its results, which are float32.
+        *operands: float32; the kernel trusts their shapes.
+
+    Raises:
+        TypeError: another type, whose bits the kernel would take for float32.
+    """
+    for i, operand in enumerate(operands):
+        if operand.dtype != jnp.float32:
+            raise TypeError(f"{name}: expected float32, found {operand.dtype} as operand {i}")
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*operands)

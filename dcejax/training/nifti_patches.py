@@ -46,7 +46,9 @@ def _bytes(examination: LabelledExamination) -> int:
 
 
 def subjects_of(examinations: list[LabelledCase], split: Split, folder: Path) -> set[str]:
-    """The subjects of a split: in order of a hash of their labels, an eighth of them validates.
+    """The subjects of a split: in order of a hash of their labels, the last eighth, rounded up, validates.
+
+    So the same folder is always divided alike; subjects that are added later may move others to the other split.
 
     Raises:
         ValueError: fewer than two subjects.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dcejax.batch import Batch, context_of_examples
+from dcejax.batch import Batch
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.physics import units
 from dcejax.physics.aif import parker
@@ -239,10 +239,23 @@ def scale_of(brightest: Any, among: Any, percentile: float) -> Any:
     return xp.percentile(brightest, 100 - (100 - percentile) * others)
 
 
+def _to_grid(curves: Any, times: Any, protocol: Protocol) -> Any:
+    """Curves [..., T'] on the protocol's grid, [..., T]; as they are where the frames lie on it."""
+    if isinstance(times, np.ndarray) and lies_on_grid(times, protocol):
+        return curves
+    return _resample(curves, times, grid_of(protocol))
+
+
+def _scale(context: Context, protocol: Protocol) -> Any:
+    """The unit of one examination."""
+    brightest = _to_grid(context.brightest.curves, context.times, protocol)
+    return scale_of(brightest, context.brightest.among, protocol.scale_percentile)
+
+
 def encode(curves: Any, context: Context, protocol: Protocol) -> tuple[Any, Any]:
     """Bring the curves of one examination to the protocol's time grid and to the unit of its brightest voxels.
 
-    Arrays of NumPy and of JAX are taken and given back alike; under `jax.vmap` over the examples of a batch.
+    Arrays of NumPy and of JAX are taken and given back alike.
 
     Args:
         curves: [..., T'] signal on the frames of the context.
@@ -252,15 +265,11 @@ def encode(curves: Any, context: Context, protocol: Protocol) -> tuple[Any, Any]
     Returns:
         [..., T] in the unit of the scale, and the scale in the unit of the signal.
     """
-    on_host = isinstance(context.times, np.ndarray)
-    if on_host and lies_on_grid(context.times, protocol):
-        on_grid, brightest = curves, context.brightest.curves
+    on_grid = _to_grid(curves, context.times, protocol)
+    if context.brightest.curves is curves:  # every voxel of a scan: once is enough
+        scale = scale_of(on_grid, context.brightest.among, protocol.scale_percentile)
     else:
-        grid = grid_of(protocol)
-        on_grid = _resample(curves, context.times, grid)
-        same = context.brightest.curves is curves
-        brightest = on_grid if same else _resample(context.brightest.curves, context.times, grid)
-    scale = scale_of(brightest, context.brightest.among, protocol.scale_percentile)
+        scale = _scale(context, protocol)
     return (on_grid / scale.astype(curves.dtype)).astype(curves.dtype), scale
 
 
@@ -296,6 +305,10 @@ def encode_series(series: Series, protocol: Protocol) -> tuple[np.ndarray, dict[
 
 @jax.jit(static_argnames="protocol")
 def encode_batch(batch: Batch, protocol: Protocol) -> jax.Array:
-    """Encode every example of a batch, [B, ..., T]; zero outside the mask."""
-    contexts = context_of_examples(batch)
-    return jax.vmap(lambda curves, context: encode(curves, context, protocol)[0])(batch.curves, contexts)
+    """Encode every example of a batch as `encode` does, [B, ..., T]; zero outside the mask."""
+    shared = batch.context._replace(t10=None, b1=None)
+    scales = jax.vmap(lambda context: _scale(context, protocol))(shared)[batch.row]
+    on_grid = jax.vmap(lambda curves, times: _to_grid(curves, times, protocol))(
+        batch.curves, batch.context.times[batch.row]
+    )
+    return on_grid / scales.reshape(-1, *[1] * (on_grid.ndim - 1))

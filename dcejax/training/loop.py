@@ -76,12 +76,13 @@ def run_stage(
         state, progress = restored
         report.line(f"{stage.name}: going on after epoch {progress.epoch}")
     writer.rewind(stage.name, int(state.step))
-    source = None if progress.finished else source_of(config, stage.protocol)
+    if not progress.finished:
+        source, held_out = (source_of(config, stage.protocol, split) for split in ("train", "validation"))
     while not progress.finished:
         started = time.monotonic()
         state, training = _run_epoch(stage, seed, source, update, state, progress.epoch, report)
         report.status(f"{stage.name}: validating")
-        scores = validate(state.params, source)
+        scores = validate(state.params, held_out)
         progress = advance(progress, scores["loss"], config.max_epochs, config.patience)
         record = {
             "stage": stage.name,

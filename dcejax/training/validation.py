@@ -17,11 +17,12 @@ from dcejax.batch import Batch
 from dcejax.methods.method import MethodConfig, Params
 from dcejax.methods.stage import Stage
 from dcejax.rng import stream
-from dcejax.simulation.anatomy.head_anatomy import GREY, TUMOUR, WHITE
+from dcejax.simulation.anatomy.head_anatomy import GREY, TISSUE_NAMES, TUMOUR, WHITE
 from dcejax.training.batches import source_of
 from dcejax.types import PARAMETERS
 
-_REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY)}
+_UNKNOWN = len(TISSUE_NAMES)  # where labels come without tissues
+_REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY), "mask": (*range(_UNKNOWN + 1),)}
 _DRAWS = 4  # of what a stage samples; the published number
 _PATCHES_PER_PATIENT = 2
 _RESAMPLES = 10_000
@@ -52,12 +53,12 @@ def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, rele
             "all zero": [np.zeros_like(t) for t in truths],
         }
         table[region] = error_table(arms, truths, inside, config.seed)
-    size = stages[-1].config.patch_size
+    size, batches = stages[-1].config.patch_size, stages[-1].config.batches
+    source = f"held-out examples of {batches}"
+    if batches == "simulated":
+        source = "simulated patients (not clinical evidence)"
     return {
-        "what": (
-            f"mean absolute error on {size} x {size} patches of simulated patients, voxels averaged within a patient; "
-            "not clinical evidence"
-        ),
+        "what": (f"mean absolute error on {size} x {size} patches of {source}, voxels averaged within a patient"),
         "stream": f"seed {config.seed}, release validation",
         "mean_absolute_error": table,
     }
@@ -73,8 +74,10 @@ def _as_released(trained: Any, released: Any) -> Any:
 def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
     """Maps of each stage, truth and tissue of patches, as lists over patients."""
     last = stages[-1]
-    patches = dataclasses.replace(last.config, patches_per_patient=_PATCHES_PER_PATIENT, patients_per_step=1)
-    source = source_of(patches, last.protocol)
+    drawn = last.config
+    if drawn.batches == "simulated":
+        drawn = dataclasses.replace(drawn, patches_per_patient=_PATCHES_PER_PATIENT, patients_per_step=1)
+    source = source_of(drawn, last.protocol, "validation")
     run = {stage.name: jax.jit(_mean_of_draws(stage)) for stage in stages}
     predictions: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
     truths, tissues = [], []
@@ -86,7 +89,8 @@ def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
             maps = run[stage.name](params[stage.name], inputs, keys)
             predictions[stage.name].append(np.asarray(maps).reshape(batch.truth.maps.shape))
         truths.append(np.asarray(batch.truth.maps))
-        tissues.append(np.asarray(jnp.where(batch.mask, batch.truth.tissue, -1)))
+        tissue = _UNKNOWN if batch.truth.tissue is None else batch.truth.tissue
+        tissues.append(np.asarray(jnp.where(batch.mask, tissue, -1)))
     return predictions, truths, tissues
 
 

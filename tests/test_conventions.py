@@ -27,7 +27,7 @@ LEVELS = (
     ("runner",),
     ("cohorts",),
     ("evaluation", "selfcheck", "benchmark"),
-    ("cli",),
+    ("api", "cli"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

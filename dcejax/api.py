@@ -92,7 +92,7 @@ def _check_t1(t1: np.ndarray) -> None:
     median = float(np.median(usable)) if usable.size else 0.0
     if not 0 < median <= loading.LONGEST_PLAUSIBLE_T1_S / SECONDS_PER_MINUTE:
         raise ValueError(
-            f"t1_map: expected native T1 in min in the mask's voxels, found a median of {median:.4g}; divide a map in s "
+            f"t1_map: expected native T1 in min in the mask's voxels, found a median of {median:.4g}; divide one in s "
             "by 60, one in ms by 60,000"
         )
 

@@ -136,7 +136,7 @@ def test_units_and_shapes_that_do_not_fit_are_refused(curves):
         (lambda: dcejax.make_scan(signal[0], TIMES), r"values: expected shape \[X, Y, Z, T\]"),
         (lambda: dcejax.make_scan(signal, TIMES[::-1]), "increasing"),
         (lambda: dcejax.make_scan(signal, TIMES, np.ones((2, 3, 1))), "mask: expected shape"),
-        (lambda: dcejax.make_scan(signal, TIMES, t1_map=np.full((2, 2, 1), 1.5)), "divide a map in s by 60"),
+        (lambda: dcejax.make_scan(signal, TIMES, t1_map=np.full((2, 2, 1), 1.5)), "divide one in s by 60"),
         (lambda: dcejax.make_scan(np.full_like(signal, np.nan), TIMES), "finite values in the mask"),
         (lambda: dcejax.save_maps(".", dcejax.make_scan(signal, TIMES), {"Ktrans": signal[..., 0]}), "maps: expected"),
         (lambda: dcejax.make_stage(scans.tiny_config(), "unet"), "part: expected one of tcn, prob_unet"),

@@ -1,11 +1,11 @@
 """The networks over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -47,24 +47,15 @@ def _prepare(case: Case, protocol: ProtocolConfig) -> tuple[Scan, Series]:
     return scan, preprocess.prepare(scan, protocol, conversion)
 
 
-@dataclass(frozen=True)
-class _Ready:
+_Made = tuple[Scan, Prediction, dict[str, Any]]  # the record as below
+
+
+class _Ready(NamedTuple):
     """A case that is read."""
 
     scan: Scan
     series: Series
-    record: Mapping[str, Any]  # the sidecar's, as far as the input decides it
-    seconds: Mapping[str, float]  # per stage so far, each measured in the thread where it runs
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A case that is computed."""
-
-    scan: Scan
-    prediction: Prediction
-    record: Mapping[str, Any]
-    seconds: Mapping[str, float]
+    record: dict[str, Any]  # the sidecar's so far; its seconds are measured in the thread where each stage runs
 
 
 def _read(
@@ -97,8 +88,9 @@ def _read(
         **scan.provenance,
         **series.provenance,
         "warnings": warnings,
+        "seconds": watch.seconds,
     }
-    return _Ready(scan, series, record, watch.seconds)
+    return _Ready(scan, series, record)
 
 
 def _compute(networks: engine.Networks, settings: InferSettings, ready: _Ready, report: Reporter) -> _Made:
@@ -107,7 +99,7 @@ def _compute(networks: engine.Networks, settings: InferSettings, ready: _Ready, 
     Raises:
         ValueError: maps that are not finite.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(ready.record["seconds"])
     report.status(f"curves of {len(ready.series.curves)} voxels")
     maps = engine.temporal_maps(networks, ready.series)
     watch.lap("tcn")
@@ -121,29 +113,21 @@ def _compute(networks: engine.Networks, settings: InferSettings, ready: _Ready, 
         progress=lambda done, total: report.status("maps", done, total, "slices"),
     )
     watch.lap("prob_unet")
-    return _Made(ready.scan, prediction, ready.record, {**ready.seconds, **watch.seconds})
+    return ready.scan, prediction, ready.record
 
 
 def _write(weights: Weights, settings: InferSettings, folder: Path, made: _Made) -> None:
     """Draw and write everything of a case."""
-    watch = Stopwatch()
-    scan, count = made.scan, settings.num_samples
+    scan, prediction, record = made
+    watch, count = Stopwatch(record["seconds"]), settings.num_samples
     samples = f"{count} samples" if count > 1 else "1 sample"
     footer = f"weights {weights.name} · {samples} · research only, not for clinical decisions"
-    if warnings := made.record["warnings"]:
+    if warnings := record["warnings"]:
         footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
-    map_outputs.write_case(folder, scan, made.prediction, map_picture.overview(scan, made.prediction, footer))
+    map_outputs.write_case(folder, scan, prediction, map_picture.overview(scan, prediction, footer))
     watch.lap("write")
-    map_outputs.write_sidecar(
-        folder,
-        scan.case_id,
-        {
-            **made.record,
-            "seconds": {**made.seconds, **watch.seconds},
-            "versions": provenance.versions(_VERSIONED),
-            "device": jax.devices()[0].device_kind,
-        },
-    )
+    made_by = {"versions": provenance.versions(_VERSIONED), "device": jax.devices()[0].device_kind}
+    map_outputs.write_sidecar(folder, scan.case_id, {**record, **made_by})
 
 
 def run(

@@ -8,7 +8,6 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from dcejax.methods.build import make_prob_unet
 
 from dcejax.benchmark import floor, measuring, own_training, train_speed
 from dcejax.benchmark.problem import make_problem

@@ -17,8 +17,6 @@ from dcejax.cli import benchmark, evaluate, fit, infer, selfcheck, simulate, tra
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Documents that others link already and that are still to be written.
-PENDING = {ROOT / "docs" / "extending.md", ROOT / "docs" / "testing.md"}
 
 COMMANDS = {
     "dcejax-infer": infer,

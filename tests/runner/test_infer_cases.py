@@ -12,7 +12,7 @@ import scans
 
 from dcejax.cli import infer
 from dcejax.data import provenance
-from dcejax.methods import engine
+from dcejax.methods import lyoo2025
 
 
 @pytest.fixture
@@ -169,14 +169,15 @@ def test_several_inputs_do_all_that_can_be_done(run_infer, scan, tmp_path):
 def test_a_crash_in_one_of_several_cases_is_recorded(run_infer, tmp_path, monkeypatch):
     for name in "ab":
         scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", shape=(24, 20, 1))
-    sample_maps = engine.sample_maps
+    predict, calls = lyoo2025.predict, []
 
-    def broken(*arguments, case_id, **rest):
-        if case_id == "a":
+    def broken(*arguments, **rest):
+        calls.append(arguments)
+        if len(calls) == 1:
             raise RuntimeError("broken")
-        return sample_maps(*arguments, case_id=case_id, **rest)
+        return predict(*arguments, **rest)
 
-    monkeypatch.setattr(engine, "sample_maps", broken)
+    monkeypatch.setattr(lyoo2025, "predict", broken)
     code, err = run_infer(input=tmp_path / "in" / "*.nii.gz", output_dir=tmp_path / "out")
     assert code == 1
     assert [line["status"] for line in results.lines(tmp_path / "out")] == ["failed", "done"]

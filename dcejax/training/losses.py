@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.batch import Batch
+from dcejax.batch import Batch, aif_of_examples, context_of_examples
 from dcejax.methods.stage import Weight
+from dcejax.physics.forward import signal_residual
 from dcejax.types import PARAMETERS, Gaussian
 
 Outputs = Mapping[str, Any]
@@ -59,11 +60,11 @@ def kl_divergence(outputs: Outputs, batch: Batch) -> jax.Array:
 
 
 def whitened_residual(outputs: Outputs, batch: Batch) -> jax.Array:
-    """Mean square of the measured minus the modelled signal in units of the noise, [B]; about 1 where the maps are true.
+    """Mean square of measured minus modelled signal in units of the noise, [B]; about 1 where the maps are true.
 
-    The maps go through extended Tofts and the spoiled gradient echo with the batch's own arterial input, T10, B1, delay,
-    S0 and acquisition (`dcejax.physics.forward`). Voxels outside the mask and with large vessels, whose blood sends a
-    signal of its own, count as zero. Frames begin at their times and average the concentration within them.
+    The maps go through extended Tofts and the spoiled gradient echo (`dcejax.physics.forward`) with the batch's own
+    arterial input, T10, B1, delay, S0 and acquisition. Voxels outside the mask and with large vessels, whose blood
+    sends a signal of its own, count as zero. Frames begin at their times and average the concentration within them.
 
     Raises:
         ValueError: a batch whose S0, T10, B1, delay or arterial input are not known.

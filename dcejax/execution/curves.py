@@ -21,36 +21,20 @@ def apply_chunk(temporal: Temporal, tcn: TCN, params: Any, curves: jax.Array) ->
 
 
 def split_voxels(arrays: Any, axes: int, policy: Policy) -> list[Any]:
-    """Cut arrays whose first axes count voxels into equal pieces no larger than a call should be, or not at all.
+    """Cut arrays [..., *rest] whose first axes count voxels into pieces [V, *rest].
 
-    Args:
-        arrays: tree of [..., *rest] with the same leading axes.
-        axes: how many these are; they become one.
-        policy: says how many voxels a call takes.
-
-    Returns:
-        Trees of [V, *rest].
+    Pieces are equal and no larger than a call of the policy; if that would need very small ones, there is one piece.
     """
     shape = jax.tree.leaves(arrays)[0].shape[:axes]
     voxels = math.prod(shape)
     least = -(-voxels // policy.voxels)
-    number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones would not pay
+    number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones cost more than they save
     flat = jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays)
     return placement.cut(flat, voxels // number)
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.ndarray:
-    """Apply the network to curves on the host; all numbers of voxels share one compilation.
-
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T] float32.
-        policy: how it is executed.
-
-    Returns:
-        [V, C] float32.
-    """
+    """Maps [V, C] float32 of curves [V, T] float32 on the host; all numbers of voxels share one compilation."""
     size = policy.voxels
     maps = np.empty((len(curves), tcn.outputs), np.float32)
 
@@ -67,16 +51,9 @@ def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.
 
 
 def apply_in_chunks(tcn: TCN, params: Any, curves: jax.Array, policy: Policy) -> jax.Array:
-    """Apply the network to curves on the device, whose number never changes, as in training.
+    """Maps [V, C] of curves [V, T] float32 on the device, not yet awaited, and differentiable.
 
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T] float32.
-        policy: how it is executed.
-
-    Returns:
-        [V, C], not yet awaited, and differentiable.
+    Each number of voxels V compiles programs of its own, so it should be one number, as in training.
     """
     voxels = curves.shape[0]
     if voxels == 0:

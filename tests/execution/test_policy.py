@@ -60,7 +60,7 @@ def test_samples_are_sequential_on_cpu_only(fresh_policy, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("version", "0.45.1"), ("interface", (0, 99)), ("_multiplies_and_adds", False)],
+    [("version", "0.45.1"), ("interface", (0, 99)), ("_has_fma", False)],
     ids=["an old llvmlite", "another interface of XLA", "no fused instruction"],
 )
 def test_without_what_kernels_need_the_functions_are_plain(fresh_policy, monkeypatch, name, found):

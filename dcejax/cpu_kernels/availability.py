@@ -12,7 +12,7 @@ LEAST_LLVMLITE = (0, 46)
 """Older versions, which other packages may have installed, lack functions that we use."""
 
 INTERFACES = ((0, 3),)
-"""Versions of XLA's foreign function interface whose structures `dcejax.cpu_kernels.host` knows."""
+"""Versions of XLA's foreign function interface whose structures `dcejax.cpu_kernels.xla_ffi` knows."""
 
 ARM = ("aarch64", "arm64")
 

@@ -28,51 +28,6 @@ UNITS = {"Ktrans": "1/min", "vp": "1", "ve": "1"}
 Quantity = Literal["signal", "concentration"]
 
 
-class ExtendedTofts(NamedTuple):
-    """Parameters of the extended Tofts model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
-
-
-class Tofts(NamedTuple):
-    """Parameters of the Tofts model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
-    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
-
-
-class PlasmaOnly(NamedTuple):
-    """Parameter of plasma that nothing leaves; a scalar or array."""
-
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-
-
-class Patlak(NamedTuple):
-    """Parameters of the Patlak model; a scalar or array in each field."""
-
-    ktrans: ArrayLike  # influx constant, the permeability-surface product where flow is ample, 1/min
-    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
-
-
-class TwoCompartmentUptake(NamedTuple):
-    """Parameters of the two-compartment uptake model; 100 times fp and ps are in mL/(100 mL min)."""
-
-    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
-    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
-    vp: ArrayLike  # plasma volume fraction
-
-
-class TwoCompartmentExchange(NamedTuple):
-    """Parameters of the two-compartment exchange model; 100 times fp and ps are in mL/(100 mL min)."""
-
-    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
-    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
-    vp: ArrayLike  # plasma volume fraction
-    ve: ArrayLike  # extravascular extracellular volume fraction
-
-
 class Acquisition(NamedTuple):
     """A spoiled gradient-echo acquisition and the agent it sees, in the package's units."""
 
@@ -124,14 +79,6 @@ class Gaussian(NamedTuple):
     log_std: ArrayLike  # [B, L]
 
 
-class Prediction(NamedTuple):
-    """Maps of one case and their spread over latent samples; zero outside the mask."""
-
-    mean: np.ndarray  # [X, Y, Z, C]
-    std: np.ndarray  # [X, Y, Z, C], sample standard deviation (n - 1)
-    cv: np.ndarray  # [X, Y, Z, C], std / mean where the mean exceeds 0.01, else 0
-
-
 @dataclass(frozen=True)
 class Scan:
     """One case as its files hold it, in the package's units."""
@@ -166,15 +113,60 @@ class SimulatedScan:
     readers: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [X, Y, Z, C] float32 conventional maps
 
 
+class Known(NamedTuple):
+    """A quantity that a method may be told, and whether it was; where it was not, the values mean nothing."""
+
+    values: ArrayLike
+    known: ArrayLike  # bool; one for the whole, or one for each example of a batch
+
+
+class Brightest(NamedTuple):
+    """The voxels of an examination that reach the highest signal; a scale or an arterial input can be found in them."""
+
+    curves: ArrayLike  # [..., P, T] signal
+    among: ArrayLike  # [...] how many voxels of the mask they are the brightest of
+
+
+class Context(NamedTuple):
+    """What travels with curves, simulated or from files: how they were measured and what is known beside them.
+
+    A series from files has one examination. In a batch fields begin with an axis of examinations, and T10 and B1, which
+    have a value per voxel, with the axis of examples.
+    """
+
+    times: ArrayLike  # [..., T] min from the first frame
+    acquisition: Acquisition  # each [...]
+    noise_sd: Known  # [...] SD of the noise of the signal in one channel, the signal's unit
+    aif: Known  # [..., T] arterial plasma concentration averaged within frames, mM
+    t10: Known  # per voxel, native T1, min
+    b1: Known  # per voxel, true over nominal flip angle
+    brightest: Brightest | None = None
+
+
 @dataclass(frozen=True)
 class Series:
-    """What the networks see: the curves inside the mask, scaled, on the weights' time grid."""
+    """One examination from files or arrays, as every method receives it."""
 
-    curves: np.ndarray  # [V, T] float32, V voxels of the mask in C order
+    curves: np.ndarray  # [V, T] float32 signal, V voxels of the mask in C order
     mask: np.ndarray  # [X, Y, Z] bool
-    scale: float  # the signal was divided by this
+    context: Context  # maps are [V]
     warnings: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # scaling, resampling, conversion
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # input, and conversion from concentration
+
+
+class Output(NamedTuple):
+    """One map that a method gives."""
+
+    statistic: str  # what files call it: <case>_desc-<statistic>_<quantity>.nii.gz
+    quantity: str  # Ktrans, vp, ve, ...
+    unit: str  # "1" for fractions
+    kind: Literal["estimate", "spread", "quantile", "mask"]
+    text: str  # one line
+
+    @property
+    def name(self) -> str:
+        """The map's name among the outputs of a method."""
+        return f"{self.statistic}_{self.quantity}"
 
 
 @dataclass(frozen=True)
@@ -182,16 +174,15 @@ class Weights:
     """Released or trained weights with everything inference needs to use them."""
 
     name: str
-    tcn: Mapping[str, Any]  # parameters of dcejax.models.tcn.TCN
-    prob_unet: Mapping[str, Any]  # parameters of dcejax.models.prob_unet.ProbUNet, without the posterior
-    record: Mapping[str, Any]  # the sidecar .json: config, units, hashes, training, validation
+    params: Mapping[str, Any]  # part -> tree of arrays
+    record: Mapping[str, Any]  # the sidecar .json: configuration with its method, units, hashes, training, validation
 
 
 class Reporter(Protocol):
     """Where progress is told."""
 
-    def status(self, text: str) -> None:
-        """Tell what is going on now; may be dropped or overwritten."""
+    def status(self, stage: str, done: int | None = None, total: int | None = None, unit: str = "") -> None:
+        """Tell what is going on now and, where it can be counted, how much of it is done; may be overwritten."""
 
     def line(self, text: str) -> None:
         """Tell what stays."""

@@ -10,8 +10,8 @@ import scans
 from dcejax.data import aif_csv
 from dcejax.physics import kinetics, units
 from dcejax.physics.aif import parker
+from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.signal import spgr
-from dcejax.types import ExtendedTofts
 
 SHAPE = (11, 9, 2)
 FRAMES, DT_S = 40, 5.0

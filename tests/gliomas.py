@@ -8,9 +8,10 @@ import numpy as np
 from dcejax.data import dataset, provenance
 from dcejax.physics import kinetics, units
 from dcejax.physics.aif import parker
+from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.signal import spgr
 from dcejax.simulation.priors import TISSUES
-from dcejax.types import ExtendedTofts, Scan, SimulatedScan
+from dcejax.types import Scan, SimulatedScan
 
 SHAPE, FRAMES, DT_S = (40, 36, 6), 60, 5.0
 TIMES = np.arange(FRAMES) * DT_S / 60

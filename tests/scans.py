@@ -1,6 +1,5 @@
 """Small real files for the tests of reading, inference and the command line."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,25 +8,27 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 
-from dcejax import config
 from dcejax.data import weights
-from dcejax.methods.build import make_prob_unet, make_tcn
+from dcejax.execution.policy import default_policy
+from dcejax.methods import lyoo2025, method
+from dcejax.methods.lyoo2025 import make_prob_unet, make_tcn
 
 SHAPE = (24, 20, 3)
 AFFINE = np.array([[-1.0, 0, 0, 12.0], [0, 1.0, 0, -9.0], [0, 0, 3.0, 4.0], [0, 0, 0, 1]])
 
 
-def tiny_config() -> config.Config:
-    return config.Config(
-        tcn=config.TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
-        prob_unet=config.ProbUNetConfig(filters=(4, 8), latent_size=2, combination_layers=2),
+def tiny_config(**fields) -> lyoo2025.Config:
+    return lyoo2025.Config(
+        tcn=lyoo2025.TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
+        prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 8), latent_size=2, combination_layers=2),
+        **fields,
     )
 
 
 def export_tiny_weights(stem: Path) -> Path:
     """Random parameters of the right shapes; their initialisers would take longer than the tests."""
     settings = tiny_config()
-    tcn, unet = make_tcn(settings), make_prob_unet(settings)
+    tcn, unet = make_tcn(settings), make_prob_unet(settings, default_policy())
     key = jax.random.key(0)
     curves, image = jnp.zeros((1, settings.protocol.frames)), jnp.zeros((1, 8, 8, 3))
     rng = np.random.default_rng(0)
@@ -37,7 +38,8 @@ def export_tiny_weights(stem: Path) -> Path:
 
     shapes = jax.eval_shape(tcn.init, key, curves)["params"], jax.eval_shape(unet.init, key, image, image)["params"]
     tcn_params, unet_params = jax.tree.map(draw, shapes)
-    return weights.save(stem, tcn_params, unet_params, {"config": dataclasses.asdict(settings)})
+    released = lyoo2025.release({"tcn": tcn_params, "prob_unet": unet_params})
+    return weights.save(stem, released, {"config": method.to_dict(settings)})
 
 
 def head(shape=SHAPE) -> np.ndarray:

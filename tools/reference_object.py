@@ -20,6 +20,8 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs/ is not part of the package
+from dcejax.training.state import init_state, make_optimizer, train_step
+
 from configs.paper import get_config
 from dcejax import rng
 from dcejax.execution.policy import default_policy
@@ -31,7 +33,6 @@ from dcejax.simulation.anatomy import head_anatomy
 from dcejax.simulation.reference_object import fine_time, paint, render, session
 from dcejax.simulation.scanner import imaging
 from dcejax.simulation.training.patches import make_sampler
-from dcejax.training.state import init_state, make_optimizer, train_step
 from dcejax.types import PARAMETERS
 
 mpl.use("Agg")

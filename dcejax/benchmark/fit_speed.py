@@ -48,7 +48,7 @@ def _beside_curve_fit(problem: Problem, report: Reporter) -> dict[str, Any]:
     few = _first(problem, _VOXELS_CURVE_FIT)
     ours, theirs = [], []
     for pair in range(_PAIRS):
-        report.status(f"dcejax and curve_fit, pair {pair + 1} of {_PAIRS}")
+        report.status("dcejax and curve_fit", pair, _PAIRS, "pairs")
         ours.append(len(problem.curves) / _seconds(lambda: _fit(problem)))
         theirs.append(_VOXELS_CURVE_FIT / _seconds(lambda: curve_fit.fit(few)))
     ratios = np.array(ours) / theirs

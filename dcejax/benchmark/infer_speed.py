@@ -22,6 +22,7 @@ from dcejax.data.provenance import versions
 from dcejax.execution.policy import default_policy
 from dcejax.methods import engine
 from dcejax.runner import infer_cases, map_outputs
+from dcejax.runner.case_record import RunSettings
 from dcejax.types import PARAMETERS, Reporter, Series, Weights
 
 _SAMPLES = 4  # published
@@ -92,10 +93,9 @@ def _files(released: Weights, series: Series, report: Reporter) -> dict[str, Any
         files = volume.write_files(Path(folder), series, protocol.frame_interval_s)
         found = cases.enumerate_cases([str(files.image)], Facts(mask=files.mask))
         target = Path(folder) / "maps"
-        settings = infer_cases.InferSettings(
-            output_dir=target, shard=(0, 1), overwrite=False, dry_run=False, num_samples=_SAMPLES, seed=_SEED
-        )
-        _, seconds = timed(lambda: infer_cases.run(found, released, settings, report))
+        settings = infer_cases.InferSettings(num_samples=_SAMPLES, seed=_SEED)
+        how = RunSettings(output_dir=target)
+        _, seconds = timed(lambda: infer_cases.run(found, released, settings, how, report))
         sidecar = map_outputs.sidecar_path(target, found[0].case_id)
         stages = json.loads(sidecar.read_text(encoding="utf-8"))["seconds"]
     return {

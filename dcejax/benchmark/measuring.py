@@ -76,7 +76,7 @@ def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Re
     for number in range(rounds):
         if number and time.perf_counter() - start + longest > seconds:
             break
-        report.status(f"round {number + 1} of {rounds}")
+        report.status("rounds", number, rounds)
         longest = max(longest, timed(turn)[1])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import predict
-from dcejax.types import ExtendedTofts
+from dcejax.physics.kinetics import ExtendedTofts
 
 FRAMES = 60
 FRAME_INTERVAL_MIN = 5.0 / 60.0

@@ -53,8 +53,8 @@ def facts(values: flags.FlagValues, kind: type):
     return kind(**stated)
 
 
-def run_settings(values: flags.FlagValues, default_dir: str | None = None) -> dict:
-    """Arguments of `dcejax.runner.case_runner.RunSettings`.
+def run_settings(values: flags.FlagValues, default_dir: str | None = None):
+    """What the flags say as `dcejax.runner.case_record.RunSettings`.
 
     Raises:
         ValueError: no folder, or a share that is none.
@@ -65,9 +65,7 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None) -> di
     folder = values.output_dir or default_dir
     if folder is None:
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
-    return {
-        "output_dir": Path(folder),
-        "shard": (int(match[1]), int(match[2])),
-        "overwrite": values.overwrite,
-        "dry_run": values.dry_run,
-    }
+    from dcejax.runner.case_record import RunSettings
+
+    shard = int(match[1]), int(match[2])
+    return RunSettings(output_dir=Path(folder), shard=shard, overwrite=values.overwrite, dry_run=values.dry_run)

@@ -3,10 +3,13 @@
 import copy
 import sys
 from collections.abc import Callable
+from functools import partial
+from signal import SIGINT
 
 from absl import flags
 
 from dcejax.data import access
+from dcejax.runner import interruption
 
 
 def parse(values: flags.FlagValues, argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
@@ -28,26 +31,52 @@ def define_help(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=values)
 
 
-def exit_with(
-    run: Callable[[flags.FlagValues, list[str]], int], values: flags.FlagValues, about: str, argv: list[str] | None
-) -> None:
-    """Run a command, or show its help, and exit with its code: 2 for what is wrong with its input.
+def last_word(text: str) -> None:
+    """Tell how the command ends, in place of a status that a terminal shows."""
+    print("\r\033[K" * sys.stderr.isatty() + text, file=sys.stderr)
+
+
+def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) -> None:
+    """Run a command and exit: with its code, 2 for what is wrong with its input, 130 or 143 after Ctrl-C or SIGTERM.
+
+    Args:
+        run: from program name and arguments to a code.
+        argv: program name and arguments; those of the process if absent.
+    """
+    stop = interruption.Stop()
+    with stop.listening(to_the_end=True):
+        try:
+            with stop.raising():
+                code = run(sys.argv if argv is None else argv)
+        except (ValueError, OSError) as error:
+            last_word(f"error: {access.refusal(error) if isinstance(error, OSError) else error}")
+            code = 2
+        except KeyboardInterrupt as error:
+            stop.note(getattr(error, "number", SIGINT))
+            last_word(f"interrupted{': ' if str(error) else ''}{error}")
+            code = interruption.exit_code(stop.number)
+    sys.exit(code)
+
+
+def entry_point(
+    run: Callable[[flags.FlagValues, list[str]], int], values: flags.FlagValues, about: str | Callable[[], str]
+) -> Callable[..., None]:
+    """Make the `main` of a command, which runs the command, or shows its help, and exits.
 
     Args:
         run: from flags and other words to an exit code.
         values: the command's flags, --help among them.
-        about: what the help says above the flags.
-        argv: program name and arguments; those of the process if absent.
+        about: what the help says above the flags, or a function that returns it.
+
+    Returns:
+        A function of program name and arguments; those of the process if absent. See `exit_with`.
     """
-    try:
-        parsed, words = parse(values, sys.argv if argv is None else argv)
+
+    def run_or_help(argv: list[str]) -> int:
+        parsed, words = parse(values, argv)
         if parsed.help:
-            print(f"{about}\nFlags:\n{parsed.get_help()}")
-            code = 0
-        else:
-            code = run(parsed, words)
-    except (ValueError, OSError) as error:
-        reason = access.refusal(error) if isinstance(error, OSError) else error
-        print(f"error: {reason}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+            print(f"{about() if callable(about) else about}\nFlags:\n{parsed.get_help()}")
+            return 0
+        return run(parsed, words)
+
+    return partial(exit_with, run_or_help)

@@ -66,14 +66,13 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
     if values.cohort is None:
         raise ValueError("--cohort: expected a folder or a name, found none; see --help")
-    run_settings = case_flags.run_settings(values)
+    how = case_flags.run_settings(values)
     maps = _maps(values.maps)
     from dcejax.cli.console import Console
     from dcejax.evaluation import evaluate_cases
     from dcejax.evaluation.evaluate_settings import EvaluateSettings
 
     settings = EvaluateSettings(
-        **run_settings,
         cohort=values.cohort,
         retest=values.retest,
         size=values.size,
@@ -84,17 +83,10 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         num_samples=values.num_samples,
         seed=values.seed,
     )
-    return evaluate_cases.run(settings, Console())
+    return evaluate_cases.run(settings, how, Console())
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
-
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
-
+main = command.entry_point(_run, _FLAGS, __doc__)
 
 if __name__ == "__main__":
     main()

@@ -22,9 +22,7 @@ _FLAGS = flags.FlagValues()
 def _define() -> None:
     case_flags.define(_FLAGS)
     own = {"flag_values": _FLAGS}
-    flags.DEFINE_string(
-        "model", None, "extended_tofts, tofts, patlak, plasma_only or two_compartment_{uptake,exchange}.", **own
-    )
+    flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD (extended_tofts).", **own)
     flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **own)
     flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **own)
     flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **own)
@@ -53,10 +51,9 @@ _define()
 def _settings(values: flags.FlagValues):
     from dcejax.conventional.fit_settings import FitSettings
 
-    common = case_flags.run_settings(values)
-    names = {field.name for field in dataclasses.fields(FitSettings)} - set(common)
-    stated = {name: values[name].value for name in names if name in values}
-    return FitSettings(**common, **{name: value for name, value in stated.items() if value is not None})
+    names = [field.name for field in dataclasses.fields(FitSettings) if field.name in values]
+    stated = {name: values[name].value for name in names}
+    return FitSettings(**{name: value for name, value in stated.items() if value is not None})
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
@@ -66,22 +63,28 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.conventional.fit_facts import FitFacts
 
     facts = case_flags.facts(values, FitFacts)
-    settings = _settings(values)
+    how, settings = case_flags.run_settings(values), _settings(values)
     from dcejax.cli.console import Console
     from dcejax.data import cases
     from dcejax.runner import fit_cases
 
-    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, Console())
+    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, how, Console())
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
+def _about() -> str:
+    """What the help says above the flags, with the models that there are."""
+    from dcejax.physics.tracer_models import MODELS
 
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
+    def line(model):
+        maps = ", ".join(quantity.name for quantity in model.quantities)
+        nested = f" (--select: {', '.join(each.name for each in model.nested)})" if model.nested else ""
+        return f"  {model.name:26}{maps}: {model.description}{nested}"
 
+    own = "A model of your own is a record as in dcejax/physics/tracer_models.py, in a module that Python can import."
+    return "\n".join([__doc__, "Models (--model):", *map(line, MODELS.values()), own, ""])
+
+
+main = command.entry_point(_run, _FLAGS, _about)
 
 if __name__ == "__main__":
     main()

@@ -30,7 +30,7 @@ def _define() -> None:
     flags.DEFINE_float("flip_angle_deg", None, "Flip angle in degrees, to compare with the weights'.", **own)
     flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s), for concentration input.", **own)
     flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM; its peak scales concentration input.", **own)
-    flags.DEFINE_integer("num_samples", 4, "Latent samples; 4 are the published number.", **own)
+    flags.DEFINE_integer("num_samples", None, "Latent samples (the weights' own number, 4 as published).", **own)
     flags.DEFINE_integer("seed", 0, "Root of all random streams.", **own)
     compilation_cache.define(_FLAGS)
 
@@ -45,10 +45,11 @@ def _facts(values: flags.FlagValues):
 
 
 def _settings(values: flags.FlagValues):
+    """How maps are made, and how the run is."""
+    how = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
     from dcejax.runner.infer_cases import InferSettings
 
-    common = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
-    return InferSettings(**common, num_samples=values.num_samples, seed=values.seed)
+    return InferSettings(num_samples=values.num_samples, seed=values.seed), how
 
 
 def _demo(values: flags.FlagValues, inputs: list[str]) -> int:
@@ -62,7 +63,8 @@ def _demo(values: flags.FlagValues, inputs: list[str]) -> int:
     from dcejax.data import weights
     from dcejax.runner import demo
 
-    print(demo.run(weights.load(values.weights), _settings(values), Console()))
+    settings, how = _settings(values)
+    print(demo.run(weights.load(values.weights), settings, how.output_dir, Console()))
     return 0
 
 
@@ -71,12 +73,13 @@ def _infer(values: flags.FlagValues, inputs: list[str]) -> int:
         raise ValueError(
             "--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one, or try --demo"
         )
-    facts, settings = _facts(values), _settings(values)
+    facts, (settings, how) = _facts(values), _settings(values)
     from dcejax.cli.console import Console
     from dcejax.data import cases, weights
     from dcejax.runner import infer_cases
 
-    return infer_cases.run(cases.enumerate_cases(inputs, facts), weights.load(values.weights), settings, Console())
+    found = cases.enumerate_cases(inputs, facts)
+    return infer_cases.run(found, weights.load(values.weights), settings, how, Console())
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
@@ -85,14 +88,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     return _demo(values, inputs) if values.demo else _infer(values, inputs)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
-
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
-
+main = command.entry_point(_run, _FLAGS, __doc__)
 
 if __name__ == "__main__":
     main()

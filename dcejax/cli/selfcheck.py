@@ -43,14 +43,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     return int(any(result.failures for result in results))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
-
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
-
+main = command.entry_point(_run, _FLAGS, __doc__)
 
 if __name__ == "__main__":
     main()

@@ -69,12 +69,11 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     for name in ("cohort", "size"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a name, found none; see --help")
-    run_settings = case_flags.run_settings(values)
+    how = case_flags.run_settings(values)
     from dcejax.cli.console import Console
     from dcejax.cohorts import simulate_cases
 
     settings = simulate_cases.SimulateSettings(
-        **run_settings,
         cohort=values.cohort,
         size=values.size,
         limit=values.limit,
@@ -82,19 +81,12 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         labels=_labels(values),
     )
     planned = simulate_cases.plan(settings)
-    if settings.dry_run:
-        print(planned.describe())
-    return simulate_cases.run(planned, Console())
+    if how.dry_run:
+        print(planned.describe(how))
+    return simulate_cases.run(planned, how, Console())
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command and exit with its code.
-
-    Args:
-        argv: program name and arguments; those of the process if absent.
-    """
-    command.exit_with(_run, _FLAGS, __doc__, argv)
-
+main = command.entry_point(_run, _FLAGS, __doc__)
 
 if __name__ == "__main__":
     main()

@@ -1,64 +1,32 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 130 or
+143 after Ctrl-C or SIGTERM.
 """
 
 import shlex
-import sys
+from functools import partial
 from pathlib import Path
 
 from absl import flags, logging
-from ml_collections import config_flags
 
-from dcejax import config as configuration
-from dcejax.cli import compilation_cache
+from dcejax.cli import command, compilation_cache
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
 _WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache")
-_CONFIG = config_flags.DEFINE_config_file(
+flags.DEFINE_string(
     "config",
     None,
     "Configuration file with a get_config(); override fields as --config.section.field=value.",
     flag_values=_FLAGS,
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS
-)
+flags.DEFINE_string("workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS)
 compilation_cache.define(_FLAGS)
-flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=_FLAGS)
+command.define_help(_FLAGS)
 
 
-def _parse(argv: list[str]) -> configuration.Config | None:
-    """Parse the flags; None when only help was asked for.
-
-    Raises:
-        ValueError: flags or a configuration that cannot be used.
-    """
-    try:
-        _, *words = _FLAGS(argv)
-        if _FLAGS.help:
-            return None
-        if words:
-            raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
-        for flag in (_CONFIG, _WORKDIR):
-            if flag.value is None:
-                raise ValueError(f"--{flag.name}: expected a value, found none; see --help")
-        return configuration.validate(_CONFIG.value)  # a file that cannot be loaded fails only when it is used
-    except (flags.Error, OSError, KeyError, AttributeError, TypeError, SyntaxError) as error:
-        raise ValueError(f"{_explain(error)}; see --help") from error
-
-
-def _explain(error: Exception) -> str:
-    """Say which flag is meant; of an unknown field also which there are."""
-    text = " ".join(str(error).strip("'\"").split())
-    if isinstance(error, (KeyError, AttributeError)):
-        names = ", ".join(configuration.field_names())
-        return f"--config: {text}; the fields are {names}"
-    return text
-
-
-def _command(argv: list[str]) -> str:
+def command_line(argv: list[str]) -> str:
     """The flags that decide the result, so without the folders."""
     kept, skip = [], False
     for word in argv:
@@ -69,30 +37,35 @@ def _command(argv: list[str]) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    config = _parse(argv)
-    if config is None:
-        print(f"{__doc__}\nFlags:\n{_FLAGS.get_help()}")
+    from dcejax.cli import config_file
+
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
+    overrides, others = config_file.separate(argv)
+    values, words = command.parse(_FLAGS, others)
+    if values.help:
+        print(f"{__doc__}\nFlags:\n{values.get_help()}")
         return 0
-    compilation_cache.use(_FLAGS.compilation_cache)
+    if words:
+        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    for name in ("config", "workdir"):
+        if values[name].value is None:
+            raise ValueError(f"--{name}: expected a value, found none; see --help")
+    compilation_cache.use(values.compilation_cache)
+    config = config_file.read(values.config, overrides)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
-    train(config, Path(_WORKDIR.value), _command(argv[1:]), Console())
+    try:
+        train(config, Path(values.workdir), command_line(argv[1:]), Console())
+    except FloatingPointError as error:
+        command.last_word(f"error: {error}")
+        return 3
+    except KeyboardInterrupt as error:
+        error.args = ("the same command goes on from the latest checkpoint",)
+        raise
     return 0
 
 
-def main() -> None:
-    """Entry point of the console script and of train.py."""
-    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
-    try:
-        code = _run(sys.argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 3
-    sys.exit(code)
-
+main = partial(command.exit_with, _run)
 
 if __name__ == "__main__":
     main()

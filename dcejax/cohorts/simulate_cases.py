@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from dcejax import rng
 from dcejax.cohorts import manifest
 from dcejax.cohorts.label_files import Labels
-from dcejax.data import dataset, provenance, results
-from dcejax.runner import case_runner as data_cohort
-from dcejax.runner.case_runner import Status
+from dcejax.data import access, dataset, provenance
+from dcejax.runner.case_record import RunSettings, Status
+from dcejax.runner.run_cases import run_cases
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.anatomy.label_map import label_shares, tumour_centre_mm
 from dcejax.simulation.cohort_definitions import Cohort, Participant
@@ -25,8 +26,8 @@ from dcejax.types import PARAMETERS, Reporter, SimulatedScan
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(data_cohort.RunSettings):
-    """How a run is made; everything but the folders, `limit` and `overwrite` shapes the results."""
+class SimulateSettings:
+    """Which patients are simulated and how; everything but `limit` shapes the results."""
 
     cohort: str  # name of one of cohorts.COHORTS
     size: str  # name of one of imaging.SIZES
@@ -41,7 +42,6 @@ class SimulateSettings(data_cohort.RunSettings):
             raise ValueError(f"--seed: expected 0 to 2**32 - 1, found {self.seed}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit: expected 1 patient or more, found {self.limit}")
-        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Examination:
     subject: str  # BIDS label with its sub-
     session: str | None  # BIDS label with its ses-; None for a subject's only one
     origin: Mapping[str, Any]  # all that shapes it, ready for JSON
-    simulate: Callable[[], SimulatedScan]
+    simulate: Callable[..., SimulatedScan]  # takes the `progress` of `dcejax.simulation.reference_object.render`
 
     @property
     def case_id(self) -> str:
@@ -69,13 +69,13 @@ class Plan:
     manifest: dict[str, Any]
     examinations: list[Examination]
 
-    def describe(self) -> str:
-        """Patients, examinations and the room they take at most, in words."""
+    def describe(self, how: RunSettings) -> str:
+        """Patients, this process's examinations and the room they take at most, in words."""
         size, frames = imaging.SIZES[self.settings.size], self.cohort.scan.frames[1]
         x, y, z = *size.shape[:2], size.slices
         per_voxel = frames * np.int16().nbytes + 3 * np.uint8().nbytes + (len(PARAMETERS) + 2) * np.float32().nbytes
-        index, count = self.settings.shard
-        share = len(self.examinations[index::count])
+        index, count = how.shard
+        share = len(how.share(self.examinations))
         return (
             f"{self.cohort.name}: {self.cohort.what}\n"
             f"{len(self.participants)} patient(s), {self.cohort.sessions} session(s) each\n"
@@ -86,15 +86,15 @@ class Plan:
 
 
 def _simulate(
-    settings: SimulateSettings, cohort: Cohort, person: Participant, number: int, case_id: str
+    settings: SimulateSettings, cohort: Cohort, person: Participant, number: int, case_id: str, **progress: Any
 ) -> SimulatedScan:
     key = cohort_definitions.patient_key(cohort, settings.seed, person.number)
     session = sample_session(key, person.tumour_class, cohort.scan, number)
     arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
     if settings.labels is None:
-        return with_readers(rng.fold(key, "readers", number), session, render.render(*arguments))
+        return with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
     geometry = settings.labels.geometry
-    found = render.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry))
+    found = render.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry), **progress)
     found = with_readers(rng.fold(key, "readers", number), session, found)
     # Of the patient's own tumour only the kinetics are there.
     kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
@@ -135,63 +135,57 @@ def _row(person: Participant) -> dict[str, Any]:
     }
 
 
-def _prepare_folder(planned: Plan) -> None:
+def _prepare_folder(planned: Plan, how: RunSettings) -> None:
     """Check the folder and describe the data set in it, the same in every shard.
 
     Raises:
         ValueError: the folder holds another data set, or cannot be written.
     """
-    settings, people = planned.settings, planned.participants
-    there = manifest.check(settings.output_dir, planned.manifest)
-    if settings.dry_run:
+    people = planned.participants
+    if not how.dry_run:
+        access.check_writable(how.output_dir)
+    there = manifest.check(how.output_dir, planned.manifest)
+    if how.dry_run:
         return
     if there > len(people):  # a smaller --limit does not forget patients that are there
-        people = cohort_definitions.participants(planned.cohort, settings.seed, there)
-    manifest.write(settings.output_dir, planned.manifest, len(people))
+        people = cohort_definitions.participants(planned.cohort, planned.settings.seed, there)
+    manifest.write(how.output_dir, planned.manifest, len(people))
     name = f"Simulated DCE-MRI of gliomas: {planned.cohort.name}, {planned.cohort.what}"
-    dataset.write_root(settings.output_dir, name, {person.subject: _row(person) for person in people})
+    dataset.write_root(how.output_dir, name, {person.subject: _row(person) for person in people})
 
 
-class _Runner:
-    """What all examinations share."""
-
-    def __init__(self, settings: data_cohort.RunSettings, report: Reporter):
-        self._settings = settings
-        self._report = report
-
-    def run(self, examination: Examination, position: str) -> Status:
-        """Make one examination.
-
-        Raises:
-            ValueError: a file cannot be written.
-            OSError: an old file cannot be removed.
-        """
-        folder, subject, session = self._settings.output_dir, examination.subject, examination.session
-        origin_hash = provenance.digest(examination.origin)
-        stored = results.stored_hash(dataset.record_path(folder, subject, session))
-        if not self._settings.overwrite and stored == origin_hash:
-            return "skipped"
-        if self._settings.dry_run:
-            return "checked"
-        self._report.status(f"{position}: simulating")
-        simulated = examination.simulate()
-        self._report.status(f"{position}: writing")
-        dataset.write_examination(folder, subject, session, simulated)
-        record = {
-            "hash": origin_hash,
-            "description": simulated.description,
-            "settings": simulated.settings,
-            "origin": examination.origin,
-        }
-        dataset.write_record(folder, subject, session, record)
-        return "done"
+def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
+    """There is nothing to read but whether it is done."""
+    record = dataset.record_path(how.output_dir, examination.subject, examination.session)
+    if how.skips(record, provenance.digest(examination.origin)):
+        return "skipped"
+    return "checked" if how.dry_run else examination
 
 
-def run(planned: Plan, report: Reporter) -> int:
-    """Make this process's share of the examinations; see `dcejax.runner.case_runner.run`."""
+def _compute(examination: Examination, report: Reporter) -> tuple[Examination, SimulatedScan]:
+    report.status("simulating")
 
-    def make_process() -> Callable[[Examination, str], Status]:
-        _prepare_folder(planned)
-        return _Runner(planned.settings, report).run
+    def progress(parts: str, done: int, total: int) -> None:
+        report.status(f"simulating {parts}", done, total)
 
-    return data_cohort.run(planned.examinations, make_process, planned.settings, report)
+    return examination, examination.simulate(progress=progress)
+
+
+def _write(folder: Path, made: tuple[Examination, SimulatedScan]) -> None:
+    examination, simulated = made
+    subject, session = examination.subject, examination.session
+    dataset.write_examination(folder, subject, session, simulated)
+    record = {
+        "hash": provenance.digest(examination.origin),
+        "description": simulated.description,
+        "settings": simulated.settings,
+        "origin": examination.origin,
+    }
+    dataset.write_record(folder, subject, session, record)
+
+
+def run(planned: Plan, how: RunSettings, report: Reporter) -> int:
+    """Make this process's share of the examinations; see `dcejax.runner.run_cases`."""
+    _prepare_folder(planned, how)
+    write = partial(_write, how.output_dir)
+    return run_cases(planned.examinations, partial(_read, how), _compute, write, how, report)

@@ -1,14 +1,15 @@
 """From concentration and arterial input to maps: the fit, and what follows from its parameters."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.conventional.quantities import MAP_OF_FIELD, MODEL_OSIPI
 from dcejax.conventional.voxel_status import has_estimates
 from dcejax.physics import selection
-from dcejax.physics.fitting import MODELS, FitResult, FitStatus, fit, predict
+from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
+from dcejax.physics.tracer_models import Quantity, TracerModel
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 IAUC_DURATION = 1.0  # min
@@ -16,15 +17,37 @@ NO_MODEL = -1
 """In the map of selected models: outside the mask, or not fitted."""
 
 
+_DELAY = Quantity("delay", "s", "arrival in tissue after the arterial input", "Q.PH1.007")
+_IAUC60 = Quantity("IAUC60", "mM s", "area under the concentration in the 60 s after the arrival of the arterial input")
+_R2 = Quantity("R2", "1", "share of the curve's variance that the model explains")
+
+
+def _quantities(model: TracerModel) -> dict[str, Quantity]:
+    """What the maps of a model can hold, by name."""
+    return {each.name: each for each in (*model.quantities, *filter(None, [model.rate]), _DELAY, _IAUC60, _R2)}
+
+
 class Analysis(NamedTuple):
     """Everything estimated, per voxel of the mask; zero where a voxel has no estimates."""
 
-    maps: dict[str, np.ndarray]  # name -> [V], in the units of `quantities`
+    maps: dict[str, np.ndarray]  # name -> [V], in the unit of its `quantity`
     errors: dict[str, np.ndarray]  # name -> [V] standard errors, in the same units
     status: np.ndarray  # [V] uint8, FitStatus or VoxelStatus
     modelled: np.ndarray  # [V, T] mM
-    chosen: np.ndarray | None  # [V] int8, index into model_names, -1 if not fitted; None if no model was selected
-    model_names: tuple[str, ...]
+    chosen: np.ndarray | None  # [V] int8: 0 no enhancement, n the n-th of models, -1 not fitted; None if not selected
+    models: tuple[TracerModel, ...]  # that a voxel can have, simplest first
+
+    def quantity(self, name: str) -> Quantity:
+        """What a map holds."""
+        return _quantities(self.models[-1])[name]
+
+    def has_value(self, name: str) -> np.ndarray:
+        """Whether a voxel was fitted with a model that has the parameter of a map, [V] bool."""
+        fitted = has_estimates(self.status)
+        if self.chosen is None:
+            return fitted
+        available = [name in (_IAUC60.name, _R2.name), *(name in _quantities(model) for model in self.models)]
+        return fitted & np.array(available)[self.chosen]
 
 
 def area_weights(times: np.ndarray, start: float, end: float) -> np.ndarray:
@@ -44,47 +67,29 @@ def area_weights(times: np.ndarray, start: float, end: float) -> np.ndarray:
     return at_nodes @ trapezoid
 
 
-def _ratio_and_error(result: FitResult) -> tuple[np.ndarray, np.ndarray]:
-    """kep = Ktrans / ve with its standard error by the delta method, 1/min; zero where ve is."""
-    names = result.params._fields
-    ktrans, ve = (np.asarray(getattr(result.params, name), np.float64) for name in ("ktrans", "ve"))
-    defined = ve != 0
-    safe = np.where(defined, ve, 1.0)
-    kep = np.where(defined, ktrans / safe, 0.0)
-    gradient = np.zeros((ve.size, result.covariance.shape[1]))
-    gradient[:, names.index("ktrans")] = 1.0 / safe
-    gradient[:, names.index("ve")] = -kep / safe
+def _rate_and_error(model: TracerModel, result: FitResult) -> tuple[np.ndarray, np.ndarray]:
+    """A linear model's rate with its standard error by the delta method, 1/min; zero where the denominator is."""
+    places = [model.roles.index(role) for role in ("exponential", "nonlinear")]
+    numerator, denominator = (np.asarray(result.params[place], np.float64) for place in places)
+    defined = denominator != 0
+    safe = np.where(defined, denominator, 1.0)
+    rate = np.where(defined, numerator / safe, 0.0)
+    gradient = np.zeros((rate.size, result.covariance.shape[1]))
+    gradient[:, places[0]] = 1.0 / safe
+    gradient[:, places[1]] = -rate / safe
     variance = np.einsum("vp,vpq,vq->v", gradient, result.covariance, gradient)
-    return kep, np.where(defined, np.sqrt(np.maximum(variance, 0.0)), 0.0)
+    return rate, np.where(defined, np.sqrt(np.maximum(variance, 0.0)), 0.0)
 
 
-def _maps(result: FitResult) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    maps = {MAP_OF_FIELD[name]: values for name, values in result.params._asdict().items()}
-    errors = {MAP_OF_FIELD[name]: values for name, values in result.se._asdict().items()}
-    if {"ktrans", "ve"} <= set(result.params._fields):
-        maps["kep"], errors["kep"] = _ratio_and_error(result)
+def _maps(model: TracerModel, result: FitResult) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    names = [quantity.name for quantity in model.quantities]
+    maps, errors = (dict(zip(names, values, strict=True)) for values in (result.params, result.se))
+    if model.rate:
+        maps[model.rate.name], errors[model.rate.name] = _rate_and_error(model, result)
     if result.delay is not None:
         maps["delay"] = result.delay * SECONDS_PER_MINUTE
         errors["delay"] = np.sqrt(result.covariance[:, -1, -1]) * SECONDS_PER_MINUTE
     return maps, errors
-
-
-def _maps_of(model: str) -> set[str]:
-    """Maps that a model gives a voxel; none of its parameters where the model is no enhancement."""
-    everywhere = {"IAUC60", "R2"}
-    if model == "none":
-        return everywhere
-    own = {MAP_OF_FIELD[name] for name in MODELS[model].params._fields}
-    return everywhere | own | {"delay"} | ({"kep"} if {"Ktrans", "ve"} <= own else set())
-
-
-def has_value(analysis: Analysis, name: str) -> np.ndarray:
-    """Whether a voxel was fitted with a model that has the parameter of a map, [V] bool."""
-    fitted = has_estimates(analysis.status)
-    if analysis.chosen is None:
-        return fitted
-    has_it = np.array([name in _maps_of(model) for model in analysis.model_names])
-    return fitted & has_it[analysis.chosen]
 
 
 def _everywhere(values: np.ndarray, usable: np.ndarray, elsewhere: int = 0) -> np.ndarray:
@@ -103,6 +108,8 @@ def analyse(
     plasma: np.ndarray,
     settings: FitSettings,
     iauc_weights: np.ndarray | None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Fit all voxels that have a concentration.
 
@@ -113,22 +120,25 @@ def analyse(
         plasma: [T] mM.
         settings: model and method.
         iauc_weights: [T] min, from `area_weights`; None for no such map.
+        progress: called with the number of voxels fitted and of all.
 
     Raises:
         ValueError: as `fit`.
     """
     usable = status == FitStatus.CONVERGED
     curves = concentration if usable.all() else concentration[usable]
-    chosen, names = None, ()
+    model = settings.tracer_model
+    chosen, models = None, (model,)
     if settings.select:
-        found = selection.select(settings.model, curves, times, plasma, fit_delay=settings.fit_delay)
-        result, modelled, names = found.result, found.curve, tuple(found.names)
+        found = selection.select(model, curves, times, plasma, fit_delay=settings.fit_delay, progress=progress)
+        result, modelled, models = found.result, found.curve, (*model.nested, model)
         fitted = has_estimates(result.status)
         chosen = _everywhere(np.where(fitted, found.chosen, NO_MODEL).astype(np.int8), usable, NO_MODEL)
     else:
-        result = fit(settings.model, curves, times, plasma, method=settings.method, fit_delay=settings.fit_delay)
-        modelled = predict(settings.model, result.params, times, plasma, delay=result.delay)
-    maps, errors = _maps(result)
+        how = {"method": settings.method, "fit_delay": settings.fit_delay}
+        result = fit(model, curves, times, plasma, **how, progress=progress)
+        modelled = predict(model, result.params, times, plasma, delay=result.delay)
+    maps, errors = _maps(model, result)
     estimated = has_estimates(result.status)
     if iauc_weights is not None:
         maps["IAUC60"] = np.where(estimated, curves @ (iauc_weights * SECONDS_PER_MINUTE).astype(curves.dtype), 0.0)
@@ -143,18 +153,20 @@ def analyse(
         full,
         _everywhere(modelled, usable),
         chosen,
-        names,
+        models,
     )
 
 
 def describe(settings: FitSettings, analysis: Analysis) -> dict[str, Any]:
     """What the sidecar says about the fit."""
-    model = MODELS[settings.model]
-    bounds = {MAP_OF_FIELD[name]: limits for name, limits in zip(model.params._fields, model.bounds, strict=True)}
-    record = {"name": settings.model, "method": settings.method, "bounds": bounds, "fit_delay": settings.fit_delay}
-    if settings.model in MODEL_OSIPI:
-        record["OSIPI"] = MODEL_OSIPI[settings.model]
+    model = settings.tracer_model
+    record = {"name": settings.model, "Description": model.description, "method": settings.method}
+    record["bounds"] = {quantity.name: quantity.bounds for quantity in model.quantities}
+    record["fit_delay"] = settings.fit_delay
+    if model.osipi:
+        record["OSIPI"] = model.osipi
     if analysis.chosen is not None:
+        names = ("none", *(each.name for each in analysis.models))
         record["selected_by"] = "AICc"
-        record["models"] = {NO_MODEL: "outside the mask, or not fitted"} | dict(enumerate(analysis.model_names))
+        record["models"] = {NO_MODEL: "outside the mask, or not fitted"} | dict(enumerate(names))
     return record

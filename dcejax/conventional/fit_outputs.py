@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.conventional.aif_source import ResolvedAif
-from dcejax.conventional.analysis import NO_MODEL, Analysis, has_value
-from dcejax.conventional.quantities import QUANTITIES
+from dcejax.conventional.analysis import NO_MODEL, Analysis
 from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
 from dcejax.data import aif_csv, atomic, nifti, results
 from dcejax.types import Scan
@@ -25,7 +24,7 @@ def conventions(analysis: Analysis) -> dict[str, Any]:
     """What the sidecar says about how to read the maps."""
 
     def entry(name: str) -> dict[str, str]:
-        quantity = QUANTITIES[name]
+        quantity = analysis.quantity(name)
         osipi = {"OSIPI": quantity.osipi} if quantity.osipi else {}
         return {"Units": quantity.unit, "Description": quantity.description, **osipi}
 
@@ -34,7 +33,7 @@ def conventions(analysis: Analysis) -> dict[str, Any]:
         "standard_errors": {
             "maps": list(analysis.errors),
             "Description": "standard errors from the curvature at the minimum and the residual variance; 0 for what "
-            "lies on a bound or cannot be told",
+            "lies on a bound or cannot be determined",
         },
         "status": {str(int(code)): text for code, text in STATUS_TEXT.items()},
         "outside_mask": "0, in the status 20",
@@ -45,7 +44,7 @@ def conventions(analysis: Analysis) -> dict[str, Any]:
 
 def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]]:
     """Statistics over the voxels that were fitted with a model that has the map; no numbers where a label has none."""
-    usable = {name: has_value(analysis, name) for name in analysis.maps}
+    usable = {name: analysis.has_value(name) for name in analysis.maps}
     for label in np.unique(labels[labels > 0]):
         inside = labels == label
         for name, values in analysis.maps.items():
@@ -99,9 +98,9 @@ def write_case(
         nifti.write(results.map_path(folder, case_id, description, name), values, scan.affine, scan.header, note)
 
     for name, values in analysis.maps.items():
-        write("fit", name, _volume(values, scan.mask), f"dcejax fit {name}, unit {QUANTITIES[name].unit}")
+        write("fit", name, _volume(values, scan.mask), f"dcejax fit {name}, unit {analysis.quantity(name).unit}")
     for name, values in analysis.errors.items():
-        note = f"dcejax standard error of {name}, unit {QUANTITIES[name].unit}"
+        note = f"dcejax standard error of {name}, unit {analysis.quantity(name).unit}"
         write("se", name, _volume(values, scan.mask), note)
     write("fit", "status", status_volume(analysis, scan.mask), "dcejax fit status, codes in the sidecar")
     if analysis.chosen is not None:

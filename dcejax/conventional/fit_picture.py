@@ -1,4 +1,4 @@
-"""One picture a fitted case for the eye that checks it: input, arterial input, fit, maps, status."""
+"""One picture of a fitted case, to check it by eye: input, arterial input, fit, maps, status."""
 
 import dataclasses
 
@@ -10,7 +10,6 @@ from matplotlib.patches import Patch
 
 from dcejax.conventional.aif_source import ResolvedAif
 from dcejax.conventional.analysis import Analysis
-from dcejax.conventional.quantities import QUANTITIES
 from dcejax.conventional.voxel_status import STATUS_TEXT
 from dcejax.data import drawing
 from dcejax.physics.fitting import FitStatus
@@ -94,7 +93,7 @@ def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial
         _arterial_panel(figure, next(panels), scan, arterial.voxels)
     _status_panel(next(panels), view, scan, analysis.status)
     for name, values in analysis.maps.items():
-        unit = QUANTITIES[name].unit
+        unit = analysis.quantity(name).unit
         label = f"{name} (fraction)" if unit == "1" else f"{name} ({unit})"
         image = view(maps[name], masked=True)
         if name == "delay":  # the one map with a sign

@@ -2,21 +2,19 @@
 
 from dataclasses import dataclass
 
-from dcejax.config import ProtocolConfig
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
-from dcejax.physics.fitting import MODELS
-from dcejax.physics.linear import LINEAR_MODELS
-from dcejax.physics.selection import NESTED
-from dcejax.runner import case_runner
+from dcejax.physics.fitting import check_method
+from dcejax.physics.tracer_models import MODELS, TracerModel, find
+from dcejax.protocol import Protocol
 
-_ASSUMED = ProtocolConfig()
+_ASSUMED = Protocol()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings(case_runner.RunSettings):
-    """What holds for all cases; what is assumed holds where a case states nothing."""
+class FitSettings:
+    """What shapes the results of all cases; what is assumed holds where a case states nothing."""
 
-    model: str = "extended_tofts"
+    model: str = "extended_tofts"  # a name of `tracer_models.MODELS`, or MODULE:RECORD
     method: str = "nlls"
     fit_delay: bool = False
     select: bool = False  # the best of the models nested in `model`, voxel by voxel
@@ -30,18 +28,16 @@ class FitSettings(case_runner.RunSettings):
     modelled: bool = True  # write the modelled series, which is as large as the input
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.model not in MODELS:
-            raise ValueError(f"--model: expected one of {', '.join(MODELS)}, found {self.model!r}")
-        if self.method not in ("nlls", "linear"):
-            raise ValueError(f"--method: expected nlls or linear, found {self.method!r}")
-        if self.method == "linear" and (self.model not in LINEAR_MODELS or self.fit_delay or self.select):
+        try:
+            check_method(self.tracer_model, self.method, self.fit_delay)
+        except ValueError as error:
+            raise ValueError(f"--{error}") from error
+        if self.select and (self.method == "linear" or not self.tracer_model.nested):
+            full = ", ".join(name for name, model in MODELS.items() if model.nested)
             raise ValueError(
-                f"--method=linear: expected one of {', '.join(LINEAR_MODELS)} without --fit_delay and --select, found "
-                f"{self.model}{' with --fit_delay' * self.fit_delay}{' with --select' * self.select}; use --method=nlls"
+                f"--select: expected --model to be one of {full} with --method=nlls, found {self.model} with "
+                f"--method={self.method}"
             )
-        if self.select and self.model not in NESTED:
-            raise ValueError(f"--select: expected --model to be one of {', '.join(NESTED)}, found {self.model}")
         if self.baseline_frames is not None and self.baseline_frames < 1:
             raise ValueError(f"--baseline_frames: expected 1 frame or more, found {self.baseline_frames}")
         if (self.te_ms is None) != (self.r2_star_relaxivity is None):
@@ -54,3 +50,8 @@ class FitSettings(case_runner.RunSettings):
                 raise ValueError(f"--{name}: expected a positive number, found {value}")
         if not 0 < self.blood_t1_s <= LONGEST_PLAUSIBLE_T1_S:
             raise ValueError(f"--blood_t1_s: expected T1 in s, found {self.blood_t1_s:g}; divide a T1 in ms by 1000")
+
+    @property
+    def tracer_model(self) -> TracerModel:
+        """The record of `model`."""
+        return find(self.model)

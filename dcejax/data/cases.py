@@ -153,7 +153,7 @@ def _cases_of(text: str, stated: Facts) -> list[Case]:
 
 
 def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
-    """List the cases that inputs name, in order of their ids.
+    """List the cases that inputs name: inputs and manifests in their own order, a folder and a glob sorted by path.
 
     Args:
         inputs: paths, globs, BIDS folders or manifests.
@@ -179,4 +179,4 @@ def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
             f"--{shared[0]}: expected one case, because the file lies on one image's grid, found {len(cases)}; use a "
             "CSV manifest with a column for it"
         )
-    return [seen[case_id] for case_id in sorted(seen)]
+    return cases

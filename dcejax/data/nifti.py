@@ -64,7 +64,8 @@ def _values(image: Any, path: Path) -> np.ndarray:
     return values
 
 
-def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
+def _open(path: Path, dimensions: int, what: str, remedy: str) -> Any:
+    """Read and check the header."""
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no file of that name"
         raise ValueError(f"{path}: expected {what}, found {found}; check the path")
@@ -83,6 +84,11 @@ def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
         raise ValueError(
             f"{path}: expected {what} with real numbers, found voxels of type {image.get_data_dtype()}; convert it"
         )
+    return image
+
+
+def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
+    image = _open(path, dimensions, what, remedy)
     try:
         values = _values(image, path)
     except _READ_ERRORS as error:
@@ -93,18 +99,25 @@ def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
     return Image(path, values, np.asarray(image.affine, np.float64), image.header)
 
 
+_SERIES = 4, "a 4-D NIfTI (x, y, z, time)", "join the frames along a fourth axis and keep one value a voxel"
+
+
 def read_series(path: Path) -> Image:
     """Read a 4-D series [X, Y, Z, T] as float32.
 
     Raises:
         ValueError: missing, not NIfTI, damaged, or not 4-D.
     """
-    return _read(
-        path,
-        4,
-        "a 4-D NIfTI (x, y, z, time)",
-        "join the frames along a fourth axis and keep one value a voxel",
-    )
+    return _read(path, *_SERIES)
+
+
+def series_shape(path: Path) -> tuple[int, int, int, int]:
+    """The shape [X, Y, Z, T] of a series, from its header alone.
+
+    Raises:
+        ValueError: missing, not NIfTI, or not 4-D.
+    """
+    return tuple(_open(path, *_SERIES).shape)
 
 
 def read_angles(path: Path, angles: int, grid: Image) -> Image:

@@ -1,4 +1,4 @@
-"""Weights on disk: an .npz of float16 parameters without the posterior, and a .json that says what they are."""
+"""Weights on disk: an .npz of parameters, and a .json that says what they are and which method they belong to."""
 
 import hashlib
 import io
@@ -12,22 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from dcejax import config
 from dcejax.data import atomic
 from dcejax.types import Weights
 
 DEFAULT = "paper-v0"
 """The weights in the package that inference uses unless told otherwise."""
 
-_NETWORKS = ("tcn", "prob_unet")
 
-
-def _flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     flat: dict[str, np.ndarray] = {}
     for name, value in tree.items():
-        key = f"{prefix}/{name}"
+        key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            flat |= _flatten(value, key)
+            flat |= _flatten(value, f"{key}/")
         else:
             flat[key] = np.asarray(value)
     return flat
@@ -49,35 +46,28 @@ def _paths(stem: Path) -> tuple[Path, Path]:
     return stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.json")
 
 
-def save(stem: Path, tcn: Mapping[str, Any], prob_unet: Mapping[str, Any], record: Mapping[str, Any]) -> Path:
+def save(stem: Path, params: Mapping[str, Any], record: Mapping[str, Any]) -> Path:
     """Write ``<stem>.npz`` and ``<stem>.json``; the same parameters give the same bytes.
 
     Args:
         stem: path without suffix; its name is the weights' name.
-        tcn: parameters of the TCN.
-        prob_unet: parameters of the probabilistic U-Net; a posterior among them is left out.
-        record: JSON-serialisable facts; `config` must hold the resolved configuration as a dict.
+        params: part -> tree of arrays, in the precision in which they are stored.
+        record: JSON-serialisable facts; `config` must hold the resolved configuration with the name of its method.
 
     Returns:
         The path of the .npz.
 
     Raises:
-        ValueError: a parameter that float16 cannot hold, no configuration, or a folder that cannot be written.
+        ValueError: a parameter that is not finite, no configuration, or a folder that cannot be written.
     """
-    if "config" not in record:
-        raise ValueError(f"{stem}: expected the configuration under record['config'], found {sorted(record)}")
-    released = {name: value for name, value in prob_unet.items() if name != "posterior"}
-    flat = _flatten(tcn, "tcn") | _flatten(released, "prob_unet")
-    halves = {}
-    for key in sorted(flat):
-        with np.errstate(over="ignore"):  # infinity is reported below, with the parameter's name
-            halves[key] = flat[key].astype(np.float16)
-        if not np.isfinite(halves[key]).all():
-            raise ValueError(
-                f"{stem}: expected parameters below 65504 in size, found others in {key}; training has diverged"
-            )
+    if "method" not in record.get("config", {}):
+        raise ValueError(f"{stem}: expected record['config'] with the name of its method, found {sorted(record)}")
+    flat = _flatten(params)
+    for key, values in flat.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{stem}: expected finite parameters, found others in {key}; training has diverged")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **halves)
+    np.savez_compressed(buffer, **dict(sorted(flat.items())))
     npz, sidecar = _paths(stem)
     atomic.write_bytes(npz, buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -120,7 +110,7 @@ def load(path: str | None) -> Weights:
     try:
         record = json.loads(text)
         digest = record["sha256"]
-        config.from_dict(record["config"])
+        record["config"]["method"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{sidecar}: expected the record that train.py writes beside weights, found {error!r}; export them again"
@@ -135,16 +125,4 @@ def load(path: str | None) -> Weights:
             tree = _unflatten({key: archive[key].astype(np.float32) for key in archive.files})
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{npz}: expected an .npz of parameters, found {error}; export the weights again") from error
-    missing = [name for name in _NETWORKS if name not in tree]
-    if missing:
-        raise ValueError(f"{npz}: expected parameters of {' and '.join(_NETWORKS)}, found none of {missing[0]}")
-    return Weights(stem.name, tree["tcn"], tree["prob_unet"], record)
-
-
-def config_of(weights: Weights) -> config.Config:
-    """The configuration that weights were trained with.
-
-    Raises:
-        ValueError: a field this version does not know, or a value out of range.
-    """
-    return config.validate(config.from_dict(weights.record["config"]))
+    return Weights(stem.name, tree, record)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from dcejax.evaluation.arms.simple_arms import Arm, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Examination, Loaded
 from dcejax.evaluation.metrics import arguments, image_metrics, uncertainty
-from dcejax.runner.case_runner import Status
+from dcejax.runner.case_record import RunSettings, Status
 from dcejax.simulation.reference_object import readers
 from dcejax.types import Reporter, SimulatedScan
 
@@ -141,21 +141,27 @@ def _facts(simulated: SimulatedScan) -> dict[str, Any]:
     }
 
 
-class CaseRunner:
+class Scored(NamedTuple):
+    """What is kept of one examination."""
+
+    record: dict[str, Any]  # ready for JSON
+    arrays: dict[str, np.ndarray]
+
+
+class Casework:
     """Scores examinations; holds what all of them share."""
 
-    def __init__(self, all_arms: Sequence[Arm], shown: str, settings: EvaluateSettings, report: Reporter):
-        self._arms = all_arms
+    def __init__(self, arms: Sequence[Arm], shown: str, settings: EvaluateSettings):
+        self.arms = arms
+        self.settings = settings
         self._shown = shown
-        self._settings = settings
-        self._report = report
         self._code = code_sha256()
         self._warm: set[tuple[str, tuple[int, ...]]] = set()
 
     def expected_hash(self, examination: Examination) -> str:
         """Hash of all that shapes an examination's scores."""
         identities = {}
-        for arm in self._arms:
+        for arm in self.arms:
             try:
                 identities[arm.description.name] = arm.identity(examination.case_id)
             except ValueError as error:
@@ -164,34 +170,24 @@ class CaseRunner:
             {
                 "examination": examination.hash,
                 "person": dict(examination.person),
-                "settings": self._settings.shaping(),
+                "settings": self.settings.shaping(),
                 "arms": identities,
                 "versions": provenance.versions(_VERSIONED),
                 "code": self._code,
             }
         )
 
-    def is_done(self, examination: Examination) -> bool:
+    def is_done(self, examination: Examination, folder: Path) -> bool:
         """Whether a record and its arrays are there and still hold."""
-        folder, name = self._settings.output_dir, examination.case_id
+        name = examination.case_id
         stored = results.stored_hash(record_path(folder, name))
         return stored == self.expected_hash(examination) and arrays_path(folder, name).is_file()
 
-    def run(self, examination: Examination, position: str) -> Status:
-        """Score one examination.
-
-        Raises:
-            ValueError: its files are bad, or the folder cannot be written.
-        """
-        settings = self._settings
-        if not settings.overwrite and self.is_done(examination):
+    def read(self, how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
+        """Whether it is to be scored; it is loaded later, so that the seconds of arms are those of nothing else."""
+        if not how.overwrite and self.is_done(examination, how.output_dir):
             return "skipped"
-        if settings.dry_run:
-            return "checked"
-        self._report.status(f"{position}: reading or rendering")
-        loaded = examination.load()
-        self._write(examination, loaded, position)
-        return "done"
+        return "checked" if how.dry_run else examination
 
     def _maps(self, arm: Arm, loaded: Loaded) -> Maps:
         """Run an arm, and once more where it had to compile for images of this shape: those seconds do not count."""
@@ -201,9 +197,15 @@ class CaseRunner:
             self._warm.add(run)
         return arm.maps(loaded)
 
-    def _write(self, examination: Examination, loaded: Loaded, position: str) -> None:
-        settings, simulated = self._settings, loaded.simulated
-        start = time.perf_counter()
+    def score(self, examination: Examination, report: Reporter) -> Scored:
+        """Score every arm on an examination.
+
+        Raises:
+            ValueError: its files are bad.
+        """
+        report.status("reading or rendering")
+        loaded = examination.load()
+        simulated, start = loaded.simulated, time.perf_counter()
         mask = simulated.scan.mask
         references = {TRUTH: simulated.truth}
         if REFERENCE_READER in simulated.readers:
@@ -213,9 +215,9 @@ class CaseRunner:
         arrays = {f"voxels/{TRUTH}/{drawn.name}": _half(simulated.truth[drawn.index]) for drawn in voxels}
         scored: dict[str, Any] = {TRUTH: scoring.plain({"roi": scoring.roi_statistics(simulated.truth, simulated)})}
         pictured, z = {}, None
-        for arm in self._arms:
+        for number, arm in enumerate(self.arms):
             name = arm.description.name
-            self._report.status(f"{position}: {arm.description.label}")
+            report.status("scoring", number, len(self.arms), "arms")
             try:
                 maps = self._maps(arm, loaded)
             except ValueError as error:
@@ -244,14 +246,22 @@ class CaseRunner:
             "arms": scored,
             "seconds": round(time.perf_counter() - start, 3),
         }
-        self._report.status(f"{position}: writing")
-        results.make_folder(settings.output_dir / FOLDER)
-        path = record_path(settings.output_dir, examination.case_id)
+        return Scored(record, {**arrays, **pictured})
+
+    def write(self, folder: Path, made: Scored) -> None:
+        """Keep the scores of an examination.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        results.make_folder(folder / FOLDER)
+        name = made.record["case_id"]
+        path = record_path(folder, name)
         path.unlink(missing_ok=True)  # of an earlier version, whose arrays are about to change
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays, **pictured)
-        atomic.write_bytes(arrays_path(settings.output_dir, examination.case_id), buffer.getvalue())
-        atomic.write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
+        np.savez_compressed(buffer, **made.arrays)
+        atomic.write_bytes(arrays_path(folder, name), buffer.getvalue())
+        atomic.write_text(path, json.dumps(made.record, ensure_ascii=False) + "\n")
 
 
 def make_arms(settings: EvaluateSettings) -> list[Arm]:

@@ -1,7 +1,8 @@
 """An evaluation from flags to report: every examination is scored once, then all are pooled."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from dcejax.data.weights import DEFAULT
 from dcejax.evaluation.arms.folder_arms import MapFolder
 from dcejax.evaluation.arms.network_arms import Network
 from dcejax.evaluation.arms.simple_arms import Arm
-from dcejax.evaluation.casework import CaseRunner, make_arms
+from dcejax.evaluation.casework import Casework, make_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Cohort, Examination, enumerate_cohort, is_name
 from dcejax.evaluation.pooling import Pool, examined_twice, first_examinations, read_record
 from dcejax.evaluation.report import publish
-from dcejax.runner import case_runner as data_cohort
-from dcejax.runner.case_runner import Status
+from dcejax.runner.case_record import RunSettings
+from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
 
 
@@ -81,29 +82,33 @@ def _flags(settings: EvaluateSettings) -> dict[str, Any]:
     }
 
 
-def _summarise(
-    settings: EvaluateSettings, cohorts: Sequence[Cohort], arms: Sequence[Arm], runner: CaseRunner
-) -> list[str]:
-    """Publish what is there; returns the cases that are missing."""
+def _publish(cohorts: Sequence[Cohort], casework: Casework, how: RunSettings, report: Reporter) -> None:
+    """Publish what is there, and say what is missing."""
+    report.status("tables and figures")
+    settings, arms, folder = casework.settings, casework.arms, how.output_dir
     examinations = _all(cohorts)
-    done = {e.case_id for e in examinations if runner.is_done(e)}
+    done = {e.case_id for e in examinations if casework.is_done(e, folder)}
     missing = [e.case_id for e in examinations if e.case_id not in done]
-    records = {name: read_record(settings.output_dir, name) for name in done}
+    records = {name: read_record(folder, name) for name in done}
     own = first_examinations(cohorts[0].examinations, records)
     if not own:
-        return missing
+        report.line("no examination is scored: no report")
+        return
     pairs = [pair for cohort in cohorts for pair in examined_twice(cohort.examinations, records)]
     described = [arm.description for arm in arms]
     scored = [arm for arm in described if any("refused" not in r["arms"].get(arm.name, {"refused": ""}) for r in own)]
-    pool = Pool(scored, own, pairs, settings.output_dir, settings.seed)
+    pool = Pool(scored, own, pairs, folder, settings.seed)
     weights = {arm.description.name: arm.record for arm in arms if isinstance(arm, Network)}
-    publish.publish(
-        publish.Evaluation(pool, cohorts, described, weights, _flags(settings), missing), settings.output_dir
-    )
-    return missing
+    publish.publish(publish.Evaluation(pool, cohorts, described, weights, _flags(settings), missing), folder)
+    if missing:
+        report.line(
+            f"INCOMPLETE: {len(missing)} of {len(examinations)} examinations are not scored yet; the report covers the "
+            "others, and a run with all shards done renews it"
+        )
+    report.line(f"report: {folder / publish.REPORT}")
 
 
-def run(settings: EvaluateSettings, report: Reporter) -> int:
+def run(settings: EvaluateSettings, how: RunSettings, report: Reporter) -> int:
     """Score this process's share of the examinations, then publish all that are scored.
 
     Returns:
@@ -117,27 +122,17 @@ def run(settings: EvaluateSettings, report: Reporter) -> int:
     _check_report()
     cohorts = _cohorts(settings)
     arms = make_arms(settings)
-    runner = CaseRunner(arms, _shown(arms), settings, report)
     examinations = _all(cohorts)
     for arm in arms:
         if isinstance(arm, MapFolder):
             arm.require_any(examination.case_id for examination in examinations)
-
-    def make_process() -> Callable[[Examination, str], Status]:
-        return runner.run
-
-    code = data_cohort.run(examinations, make_process, settings, report)
-    if settings.dry_run:
-        return code
-    report.status("tables and figures")
-    missing = _summarise(settings, cohorts, arms, runner)
-    if len(missing) == len(examinations):
-        report.line("no examination is scored: no report")
-    elif missing:
-        report.line(
-            f"INCOMPLETE: {len(missing)} of {len(examinations)} examinations are not scored yet; the report covers the "
-            "others, and a run with all shards done renews it"
-        )
-    if len(missing) < len(examinations):
-        report.line(f"report: {settings.output_dir / publish.REPORT}")
-    return code
+    casework = Casework(arms, _shown(arms), settings)
+    return run_cases(
+        examinations,
+        partial(casework.read, how),
+        casework.score,
+        partial(casework.write, how.output_dir),
+        how,
+        report,
+        conclude=partial(_publish, cohorts, casework, how, report),
+    )

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dcejax.runner import case_runner
-
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(case_runner.RunSettings):
-    """What is evaluated on whom; everything but the folders, `limit`, `shard` and `overwrite` shapes the results."""
+class EvaluateSettings:
+    """What is evaluated on whom; everything but the folders and `limit` shapes the results."""
 
     cohort: str  # folder of a data set, or name of a cohort
     retest: str | None = None  # the same, of patients who were examined twice
@@ -32,7 +30,6 @@ class EvaluateSettings(case_runner.RunSettings):
         for name in ("seed", "cohort_seed"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise ValueError(f"--{name}: expected 0 to 2**32 - 1, found {getattr(self, name)}")
-        super().__post_init__()
 
     def shaping(self) -> dict[str, Any]:
         """What shapes a case's results beside its own files and the arms', ready for JSON."""

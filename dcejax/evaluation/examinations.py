@@ -85,10 +85,6 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
         raise ValueError(f"--size: expected one of {', '.join(SIZES)}, to render {name}, found none; give it")
     planned = dro.plan(
         dro.SimulateSettings(
-            output_dir=settings.output_dir,
-            shard=(0, 1),
-            overwrite=False,
-            dry_run=True,
             cohort=name,
             size=settings.size,
             limit=settings.limit,

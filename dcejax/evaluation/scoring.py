@@ -19,7 +19,7 @@ from dcejax.evaluation.metrics.image_metrics import (
     ssim,
     tumour_nrmse_percent,
 )
-from dcejax.methods.engine import CV_FLOOR
+from dcejax.methods.lyoo2025 import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -27,6 +27,15 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 BRAIN_PERCENTILE = 99.9
 """Of the reference in the brain: the range of values that SSIM within the brain is given."""
+
+CV_RESOLUTION = 1e-4
+"""Differences in SD / mean up to which voxels may share their rank.
+
+Samples are float32 numbers about the mean, and their SD is what is left of their differences: however small it is, it
+carries about the rounding of the mean, 1e-7 of that, and so another one on another processor. Where a network states
+nearly one SD for all voxels, that rounding would be their order. Nearly a thousand times as much hides it, and no
+difference that anyone would act on.
+"""
 
 _MARGIN = 8  # voxels around the brain, more than the window of SSIM reaches
 
@@ -140,6 +149,11 @@ def relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.where(high, sd / np.where(high, mean, 1.0), 0.0)
 
 
+def sd_resolution(mean: np.ndarray) -> float:
+    """Differences in SD up to which voxels of a region may share their rank: `CV_RESOLUTION` of their mean value."""
+    return CV_RESOLUTION * float(np.abs(mean).mean(dtype=np.float64))
+
+
 def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
     """Coverage, width, CRPS and sparsification against the truth, in the brain and in enhancing tumour."""
     places = {tumour_regions.BRAIN: simulated.scan.mask, tumour_regions.TUMOUR: tumour_regions.enhancing(simulated)}
@@ -158,8 +172,8 @@ def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[s
                 "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
                 "crps": float(uncertainty.crps_gaussian(true, mean, sd).mean()),
                 "mean_absolute_error": float(np.abs(mean - true).mean()),
-                "ause_sd": uncertainty.ause(mean - true, sd),
-                "ause_cv": uncertainty.ause(mean - true, relative(sd, mean)),
+                "ause_sd": uncertainty.ause(mean - true, sd, sd_resolution(mean)),
+                "ause_cv": uncertainty.ause(mean - true, relative(sd, mean), CV_RESOLUTION),
                 "without_sd": float(np.mean(sd == 0)),
             }
     return found

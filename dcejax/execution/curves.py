@@ -1,6 +1,5 @@
 """The temporal network on any number of voxels, in chunks of one shape."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,19 +17,6 @@ from dcejax.models.tcn import TCN
 def apply_chunk(temporal: Temporal, tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
     """Maps [V, C] of one chunk of curves [V, T]."""
     return temporal(tcn, params, curves)
-
-
-def split_voxels(arrays: Any, axes: int, policy: Policy) -> list[Any]:
-    """Cut arrays [..., *rest] whose first axes count voxels into pieces [V, *rest].
-
-    Pieces are equal and no larger than a call of the policy; if that would need very small ones, there is one piece.
-    """
-    shape = jax.tree.leaves(arrays)[0].shape[:axes]
-    voxels = math.prod(shape)
-    least = -(-voxels // policy.voxels)
-    number = next((n for n in range(least, 8 * least) if voxels % n == 0), 1)  # smaller ones cost more than they save
-    flat = jax.tree.map(lambda leaf: leaf.reshape(voxels, *leaf.shape[axes:]), arrays)
-    return placement.cut(flat, voxels // number)
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.ndarray:

@@ -44,3 +44,18 @@ def cut(arrays: Any, size: int) -> list[Any]:
     if count % size:
         raise ValueError(f"expected a multiple of {size}, found {count}")
     return [_piece(arrays, start, size) for start in range(0, count, size)]
+
+
+def cut_evenly(arrays: Any, most: int | None) -> list[Any]:
+    """Cut device arrays [N, ...] into the fewest equal pieces of at most so many rows, or not at all.
+
+    Pieces of less than an eighth of the most would not be worth their calls: then there is one piece.
+
+    Args:
+        arrays: tree of [N, ...].
+        most: rows of a piece; None for all.
+    """
+    count = len(jax.tree.leaves(arrays)[0])
+    least = 1 if most is None else -(-count // most)
+    number = next((n for n in range(least, 8 * least + 1) if count % n == 0), 1)
+    return [arrays] if number == 1 else cut(arrays, count // number)

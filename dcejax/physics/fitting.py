@@ -1,9 +1,9 @@
 """The conventional analysis: bounded least squares of any model for all voxels at once, with standard errors.
 
-Models with one nonlinear rate (Tofts, extended Tofts) and none (Patlak, plasma only) go to their global optimum without
-start values (`variable_projection`); the others, and all models with a free delay, by Levenberg-Marquardt from the best
-points of a grid (`start_search`). Curves are processed in chunks of one shape, so memory is bounded and each model is
-compiled once.
+Models with linear parameters and one rate or none (Tofts, extended Tofts, Patlak, plasma only) reach their global
+optimum without start values (`variable_projection`); the others, and all models with a free delay, are fitted by
+Levenberg-Marquardt from the best points of a grid (`start_search`). Curves are processed in chunks of one shape, so
+memory is bounded and each model is compiled once.
 """
 
 import functools
@@ -19,11 +19,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dcejax.physics import estimators, start_search, variable_projection
-from dcejax.physics.estimators import PROJECTED, Limits
-from dcejax.physics.linear import LINEAR_MODELS
+from dcejax.physics.estimators import Limits
 from dcejax.physics.standard_errors import aicc, covariance_of
 from dcejax.physics.start_search import DELAY_BOUNDS
-from dcejax.physics.tracer_models import MODELS
+from dcejax.physics.tracer_models import MODELS, TracerModel, find
 
 Method = Literal["nlls", "linear"]
 
@@ -75,13 +74,15 @@ def chunk_size(*, searched: bool) -> int:
     return _CHUNK.get(jax.default_backend(), _CHUNK_ACCELERATOR)[searched]
 
 
-def _is_searched(model: str, method: str, fit_delay: bool) -> bool:
-    return method == "nlls" and (fit_delay or model not in PROJECTED)
+def _is_searched(model: TracerModel, method: str, fit_delay: bool) -> bool:
+    return method == "nlls" and (fit_delay or not model.linear)
 
 
-@functools.partial(jax.jit, static_argnames=("name", "method", "bounds", "fit_delay"))
-def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, bounds: tuple, fit_delay: bool):
-    """Fit one chunk of curves [V, T]; grid is the table of a projected model or the columns of a searched one."""
+@functools.partial(jax.jit, static_argnames=("model", "method", "bounds", "fit_delay"))
+def _fit_chunk(
+    curves, weights, times, plasma, grid, *, model: TracerModel, method: str, bounds: tuple, fit_delay: bool
+):
+    """Fit one chunk of curves [V, T]; grid is the table of a projected model or the grid of a searched one."""
     usable = (jnp.abs(curves) < _GREATEST).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
     curves = jnp.where(usable[:, None], curves, 0.0)
     weights = jnp.where(jnp.isfinite(weights) & (weights >= 0), weights, 0.0)
@@ -90,11 +91,11 @@ def _fit_chunk(curves, weights, times, plasma, grid, *, name: str, method: str, 
     samples = jnp.broadcast_to((weights > 0).sum(-1), usable.shape).astype(curves.dtype)
     usable &= samples > len(ranges)
     if method == "linear":
-        found = estimators.linear(name, curves, weights, times, plasma, limits)
-    elif _is_searched(name, method, fit_delay):
-        found = estimators.search(name, curves, weights, times, plasma, grid, limits, fit_delay)
+        found = estimators.linear(model, curves, weights, times, plasma, limits)
+    elif _is_searched(model, method, fit_delay):
+        found = estimators.search(model, curves, weights, times, plasma, grid, limits, fit_delay)
     else:
-        found = estimators.project(name, curves, weights, times, grid, bounds)
+        found = estimators.project(model, curves, weights, times, grid, bounds)
 
     residual = (weights * (curves - found.fitted) ** 2).sum(-1)
     span = limits.upper - limits.lower
@@ -136,18 +137,19 @@ def _any(conditions: Iterable[jax.Array]) -> jax.Array:
     return functools.reduce(jnp.logical_or, conditions)
 
 
-def _check_model(model: str) -> None:
-    if model not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)}, found {model!r}")
+def check_method(model: TracerModel, method: str, fit_delay: bool) -> None:
+    """Refuse a method that a model cannot be fitted with.
 
-
-def _check_method(model: str, method: str, fit_delay: bool) -> None:
+    Raises:
+        ValueError: an unknown method, or the linear one for a model that is not linear or with a free delay.
+    """
     if method not in ("nlls", "linear"):
         raise ValueError(f"method: expected nlls or linear, found {method!r}")
-    if method == "linear" and (model not in LINEAR_MODELS or fit_delay):
+    if method == "linear" and (not model.linear or fit_delay):
+        linear = ", ".join(name for name, known in MODELS.items() if known.linear)
         raise ValueError(
-            f"method='linear': expected one of {', '.join(LINEAR_MODELS)} without a free delay, found {model} "
-            f"with fit_delay={fit_delay}; use method='nlls'"
+            f"method=linear: expected one of {linear} without a free delay (fit_delay), found {model.name}"
+            f"{' with a free delay' * fit_delay}; use method=nlls"
         )
 
 
@@ -175,19 +177,25 @@ def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array
     return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
 
 
-def _side_by_side(compute: Callable[[int], _Chunk], starts: range) -> list[_Chunk]:
+def _side_by_side(
+    compute: Callable[[int], _Chunk], starts: range, progress: Callable[[int, int], None]
+) -> list[_Chunk]:
     """Compute all chunks: the first alone, because it compiles, the others on a CPU in one thread a core.
 
     Within a chunk most operations are too small to be shared by cores; accelerators share them themselves.
     """
-    first = compute(starts[0])
+    progress(0, starts.stop)
+    parts = [compute(starts[0])]
     workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(workers) as pool:
-        return [first, *pool.map(compute, starts[1:])]
+        for start, part in zip(starts[1:], pool.map(compute, starts[1:]), strict=True):
+            progress(start, starts.stop)  # those before it
+            parts.append(part)
+    return parts
 
 
 def fit(
-    model: str,
+    model: str | TracerModel,
     concentration: ArrayLike,
     times: ArrayLike,
     aif: ArrayLike,
@@ -196,11 +204,12 @@ def fit(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
     """Fit a tracer-kinetic model to every curve.
 
     Args:
-        model: a name in `MODELS`.
+        model: a name in `MODELS`, MODULE:RECORD, or a record; see `tracer_models.find`.
         concentration: [V, T] tissue concentration, mM. Curves with NaN or infinity are not fitted and say so.
         times: [T] strictly increasing, min.
         aif: [T] arterial plasma concentration at `times`, mM, taken as linear in between.
@@ -208,6 +217,7 @@ def fit(
         bounds: parameter name -> (lower, upper), for those that should differ from the model's own.
         weights: [V, T] or [T] inverse variances up to a factor; equal if absent.
         fit_delay: also estimate the arrival in tissue after the arterial input, within ± 10 s.
+        progress: called with the number of voxels done and of all.
 
     Returns:
         Estimates with standard errors from the curvature at the minimum and the residual variance. Of linear estimates
@@ -218,20 +228,20 @@ def fit(
             an unknown model, method or bound, or bounds that hold no value.
     """
     concentration, times, aif = np.asarray(concentration), np.asarray(times, np.float64), np.asarray(aif)
-    _check_model(model)
-    _check_method(model, method, fit_delay)
+    model = find(model)
+    check_method(model, method, fit_delay)
     _check_curves(concentration, times, aif)
-    names = MODELS[model].params._fields
-    limits = dict(zip(names, MODELS[model].bounds, strict=True))
+    names = model.params._fields
+    limits = dict(zip(names, model.bounds, strict=True))
     for name, (low, high) in (bounds or {}).items():
         if name not in limits or not 0 <= low < high < np.inf:
             raise ValueError(
                 f"bounds: expected finite (lower, upper) with 0 <= lower < upper for any of {', '.join(names)}, "
                 f"found {name}: ({low}, {high})"
             )
+        if low == 0 < limits[name][0]:
+            raise ValueError(f"bounds: expected a lower bound of {name} above 0, because the model divides by it")
         limits[name] = (float(low), float(high))
-    if limits.get("ve", (1.0,))[0] <= 0:
-        raise ValueError("bounds: expected a lower bound of ve above 0, because kep = Ktrans / ve")
     dtype = jnp.result_type(float)
     weights = np.ones((1, times.size)) if weights is None else np.atleast_2d(np.asarray(weights))
     if weights.shape[1:] != times.shape or weights.shape[0] not in (1, len(concentration)):
@@ -239,11 +249,15 @@ def fit(
     # Only ratios of weights matter to the estimates, and single precision has little room for their scale.
     unit = float(weights.max(initial=0.0, where=np.isfinite(weights))) or 1.0
     weights = weights / unit
-    settings = {"name": model, "method": method, "bounds": tuple(limits.values()), "fit_delay": fit_delay}
+    bounds = tuple(limits.values())
+    settings = {"model": model, "method": method, "bounds": bounds, "fit_delay": fit_delay}
     times, aif = _on_device(times, aif)
     searched = _is_searched(model, method, fit_delay)
-    if searched:
-        grid = start_search.make_columns(times, aif, columns=MODELS[model].columns, fit_delay=fit_delay)
+    if searched and model.columns:
+        grid = start_search.make_columns(times, aif, kinds=model.columns, fit_delay=fit_delay)
+    elif searched:
+        ranges = (*bounds, DELAY_BOUNDS) if fit_delay else bounds
+        grid = start_search.make_points(times, aif, model=model, ranges=ranges, fit_delay=fit_delay)
     else:
         grid = None if method == "linear" else _make_table(times, aif)
     size = chunk_size(searched=searched)
@@ -256,10 +270,10 @@ def fit(
             part = _fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings)
         return jax.tree.map(np.asarray, part)
 
-    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size))
+    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size), progress)
     count = len(concentration)
     whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
-    kind = MODELS[model].params
+    kind = model.params
     samples = np.broadcast_to((weights > 0).sum(-1), whole.aicc.shape)
     unit_share = np.where(whole.status != FitStatus.NOT_FITTED, samples * np.log(unit), 0.0)
     return FitResult(
@@ -282,18 +296,19 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
     return np.pad(values, ((0, missing), (0, 0)), mode="edge" if len(values) else "constant")
 
 
-@functools.partial(jax.jit, static_argnames=("name",))
-def _predict_chunk(values: jax.Array, times: jax.Array, plasma: jax.Array, *, name: str) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("model",))
+def _predict_chunk(values: jax.Array, times: jax.Array, plasma: jax.Array, *, model: TracerModel) -> jax.Array:
     """Curves [V, T] at parameters with the delay last [V, P + 1]."""
-    model = MODELS[name]
     return jax.vmap(lambda v: model.curve(model.params(*v[:-1]), times, plasma, delay=v[-1]))(values)
 
 
-def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None) -> np.ndarray:
+def predict(
+    model: str | TracerModel, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None
+) -> np.ndarray:
     """Evaluate a model for all voxels.
 
     Args:
-        model: a name in `MODELS`.
+        model: as in `fit`.
         params: the model's NamedTuple of [V]. Values below the model's least, which linear estimates may have and which
             give no curve, are moved to it, as `fit` does where it compares such an estimate with the data.
         times: [T] strictly increasing, min.
@@ -307,15 +322,15 @@ def predict(model: str, params: Any, times: ArrayLike, aif: ArrayLike, *, delay:
         ValueError: an unknown model, or times or arterial input that `fit` refuses.
     """
     times, aif = np.asarray(times, np.float64), np.asarray(aif)
-    _check_model(model)
+    model = find(model)
     _check_input(times, aif)
     times, aif = _on_device(times, aif)
-    values = [np.maximum(p, low) for p, (low, _) in zip(params, MODELS[model].bounds, strict=True)]
+    values = [np.maximum(p, low) for p, (low, _) in zip(params, model.bounds, strict=True)]
     delay = np.zeros_like(values[0]) if delay is None else delay
     values = np.stack([*values, delay], -1).astype(times.dtype)
     size = chunk_size(searched=False)
     parts = [
-        _predict_chunk(_padded(values[start : start + size], size), times, aif, name=model)
+        _predict_chunk(_padded(values[start : start + size], size), times, aif, model=model)
         for start in range(0, max(len(values), 1), size)
     ]
     return np.concatenate(parts)[: len(values)]

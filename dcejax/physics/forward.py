@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dcejax.physics.kinetics import extended_tofts
+from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 from dcejax.physics.signal import spgr
-from dcejax.types import Acquisition, ExtendedTofts
+from dcejax.types import Acquisition
 
 _VE_FLOOR = 0.005  # lowest ve a fit may report; kep = Ktrans / ve needs one
 

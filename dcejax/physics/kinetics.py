@@ -1,16 +1,23 @@
 """Tracer kinetics: concentration in tissue from parameters and arterial input.
 
-Every model takes scalar parameters (use jax.vmap for voxels), times [T] (strictly increasing, min), the arterial
-plasma concentration aif [T] at those times (mM) and an optional delay, and returns the tissue concentration [T] in mM.
-It is exact for an arterial input that is linear between its samples, on any time grid, and differentiable in every
-argument inside the bounds of its parameters and on them.
+All models are called alike, `model(params, times, aif, *, delay=0.0)`:
 
-A delay (min) is the arrival in tissue after the arterial input: the piecewise-linear input is shifted and is zero
-before its first sample; a negative delay keeps its last value at the end. The derivative with respect to a delay that
-puts a frame on a knot of the input is one-sided.
+    params: the model's NamedTuple below, a scalar in each field (use jax.vmap for voxels)
+    times: [T] strictly increasing, min
+    aif: [T] arterial plasma concentration at `times`, mM
+    delay: arrival in tissue after the arterial input, min
+    returns: [T] concentration in tissue, mM
 
-Rates and flows are in 1/min, flow being plasma flow per volume of tissue: 100 times the number is in mL/(100 mL min).
+The result is exact for an arterial input that is linear between its samples, on any time grid, and differentiable in
+every argument inside the bounds of the parameters and on them. With a delay the piecewise-linear input is shifted and
+is zero before its first sample; a negative delay keeps its last value at the end. The derivative with respect to a
+delay that puts a frame on a sample of the input is one-sided.
+
+Rates and flows are in 1/min. Flow is plasma flow per volume of tissue: 100 times the number is in mL/(100 mL min).
+What fits, files and commands need to know about a model stands in `tracer_models`.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +29,55 @@ from dcejax.physics.convolution import (
     exponential_convolution,
     exponential_convolution_at,
 )
-from dcejax.types import ExtendedTofts, Patlak, PlasmaOnly, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 # A plasma volume of zero empties at an infinite rate. Below this one the rate is that of this one, which changes the
 # concentration by less than 1e-7 of the arterial one, and its derivative goes on as if it were not.
 _SMALLEST_VP = 1e-7
+
+
+class ExtendedTofts(NamedTuple):
+    """Parameters of the extended Tofts model; a scalar or array in each field."""
+
+    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
+    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
+    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
+
+
+class Tofts(NamedTuple):
+    """Parameters of the Tofts model; a scalar or array in each field."""
+
+    ktrans: ArrayLike  # volume transfer constant, 1/min (OSIPI Q.PH1.008)
+    ve: ArrayLike  # extravascular extracellular volume fraction (OSIPI Q.PH1.001.[e])
+
+
+class PlasmaOnly(NamedTuple):
+    """Parameter of plasma that nothing leaves; a scalar or array."""
+
+    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
+
+
+class Patlak(NamedTuple):
+    """Parameters of the Patlak model; a scalar or array in each field."""
+
+    ktrans: ArrayLike  # influx constant, the permeability-surface product where flow is ample, 1/min
+    vp: ArrayLike  # plasma volume fraction (OSIPI Q.PH1.001.[p])
+
+
+class TwoCompartmentUptake(NamedTuple):
+    """Parameters of the two-compartment uptake model; 100 times fp and ps are in mL/(100 mL min)."""
+
+    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
+    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
+    vp: ArrayLike  # plasma volume fraction
+
+
+class TwoCompartmentExchange(NamedTuple):
+    """Parameters of the two-compartment exchange model; 100 times fp and ps are in mL/(100 mL min)."""
+
+    fp: ArrayLike  # plasma flow per volume of tissue, 1/min = mL/(mL min) (OSIPI Q.PH1.002)
+    ps: ArrayLike  # permeability-surface product per volume of tissue, 1/min (OSIPI Q.PH1.004)
+    vp: ArrayLike  # plasma volume fraction
+    ve: ArrayLike  # extravascular extracellular volume fraction
 
 
 def _undelayed(delay: ArrayLike) -> bool:
@@ -44,68 +95,31 @@ def _plasma_and_leakage(
 
 
 def plasma_only(params: PlasmaOnly, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
-    """Concentration of plasma that nothing leaves, the simplest of the nested models: C(t) = vp Cp(t).
-
-    Args:
-        params: vp.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
-    """
+    """Plasma that nothing leaves: C(t) = vp Cp(t), [T] mM. Arguments as the module says."""
     return params.vp * _plasma_and_leakage(0.0, times, aif, delay)[0]
 
 
 def tofts(params: Tofts, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
-    """Concentration of the Tofts model (OSIPI M.IC1.004; Tofts and Kermode 1991).
+    """Tofts model (OSIPI M.IC1.004; Tofts and Kermode 1991), [T] mM. Arguments as the module says; ve > 0.
 
     C(t) = Ktrans ∫ Cp(u) exp(-kep (t - u)) du with kep = Ktrans / ve.
-
-    Args:
-        params: Ktrans (1/min) and ve > 0.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
     """
     return params.ktrans * _plasma_and_leakage(params.ktrans / params.ve, times, aif, delay)[1]
 
 
 def extended_tofts(params: ExtendedTofts, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
-    """Concentration of the extended Tofts model (OSIPI M.IC1.005; Tofts 1997).
+    """Extended Tofts model (OSIPI M.IC1.005; Tofts 1997), [T] mM. Arguments as the module says; ve > 0.
 
     C(t) = vp Cp(t) + Ktrans ∫ Cp(u) exp(-kep (t - u)) du with kep = Ktrans / ve.
-
-    Args:
-        params: Ktrans (1/min), vp and ve > 0.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
     """
     plasma, leaked = _plasma_and_leakage(params.ktrans / params.ve, times, aif, delay)
     return params.vp * plasma + params.ktrans * leaked
 
 
 def patlak(params: Patlak, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0) -> jax.Array:
-    """Concentration of the Patlak model (OSIPI M.IC1.006; Patlak et al. 1983): nothing flows back.
+    """Patlak model (OSIPI M.IC1.006; Patlak et al. 1983), [T] mM. Arguments as the module says.
 
-    C(t) = vp Cp(t) + Ktrans ∫ Cp(u) du.
-
-    Args:
-        params: Ktrans (1/min) and vp.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
+    C(t) = vp Cp(t) + Ktrans ∫ Cp(u) du: what has leaked does not flow back.
     """
     plasma, leaked = _plasma_and_leakage(0.0, times, aif, delay)
     return params.vp * plasma + params.ktrans * leaked
@@ -114,19 +128,10 @@ def patlak(params: Patlak, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike
 def two_compartment_uptake(
     params: TwoCompartmentUptake, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0
 ) -> jax.Array:
-    """Concentration of the two-compartment uptake model (Sourbron and Buckley 2012).
+    """Two-compartment uptake model (OSIPI M.IC1.007; Sourbron and Buckley 2012), [T] mM. Arguments as the module says.
 
     C(t) = Fp ∫ Cp(u) [E + (1 - E) exp(-K (t - u))] du with E = PS / (Fp + PS) and K = (Fp + PS) / vp: exchange
     without backflow.
-
-    Args:
-        params: Fp and PS (1/min) and vp.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
     """
     return _two_compartments(params.fp, params.ps, params.vp, 0.0, times, aif, delay)
 
@@ -134,18 +139,10 @@ def two_compartment_uptake(
 def two_compartment_exchange(
     params: TwoCompartmentExchange, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0
 ) -> jax.Array:
-    """Concentration of the two-compartment exchange model (OSIPI M.IC1.009; Sourbron and Buckley 2012, 2013).
+    """Two-compartment exchange model (OSIPI M.IC1.009; Sourbron and Buckley 2012, 2013), [T] mM.
 
+    Arguments as the module says; ve > 0.
     vp Cc' = Fp (Cp - Cc) - PS (Cc - Ce), ve Ce' = PS (Cc - Ce), C = vp Cc + ve Ce, solved by two exponentials.
-
-    Args:
-        params: Fp and PS (1/min), vp and ve > 0.
-        times: [T] min.
-        aif: [T] mM plasma.
-        delay: min.
-
-    Returns:
-        [T] mM.
     """
     return _two_compartments(params.fp, params.ps, params.vp, params.ps / params.ve, times, aif, delay)
 

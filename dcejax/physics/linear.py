@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.physics.convolution import exponential_convolution
-
-LINEAR_MODELS = ("tofts", "extended_tofts", "patlak")
+from dcejax.physics.tracer_models import TracerModel
 
 
 def least_squares(columns: jax.Array, data: jax.Array, weights: jax.Array) -> jax.Array:
@@ -45,11 +44,13 @@ def least_squares(columns: jax.Array, data: jax.Array, weights: jax.Array) -> ja
     return jnp.stack(solution, axis=-1)
 
 
-def linear_fit(model: str, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array) -> jax.Array:
+def linear_fit(
+    model: TracerModel, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array
+) -> jax.Array:
     """Fit a model linearly.
 
     Args:
-        model: one of `LINEAR_MODELS`.
+        model: with linear parameters.
         curves: [V, T] mM.
         weights: [V, T] or [1, T].
         times: [T] min; integrals start at the first.
@@ -59,15 +60,18 @@ def linear_fit(model: str, curves: jax.Array, weights: jax.Array, times: jax.Arr
         [V, P] in the order of the model's parameters, not bounded.
     """
     total = exponential_convolution(0.0, times, plasma)
-    shape = curves.shape
-    total, plasma = jnp.broadcast_to(total, shape), jnp.broadcast_to(plasma, shape)
-    if model == "patlak":
-        return least_squares(jnp.stack([total, plasma], -1), curves, weights)
+    total, plasma = jnp.broadcast_to(total, curves.shape), jnp.broadcast_to(plasma, curves.shape)
+    if model.rate is None:
+        fixed = {"integral": total, "plasma": plasma}
+        solution = least_squares(jnp.stack([fixed[column] for column in model.columns], -1), curves, weights)
+        values = dict(zip(model.columns, jnp.moveaxis(solution, -1, 0), strict=True))
+        return jnp.stack([values[role] for role in model.roles], -1)
     tissue = jax.vmap(exponential_convolution, (None, None, 0))(0.0, times, curves)
-    columns = [total, -tissue] + ([plasma] if model == "extended_tofts" else [])
+    columns = [total, -tissue] + ([plasma] if "plasma" in model.columns else [])
     solution = least_squares(jnp.stack(columns, -1), curves, weights)
-    kep = solution[:, 1]
-    vp = solution[:, 2] if model == "extended_tofts" else jnp.zeros_like(kep)
-    ktrans = solution[:, 0] - kep * vp
-    ve = jnp.where(kep != 0, ktrans / jnp.where(kep != 0, kep, 1.0), 0.0)
-    return jnp.stack([ktrans, vp, ve] if model == "extended_tofts" else [ktrans, ve], -1)
+    rate = solution[:, 1]
+    share = solution[:, 2] if "plasma" in model.columns else jnp.zeros_like(rate)
+    leakage = solution[:, 0] - rate * share
+    ratio = jnp.where(rate != 0, leakage / jnp.where(rate != 0, rate, 1.0), 0.0)
+    values = {"exponential": leakage, "plasma": share, "nonlinear": ratio}
+    return jnp.stack([values[role] for role in model.roles], -1)

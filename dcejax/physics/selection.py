@@ -2,26 +2,20 @@
 
 A model with parameters the data cannot tell apart fits noise: where nothing flows back during the scan ve is a guess,
 where nothing leaks Ktrans is. Of the models nested in the one asked for, the one with the least corrected Akaike
-criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Bagher-Ebadian 2013), "none" among them: a
-curve of noise about zero.
+criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Bagher-Ebadian 2013). A further candidate is
+"none", a curve of noise about zero.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
+from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.standard_errors import aicc
-from dcejax.types import ExtendedTofts
-
-NESTED: Mapping[str, tuple[str, ...]] = {
-    "patlak": ("plasma_only", "patlak"),
-    "extended_tofts": ("plasma_only", "patlak", "tofts", "extended_tofts"),
-    "two_compartment_exchange": ("two_compartment_uptake", "two_compartment_exchange"),
-}
-"""Special cases of a model whose parameters are among its own, simplest first, itself last."""
+from dcejax.physics.tracer_models import MODELS, TracerModel, find
 
 
 class Selection(NamedTuple):
@@ -77,23 +71,25 @@ def _pick(chosen: np.ndarray, results: list):
 
 
 def select(
-    model: str,
+    model: str | TracerModel,
     concentration: ArrayLike,
     times: ArrayLike,
     aif: ArrayLike,
     *,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
     """Fit a model and those nested in it to every curve, and keep the one with the least AICc.
 
     Args:
-        model: the fullest, a name in `NESTED`.
+        model: the fullest, as in `fit`, with models nested in it.
         concentration: [V, T] mM.
         times: [T] min.
         aif: [T] mM plasma.
         weights: as in `fit`.
         fit_delay: as in `fit`, for every candidate.
+        progress: as in `fit`, each candidate counted.
 
     Returns:
         The models, the choice, its evidence and its estimates.
@@ -101,10 +97,20 @@ def select(
     Raises:
         ValueError: as `fit`, or no model is nested in this one.
     """
-    if model not in NESTED:
-        raise ValueError(f"model: expected one with others nested in it, {', '.join(NESTED)}, found {model!r}")
+    model = find(model)
+    if not model.nested:
+        full = ", ".join(name for name, known in MODELS.items() if known.nested)
+        raise ValueError(f"model: expected one with others nested in it, such as {full}, found {model.name}")
+    candidates = (*model.nested, model)
     concentration = np.asarray(concentration)
-    fits = [fit(name, concentration, times, aif, weights=weights, fit_delay=fit_delay) for name in NESTED[model]]
+
+    def fit_one(index: int, each: TracerModel) -> FitResult:
+        def of_all(done: int, total: int) -> None:
+            progress(index * total + done, len(candidates) * total)
+
+        return fit(each, concentration, times, aif, weights=weights, fit_delay=fit_delay, progress=of_all)
+
+    fits = [fit_one(index, each) for index, each in enumerate(candidates)]
     full = fits[-1]
     given = np.ones((1, np.size(times))) if weights is None else np.atleast_2d(np.asarray(weights))
     results = [_nothing(full, concentration, given), *(_in_terms_of(full, result) for result in fits)]
@@ -112,13 +118,13 @@ def select(
     evidence = np.exp(-0.5 * (criteria - criteria.min(-1, keepdims=True)))
     chosen = criteria.argmin(-1).astype(np.int8)
     curve = np.zeros(concentration.shape, full.residual.dtype)
-    for index, (name, result) in enumerate(zip(NESTED[model], fits, strict=True), start=1):
+    for index, (candidate, result) in enumerate(zip(candidates, fits, strict=True), start=1):
         here = chosen == index
         params = result.params._make(values[here] for values in result.params)
         delay = None if result.delay is None else result.delay[here]
-        curve[here] = predict(name, params, times, aif, delay=delay)
+        curve[here] = predict(candidate, params, times, aif, delay=delay)
     return Selection(
-        names=("none", *NESTED[model]),
+        names=("none", *(candidate.name for candidate in candidates)),
         chosen=chosen,
         akaike_weights=evidence / evidence.sum(-1, keepdims=True),
         result=_pick(chosen, results),

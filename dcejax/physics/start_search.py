@@ -1,10 +1,12 @@
 """Starts for a search, near the global optimum: separable least squares on a coarse grid of rates and delays.
 
-Every model is C = a A + b B with non-negative a and b once its rates are fixed (`tracer_models`). The columns are the
-same for all voxels, so the best amplitudes of all pairs of columns come from two matrix products, and no start value
-has to be guessed.
+A model with columns is C = a A + b B with non-negative a and b once its rates are fixed (`tracer_models`). The columns
+are the same for all voxels, so the best amplitudes of all pairs of columns come from two matrix products, and no start
+value has to be guessed. A model without columns is evaluated at points spread over its bounds, which are the same for
+all voxels too.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.convolution import exponential_convolution_at
-from dcejax.physics.tracer_models import Model
+from dcejax.physics.tracer_models import Column, TracerModel
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 DELAY_BOUNDS = (-10.0 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE)
@@ -24,6 +26,7 @@ _DELAYS = tuple(float(s) / SECONDS_PER_MINUTE for s in np.arange(-10.0, 10.5, 1.
 # curves differ so little that the search finds its way.
 _RATES = tuple(float(r) for r in np.geomspace(0.003, 300.0, 25))
 _NEIGHBOURHOOD = 2.5 / SECONDS_PER_MINUTE  # a second start lies at least this far from the first in delay
+_POINTS, _LEAST, _STARTS = 1024, 1e-3, 4  # for a model without columns: points, least share of an upper bound, starts
 
 
 class Columns(NamedTuple):
@@ -36,32 +39,37 @@ class Columns(NamedTuple):
     rates: jax.Array  # [G] of the columns; 0 for the integral, infinity for the input itself
 
 
-def _pairs(columns: tuple[str | None, str | None]) -> tuple[np.ndarray, np.ndarray]:
+def curve_of(
+    model: TracerModel, times: jax.Array, plasma: jax.Array, fit_delay: bool
+) -> Callable[[jax.Array], jax.Array]:
+    """The model as a function of a vector of parameters, the delay last if it is free."""
+    if fit_delay:
+        return lambda values: model.curve(model.params(*values[:-1]), times, plasma, delay=values[-1])
+    return lambda values: model.curve(model.params(*values), times, plasma)
+
+
+def _pairs(kinds: tuple[Column, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Indices of A and B among the columns integral, convolutions by rising rate, input; equal where one is absent."""
     convolutions = np.arange(1, len(_RATES) + 1)
     places = {
         "integral": np.array([0]),
-        "slow": convolutions,
-        "fast": convolutions,
+        "exponential": convolutions,
         "plasma": np.array([len(_RATES) + 1]),
     }
-    if None in columns:
-        only = places[columns[0] or columns[1]]
-        return only, only
-    first, second = (a.ravel() for a in np.meshgrid(*(places[c] for c in columns), indexing="ij"))
+    if len(kinds) == 1:
+        return places[kinds[0]], places[kinds[0]]
+    first, second = (a.ravel() for a in np.meshgrid(*(places[kind] for kind in kinds), indexing="ij"))
     return first[first < second], second[first < second]
 
 
-@partial(jax.jit, static_argnames=("columns", "fit_delay"))
-def make_columns(
-    times: jax.Array, plasma: jax.Array, *, columns: tuple[str | None, str | None], fit_delay: bool
-) -> Columns:
+@partial(jax.jit, static_argnames=("kinds", "fit_delay"))
+def make_columns(times: jax.Array, plasma: jax.Array, *, kinds: tuple[Column, ...], fit_delay: bool) -> Columns:
     """Convolve the arterial input with every rate at every delay.
 
     Args:
         times: [T] strictly increasing, min.
         plasma: [T] mM.
-        columns: of the model.
+        kinds: the model's columns.
         fit_delay: whether delays other than zero are searched.
     """
     delays = jnp.array(_DELAYS if fit_delay else (0.0,), times.dtype)
@@ -71,9 +79,38 @@ def make_columns(
         shifted, convolved = jax.vmap(lambda k: exponential_convolution_at(times - delay, k, times, plasma))(rates)
         return jnp.concatenate([convolved, shifted[:1]])
 
-    first, second = _pairs(columns)
+    first, second = _pairs(kinds)
     with_plasma = jnp.concatenate([rates, jnp.array([jnp.inf], rates.dtype)])
     return Columns(delays, jax.vmap(at)(delays), jnp.asarray(first), jnp.asarray(second), with_plasma)
+
+
+class Points(NamedTuple):
+    """Curves of a model without columns at points spread evenly between its bounds, in logarithms but for the delay."""
+
+    params: jax.Array  # [N, P], with the delay last if it is free
+    curves: jax.Array  # [N, T] mM
+
+
+@partial(jax.jit, static_argnames=("model", "ranges", "fit_delay"))
+def make_points(
+    times: jax.Array, plasma: jax.Array, *, model: TracerModel, ranges: tuple[tuple[float, float], ...], fit_delay: bool
+) -> Points:
+    """Evaluate a model at the points of Roberts' R sequence (2018), the golden ratio's in any number of dimensions.
+
+    Args:
+        times: [T] strictly increasing, min.
+        plasma: [T] mM.
+        model: any.
+        ranges: (lower, upper) per parameter, with the delay last if it is free.
+        fit_delay: whether the delay is free.
+    """
+    lower, upper = np.array(ranges).T
+    golden = np.roots([1.0, *np.zeros(lower.size - 1), -1.0, -1.0]).real.max()
+    shares = (0.5 + np.arange(_POINTS)[:, None] * golden ** -np.arange(1.0, lower.size + 1)) % 1.0
+    least = np.maximum(lower, _LEAST * upper)
+    params = np.where(lower < 0, lower + (upper - lower) * shares, least * (upper / least) ** shares)
+    params = jnp.asarray(params, times.dtype)
+    return Points(params, jax.vmap(curve_of(model, times, plasma, fit_delay))(params))
 
 
 class _Best(NamedTuple):
@@ -111,10 +148,10 @@ def _best_pair(curves: jax.Array, weights: jax.Array, basis: jax.Array, columns:
 
 
 def find_starts(
-    model: Model,
+    model: TracerModel,
     curves: jax.Array,
     weights: jax.Array,
-    columns: Columns,
+    grid: Columns | Points,
     lower: jax.Array,
     upper: jax.Array,
     *,
@@ -126,28 +163,31 @@ def find_starts(
         model: which parameters the amplitudes and rates stand for.
         curves: [V, T] mM, finite.
         weights: [V, T] or [1, T].
-        columns: of the scan, from `make_columns` for this model.
+        grid: of the scan, from `make_columns` or `make_points` for this model.
         lower: [P], with the delay last if it is free.
         upper: [P].
         fit_delay: whether the delay is free.
 
     Returns:
-        [V, S, P], the best first; with a free delay the second is the best at another delay.
+        [V, S, P], the best first; with columns and a free delay the second is the best at another delay.
     """
-    best = jax.lax.map(lambda basis: _best_pair(curves, weights, basis, columns), columns.basis)  # [D, V]
+    if isinstance(grid, Points):
+        cost = weights @ (grid.curves**2).T - 2.0 * (weights * curves) @ grid.curves.T
+        return grid.params[jax.lax.top_k(-cost, _STARTS)[1]]
+    best = jax.lax.map(lambda basis: _best_pair(curves, weights, basis, grid), grid.basis)  # [D, V]
     first = jnp.argmax(best.gain, axis=0)
     chosen = [first]
     if fit_delay:
-        near = jnp.abs(columns.delays[:, None] - columns.delays[first]) < _NEIGHBOURHOOD
+        near = jnp.abs(grid.delays[:, None] - grid.delays[first]) < _NEIGHBOURHOOD
         chosen.append(jnp.argmax(jnp.where(near, -1.0, best.gain), axis=0))
 
     def params_at(delay_index):
         pick = jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, delay_index[None], axis=0)[0], best)
-        slow, fast = columns.rates[columns.first[pick.pair]], columns.rates[columns.second[pick.pair]]
+        rate_a, rate_b = grid.rates[grid.first[pick.pair]], grid.rates[grid.second[pick.pair]]
         tiny = jnp.finfo(curves.dtype).tiny
-        params = list(model.from_amplitudes(jnp.maximum(pick.a, tiny), jnp.maximum(pick.b, tiny), slow, fast))
+        params = list(model.parameters(jnp.maximum(pick.a, tiny), jnp.maximum(pick.b, tiny), rate_a, rate_b))
         if fit_delay:
-            params.append(columns.delays[delay_index])
+            params.append(grid.delays[delay_index])
         params = jnp.stack(params, -1)
         return jnp.clip(jnp.where(jnp.isfinite(params), params, lower), lower, upper)
 

@@ -1,37 +1,122 @@
-"""The tracer-kinetic models a fit can choose from: curve, parameters, bounds, and how they look as two exponentials.
+"""The tracer-kinetic models: one record each, from which fits, selection, maps, tables, sidecars and flags follow.
 
-With an arterial input Cp, every model is C = a A + b B with two of three kinds of column: Cp itself, its integral, and
-Cp convolved with exp(-k t). So once rates are fixed, a and b have a closed form, and a coarse grid of rates gives a
-start near the global optimum (`start_search`) from which all models can be polished alike.
+A new model is one more record. Built-in ones stand in `MODELS`; a record of your own is given to `fit`, `predict` and
+`select` itself, or to `dcejax-fit` as --model=MODULE:RECORD.
+
+With an arterial input Cp, many models are C = a A + b B, where the columns A and B are Cp ("plasma"), its integral
+("integral") or its convolution with exp(-k t) ("exponential"). If the amplitudes a and b are parameters themselves, a
+fit finds their best values in closed form and the rate k by variable projection, and needs no start value. If they are
+functions of the parameters, a coarse grid of rates gives a start near the global optimum (`start_search`). A model
+without columns starts from the best of many points between its bounds.
 """
 
+import functools
+import importlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from dcejax.physics import kinetics
-from dcejax.types import (
-    ExtendedTofts,
-    Patlak,
-    PlasmaOnly,
-    Tofts,
-    TwoCompartmentExchange,
-    TwoCompartmentUptake,
+from dcejax.physics.convolution import exponential_convolution
+
+Column = Literal["integral", "exponential", "plasma"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a map holds."""
+
+    name: str  # of the map
+    unit: str
+    description: str
+    osipi: str | None = None  # identifier in OSIPI's lexicon (CAPLEX)
+    bounds: tuple[float, float] | None = None  # of a parameter: the least and the greatest value that a fit may report
+
+
+# Columns that a linear model may have, and those that an amplitude of another model may belong to.
+_LINEAR = (("plasma",), ("integral",), ("integral", "plasma"), ("exponential",), ("exponential", "plasma"))
+_ANY = ((), *_LINEAR, ("integral", "exponential"), ("exponential", "exponential"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracerModel:
+    """One model; the module says what columns are.
+
+    Raises:
+        ValueError: fields that contradict each other.
+    """
+
+    name: str
+    description: str
+    curve: Callable[..., jax.Array]  # called as the models of `kinetics` are
+    typical: Any  # NamedTuple of plain numbers: the parameters of a typical tissue
+    quantities: tuple[Quantity, ...]  # what the parameters are, in their order
+    columns: tuple[Column, ...] = ()  # A and B, or A alone
+    linear: tuple[str, ...] = ()  # parameters that are the amplitudes of the columns; () if the amplitudes are none
+    rate: Quantity | None = None  # of a linear model's exponential: first linear parameter / the one that is not linear
+    from_amplitudes: Callable | None = None  # if not linear: (a, b, rate of A, rate of B) -> parameters, not bounded
+    nested: tuple["TracerModel", ...] = ()  # special cases that have some of the parameters, simplest first
+    osipi: str | None = None  # identifier in OSIPI's lexicon
+
+    def __post_init__(self):
+        names, linear = self.params._fields, bool(self.linear)
+        curved = linear and "exponential" in self.columns
+        bounded = len(self.quantities) == len(names) and all(quantity.bounds for quantity in self.quantities)
+        inside = all(set(model.params._fields) < set(names) for model in self.nested)
+        allowed = _LINEAR if linear else _ANY
+        for field, right, expected in (
+            ("quantities", bounded, f"one with bounds for each of {names}"),
+            ("columns", self.columns in allowed, f"one of {allowed}"),
+            ("linear", not linear or len(self.linear) == len(self.columns), f"one for each of {self.columns}"),
+            ("linear", not linear or self.roles.count("nonlinear") == curved, f"{names}, but one for a rate"),
+            ("rate", (self.rate is not None) == curved, "the quantity of a linear model's exponential, and no other"),
+            ("from_amplitudes", linear or not self.columns or self.from_amplitudes, "a function, as nothing is linear"),
+            ("nested", inside, f"models with some of {names}"),
+        ):
+            if not right:
+                found = getattr(self, field)
+                raise ValueError(f"tracer model {self.name}: {field}: expected {expected}, found {found}")
+
+    @property
+    def params(self) -> type:
+        """NamedTuple of the parameters."""
+        return type(self.typical)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """For each parameter the column that it is the amplitude of, or "nonlinear"."""
+        column_of = dict(zip(self.linear, self.columns, strict=False))
+        return tuple(column_of.get(name, "nonlinear") for name in self.params._fields)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """Default (lower, upper) of each parameter."""
+        return tuple(quantity.bounds for quantity in self.quantities)
+
+    def parameters(self, a: Any, b: Any, rate_a: Any, rate_b: Any) -> tuple:
+        """Parameters, not bounded, of a A + b B with the rates of the columns."""
+        if not self.linear:
+            return self.from_amplitudes(a, b, rate_a, rate_b)
+        values = dict(zip(self.columns, (a, b), strict=False)) | ({"nonlinear": a / rate_a} if self.rate else {})
+        return tuple(values[role] for role in self.roles)
+
+
+_FRACTION = "0-1; CAPLEX gives mL/100 mL, 100 times as much"
+KTRANS = Quantity("Ktrans", "1/min", "volume transfer constant", "Q.PH1.008", (0.0, 5.0))
+VP = Quantity("vp", "1", f"plasma volume fraction, {_FRACTION}", "Q.PH1.001.[p]", (0.0, 1.0))
+VE = Quantity(
+    "ve", "1", f"extravascular extracellular volume fraction, {_FRACTION}", "Q.PH1.001.[e]", bounds=(0.005, 1.0)
 )
-
-
-class Model(NamedTuple):
-    """One model."""
-
-    curve: Callable  # of dcejax.physics.kinetics
-    params: type  # NamedTuple of its parameters
-    bounds: tuple[tuple[float, float], ...]  # default lower and upper, in the order of the parameters
-    columns: tuple[str | None, str | None]  # what A and B are: "plasma", "integral", "slow", "fast"; None for no column
-    from_amplitudes: Callable  # (a, b, rate of A, rate of B) -> tuple of parameters, not bounded
-
-
-_RATE, _FRACTION, _INTERSTITIUM = (0.0, 5.0), (0.0, 1.0), (0.005, 1.0)
+FP = Quantity(
+    "Fp", "mL/(mL min)", "plasma flow; CAPLEX gives mL/(100 mL min), 100 times as much", "Q.PH1.002", bounds=(0.0, 5.0)
+)
+PS = Quantity(
+    "PS", "mL/(mL min)", "permeability-surface product; CAPLEX gives mL/(100 mL min)", "Q.PH1.004", bounds=(0.0, 5.0)
+)
+KEP = Quantity("kep", "1/min", "rate constant of efflux, Ktrans / ve; CAPLEX gives 1/s", "Q.PH1.009")
 
 
 def _uptake(a: jax.Array, b: jax.Array, _, rate: jax.Array) -> tuple[jax.Array, ...]:
@@ -53,35 +138,123 @@ def _exchange(a: jax.Array, b: jax.Array, slow: jax.Array, fast: jax.Array) -> t
     return fp, slow * fast * vp * ve / fp, vp, ve
 
 
-MODELS: Mapping[str, Model] = {
-    "plasma_only": Model(
-        kinetics.plasma_only, PlasmaOnly, (_FRACTION,), ("plasma", None), lambda a, b, slow, fast: (a,)
-    ),
-    "tofts": Model(
-        kinetics.tofts, Tofts, (_RATE, _INTERSTITIUM), ("slow", None), lambda a, b, slow, fast: (a, a / slow)
-    ),
-    "extended_tofts": Model(
-        kinetics.extended_tofts,
-        ExtendedTofts,
-        (_RATE, _FRACTION, _INTERSTITIUM),
-        ("slow", "plasma"),
-        lambda a, b, slow, fast: (a, b, a / slow),
-    ),
-    "patlak": Model(
-        kinetics.patlak, Patlak, (_RATE, _FRACTION), ("integral", "plasma"), lambda a, b, slow, fast: (a, b)
-    ),
-    "two_compartment_uptake": Model(
-        kinetics.two_compartment_uptake,
-        TwoCompartmentUptake,
-        (_RATE, _RATE, _FRACTION),
-        ("integral", "fast"),
-        _uptake,
-    ),
-    "two_compartment_exchange": Model(
-        kinetics.two_compartment_exchange,
-        TwoCompartmentExchange,
-        (_RATE, _RATE, _FRACTION, _INTERSTITIUM),
-        ("slow", "fast"),
-        _exchange,
-    ),
+PLASMA_ONLY = TracerModel(
+    name="plasma_only",
+    description="plasma that nothing leaves",
+    curve=kinetics.plasma_only,
+    typical=kinetics.PlasmaOnly(0.05),
+    quantities=(VP,),
+    columns=("plasma",),
+    linear=("vp",),
+)
+TOFTS = TracerModel(
+    name="tofts",
+    description="leakage from plasma of negligible volume, with backflow",
+    curve=kinetics.tofts,
+    typical=kinetics.Tofts(0.07, 0.25),
+    quantities=(KTRANS, VE),
+    columns=("exponential",),
+    linear=("ktrans",),
+    rate=KEP,
+    osipi="M.IC1.004",
+)
+PATLAK = TracerModel(
+    name="patlak",
+    description="plasma, and leakage without backflow",
+    curve=kinetics.patlak,
+    typical=kinetics.Patlak(0.02, 0.05),
+    quantities=(KTRANS, VP),
+    columns=("integral", "plasma"),
+    linear=("ktrans", "vp"),
+    nested=(PLASMA_ONLY,),
+    osipi="M.IC1.006",
+)
+EXTENDED_TOFTS = TracerModel(
+    name="extended_tofts",
+    description="plasma, and leakage with backflow",
+    curve=kinetics.extended_tofts,
+    typical=kinetics.ExtendedTofts(0.07, 0.05, 0.25),
+    quantities=(KTRANS, VP, VE),
+    columns=("exponential", "plasma"),
+    linear=("ktrans", "vp"),
+    rate=KEP,
+    nested=(PLASMA_ONLY, PATLAK, TOFTS),
+    osipi="M.IC1.005",
+)
+TWO_COMPARTMENT_UPTAKE = TracerModel(
+    name="two_compartment_uptake",
+    description="plasma with a flow, and leakage without backflow",
+    curve=kinetics.two_compartment_uptake,
+    typical=kinetics.TwoCompartmentUptake(0.3, 0.02, 0.05),
+    quantities=(FP, PS, VP),
+    columns=("integral", "exponential"),
+    from_amplitudes=_uptake,
+    osipi="M.IC1.007",
+)
+TWO_COMPARTMENT_EXCHANGE = TracerModel(
+    name="two_compartment_exchange",
+    description="plasma with a flow, and leakage with backflow",
+    curve=kinetics.two_compartment_exchange,
+    typical=kinetics.TwoCompartmentExchange(0.3, 0.05, 0.05, 0.2),
+    quantities=(FP, PS, VP, VE),
+    columns=("exponential", "exponential"),
+    from_amplitudes=_exchange,
+    nested=(TWO_COMPARTMENT_UPTAKE,),
+    osipi="M.IC1.009",
+)
+
+MODELS: Mapping[str, TracerModel] = {
+    model.name: model
+    for model in (PLASMA_ONLY, TOFTS, EXTENDED_TOFTS, PATLAK, TWO_COMPARTMENT_UPTAKE, TWO_COMPARTMENT_EXCHANGE)
 }
+"""The built-in models by name."""
+
+
+def find(model: str | TracerModel) -> TracerModel:
+    """Find a model.
+
+    Args:
+        model: a name in `MODELS`, MODULE:RECORD for a record in a module that Python can import, or a record.
+
+    Raises:
+        ValueError: there is no such model, or its curve is not what its columns say.
+    """
+    if model in MODELS:
+        return MODELS[model]
+    found = model
+    if isinstance(model, str) and ":" in model:
+        module, record = model.split(":", 1)
+        try:
+            found = getattr(importlib.import_module(module), record)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"model: expected MODULE:RECORD that Python can import, found {model!r} ({error}); put the folder of "
+                "the module into PYTHONPATH"
+            ) from error
+    if not isinstance(found, TracerModel):
+        raise ValueError(f"model: expected one of {', '.join(MODELS)} or MODULE:RECORD of your own, found {model!r}")
+    if found.linear and found not in MODELS.values():
+        check_columns(found)
+    return found
+
+
+@functools.cache
+def check_columns(model: TracerModel) -> None:
+    """Compare a linear model's curve of a typical tissue with the sum of its columns, which a fit relies on.
+
+    Raises:
+        ValueError: they differ by more than 1 % of the maximum.
+    """
+    times = np.array([0.0, 0.2, 0.3, 0.5, 0.9, 2.0, 5.0])
+    aif = np.array([0.0, 0.0, 4.0, 2.0, 1.5, 1.0, 0.5])
+    values = dict(zip(model.roles, model.typical, strict=True))
+    rate = values["exponential"] / values["nonlinear"] if model.rate else 0.0
+    integral, exponential = (exponential_convolution(k, times, aif) for k in (0.0, rate))
+    columns = {"plasma": aif, "integral": integral, "exponential": exponential}
+    expected = sum(values[column] * columns[column] for column in model.columns)
+    found = model.curve(model.typical, times, aif)
+    if not np.abs(found - expected).max() <= 0.01 * np.abs(expected).max():
+        raise ValueError(
+            f"tracer model {model.name}: expected the curve of {model.typical} to be the sum of its columns, "
+            f"{np.asarray(expected)}, found {np.asarray(found)}; correct columns, linear or the curve"
+        )

@@ -1,18 +1,18 @@
 """The demonstration: a simulated patient through files and the ordinary path, judged against its truth."""
 
-import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dcejax import rng
-from dcejax.config import ProtocolConfig
 from dcejax.data import atomic, cases, dataset, loading, nifti, results
-from dcejax.data import weights as weights_io
 from dcejax.data.access import check_writable
 from dcejax.data.facts import Facts
-from dcejax.runner import infer_cases, map_picture
+from dcejax.methods import method
+from dcejax.runner import infer_cases, map_outputs, map_picture
+from dcejax.runner.case_record import RunSettings
 from dcejax.runner.infer_cases import InferSettings
 from dcejax.simulation.cohort_definitions import ScanPriors
 from dcejax.simulation.priors import priors_sha256
@@ -88,8 +88,11 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _scan_priors(protocol: ProtocolConfig) -> ScanPriors:
-    """Examinations with the acquisition that the weights are made for."""
+def _scan_priors(config: Any) -> ScanPriors:
+    """Examinations with the acquisition that a method is made for, if it is made for one."""
+    protocol = getattr(config, "protocol", None)
+    if protocol is None:
+        return ScanPriors()
     return ScanPriors(
         frame_interval_s=(protocol.frame_interval_s,) * 2,
         frames=(protocol.frames,) * 2,
@@ -106,7 +109,7 @@ def _other_priors(weights: Weights) -> str:
     return f"\n{weights.name} was trained on other simulated patients (priors {seen[:8]}) than this one ({drawn[:8]})."
 
 
-def run(weights: Weights, settings: InferSettings, report: Reporter) -> str:
+def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporter) -> str:
     """Simulate, infer from the files, compare.
 
     Returns:
@@ -115,36 +118,40 @@ def run(weights: Weights, settings: InferSettings, report: Reporter) -> str:
     Raises:
         ValueError: the folder cannot be written, or weights that are not whole.
     """
-    check_writable(settings.output_dir)
-    report.status("simulating a patient")
+    check_writable(folder)
+    config = method.config_of(weights)
+    estimates = method.of_parameters(method.of(config).OUTPUTS, "estimate")
+    if estimates is None:
+        raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
     key = rng.stream(settings.seed, "held-out demonstration")  # at seed 0 a tumour of common size, 9 mL
-    session = sample_session(key, _GLIOBLASTOMA, _scan_priors(weights_io.config_of(weights).protocol))
-    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID)
-    data = settings.output_dir / "simulated"
+    session = sample_session(key, _GLIOBLASTOMA, _scan_priors(config))
+
+    def progress(parts: str, done: int, total: int) -> None:
+        report.status(f"simulating a patient: {parts}", done, total)
+
+    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID, progress=progress)
+    data = folder / "simulated"
     dataset.write_root(data, "A simulated patient for dcejax's demonstration", {})
     dataset.write_examination(data, CASE_ID, None, simulated)
     dataset.write_record(data, CASE_ID, None, {"settings": simulated.settings, "seed": settings.seed})
     (case,) = cases.enumerate_cases([str(data)], Facts())
-    infer_cases.run([case], weights, dataclasses.replace(settings, overwrite=True), report)
+    infer_cases.run([case], weights, settings, RunSettings(output_dir=folder, overwrite=True), report)
 
     scan = loading.load_scan(case)
     grid = nifti.read_series(case.path)
     predicted = np.stack(
-        [
-            nifti.read_volume(results.map_path(settings.output_dir, CASE_ID, "mean", name), "map", grid).values
-            for name in PARAMETERS
-        ],
+        [nifti.read_volume(map_outputs.map_path(folder, CASE_ID, each), "map", grid).values for each in estimates],
         axis=-1,
     )
     rows = error_rows(predicted, simulated.truth, scan.mask, simulated.tissue, simulated.tissue_names)
-    atomic.write_text(settings.output_dir / f"{CASE_ID}_errors.csv", results.csv_text(_COLUMNS, rows))
+    atomic.write_text(folder / f"{CASE_ID}_errors.csv", results.csv_text(_COLUMNS, rows))
     atomic.write_bytes(
-        settings.output_dir / f"{CASE_ID}_desc-truth_qc.png",
+        folder / f"{CASE_ID}_desc-truth_qc.png",
         map_picture.against_truth(scan, predicted, simulated.truth),
     )
     return (
         f"Simulated patient ({simulated.description}); not clinical evidence.{_other_priors(weights)}\n"
         "Medians per tissue: truth, absolute error, bias (predicted - true), and the absolute error of two trivial "
         f"maps:\nzero everywhere, and the tissue's true median.\n\n{_table(rows)}\n\n"
-        f"Maps, pictures and errors are in {settings.output_dir}, the simulated data in {data}."
+        f"Maps, pictures and errors are in {folder}, the simulated data in {data}."
     )

@@ -1,100 +1,119 @@
 """The conventional analysis over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from dcejax.conventional import analysis, fit_outputs, fit_picture
 from dcejax.conventional import concentration as conversions
+from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.conventional.preparation import prepare
+from dcejax.conventional.preparation import Prepared, prepare
 from dcejax.conventional.voxel_status import count, has_estimates
-from dcejax.data import provenance, results
+from dcejax.data import provenance
 from dcejax.data.cases import Case
 from dcejax.physics.fitting import FitStatus
-from dcejax.runner import case_runner
-from dcejax.runner.case_runner import Status
+from dcejax.runner.case_record import RunSettings, Status, Stopwatch
+from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
 
 _MOSTLY = 0.9
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
-class _Runner:
-    """What all cases share."""
+@dataclass(frozen=True)
+class _Ready:
+    """A case that is read."""
 
-    def __init__(self, settings: FitSettings, report: Reporter):
-        self._settings = settings
-        self._report = report
-
-    def run(self, case: Case, position: str) -> Status:
-        """Process one case.
-
-        Raises:
-            ValueError: the input is bad; nothing was written.
-            OSError: a file may not be read.
-        """
-        settings, report = self._settings, self._report
-        watch = case_runner.Stopwatch()
-        report.status(f"{position}: reading")
-        inputs = provenance.inputs_of(case)
-        run_only = {field.name for field in dataclasses.fields(case_runner.RunSettings)}
-        shaping = {name: value for name, value in vars(settings).items() if name not in run_only}
-        case_hash = provenance.case_hash(case, inputs, {"fit": shaping})
-        sidecar = fit_outputs.sidecar_path(settings.output_dir, case.case_id)
-        if not settings.overwrite and results.stored_hash(sidecar) == case_hash:
-            return "skipped"
-        ready = prepare(case, settings)
-        scan = ready.scan
-        watch.lap("prepare")
-        for warning in ready.warnings:
-            report.line(f"{case.case_id}: warning: {warning}")
-        if settings.dry_run:
-            return "checked"
-
-        report.status(f"{position}: fitting {len(ready.status)} voxels")
-        found = analysis.analyse(
-            ready.concentration, ready.status, scan.times, ready.arterial.plasma, settings, ready.iauc_weights
-        )
-        watch.lap("fit")
-        warnings = list(ready.warnings)
-        if (share := np.mean(found.status == FitStatus.NOT_ENHANCING)) > _MOSTLY:
-            warnings.append(f"{share:.0%} of the mask's voxels do not enhance: check mask, arterial input and timing")
-            report.line(f"{case.case_id}: warning: {warnings[-1]}")
-        report.status(f"{position}: writing")
-        method = "linear" if settings.method == "linear" else "nonlinear"
-        footer = f"{settings.model}, {method} least squares · research only, not for clinical decisions"
-        if warnings:
-            footer += f" · {len(warnings)} warning(s), see {sidecar.name}"
-        picture = fit_picture.overview(scan, ready.concentration, found, ready.arterial, footer)
-        modelled = None
-        if settings.modelled:
-            modelled = found.modelled
-            if ready.conversion is not None:
-                modelled = conversions.to_signal(modelled, ready.conversion, has_estimates(found.status))
-        fit_outputs.write_case(settings.output_dir, scan, found, ready.arterial, modelled, picture)
-        watch.lap("write")
-        fit_outputs.write_sidecar(
-            settings.output_dir,
-            case.case_id,
-            {
-                **fit_outputs.conventions(found),
-                "hash": case_hash,
-                "model": analysis.describe(settings, found),
-                "voxels": count(found.status),
-                "inputs": inputs,
-                **ready.provenance,
-                "warnings": warnings,
-                "seconds": watch.seconds,
-                "versions": provenance.versions(_VERSIONED),
-                "device": jax.devices()[0].device_kind,
-            },
-        )
-        return "done"
+    prepared: Prepared
+    case_hash: str
+    inputs: Mapping[str, Mapping[str, str]]
+    seconds: Mapping[str, float]  # per stage so far, each measured in the thread where it runs
 
 
-def run(all_cases: Sequence[Case], settings: FitSettings, report: Reporter) -> int:
-    """Process this process's share of the cases; see `dcejax.runner.case_runner.run`."""
-    return case_runner.run(all_cases, lambda: _Runner(settings, report).run, settings, report)
+@dataclass(frozen=True)
+class _Made:
+    """A case that is fitted."""
+
+    ready: _Ready
+    found: Analysis
+    warnings: Sequence[str]
+    seconds: Mapping[str, float]
+
+
+def _read(settings: FitSettings, how: RunSettings, case: Case, report: Reporter) -> _Ready | Status:
+    """Read a case and bring it to concentration, unless it is done."""
+    watch = Stopwatch()
+    inputs = provenance.inputs_of(case)
+    case_hash = provenance.case_hash(case, inputs, {"fit": dataclasses.asdict(settings)})
+    if how.skips(fit_outputs.sidecar_path(how.output_dir, case.case_id), case_hash):
+        return "skipped"
+    report.status("reading")
+    prepared = prepare(case, settings)
+    watch.lap("prepare")
+    for warning in prepared.warnings:
+        report.line(f"warning: {warning}")
+    return "checked" if how.dry_run else _Ready(prepared, case_hash, inputs, watch.seconds)
+
+
+def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
+    """Fit the voxels."""
+    watch, prepared = Stopwatch(), ready.prepared
+    found = analysis.analyse(
+        prepared.concentration,
+        prepared.status,
+        prepared.scan.times,
+        prepared.arterial.plasma,
+        settings,
+        prepared.iauc_weights,
+        progress=lambda done, total: report.status("fitting", done, total, "voxels"),
+    )
+    watch.lap("fit")
+    warnings = list(prepared.warnings)
+    if (share := np.mean(found.status == FitStatus.NOT_ENHANCING)) > _MOSTLY:
+        warnings.append(f"{share:.0%} of the mask's voxels do not enhance: check mask, arterial input and timing")
+        report.line(f"warning: {warnings[-1]}")
+    return _Made(ready, found, warnings, {**ready.seconds, **watch.seconds})
+
+
+def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
+    """Draw and write everything of a case."""
+    watch, found, prepared = Stopwatch(), made.found, made.ready.prepared
+    scan = prepared.scan
+    method = "linear" if settings.method == "linear" else "nonlinear"
+    footer = f"{settings.model}, {method} least squares · research only, not for clinical decisions"
+    if made.warnings:
+        footer += f" · {len(made.warnings)} warning(s), see {fit_outputs.sidecar_path(folder, scan.case_id).name}"
+    picture = fit_picture.overview(scan, prepared.concentration, found, prepared.arterial, footer)
+    modelled = found.modelled if settings.modelled else None
+    if settings.modelled and prepared.conversion is not None:
+        modelled = conversions.to_signal(modelled, prepared.conversion, has_estimates(found.status))
+    fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture)
+    watch.lap("write")
+    fit_outputs.write_sidecar(
+        folder,
+        scan.case_id,
+        {
+            **fit_outputs.conventions(found),
+            "hash": made.ready.case_hash,
+            "model": analysis.describe(settings, found),
+            "voxels": count(found.status),
+            "inputs": made.ready.inputs,
+            **prepared.provenance,
+            "warnings": made.warnings,
+            "seconds": {**made.seconds, **watch.seconds},
+            "versions": provenance.versions(_VERSIONED),
+            "device": jax.devices()[0].device_kind,
+        },
+    )
+
+
+def run(all_cases: Sequence[Case], settings: FitSettings, how: RunSettings, report: Reporter) -> int:
+    """Process this process's share of the cases; see `dcejax.runner.run_cases`."""
+    write = partial(_write, settings, how.output_dir)
+    return run_cases(all_cases, partial(_read, settings, how), partial(_compute, settings), write, how, report)

@@ -1,50 +1,51 @@
-"""The networks over many cases: what each case goes through, from its files to its sidecar."""
+"""A method over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import jax
 
-from dcejax.config import ProtocolConfig
-from dcejax.data import aif_csv, loading, preprocess, provenance, results
-from dcejax.data import weights as weights_io
+from dcejax.data import aif_csv, loading, provenance
 from dcejax.data.cases import Case
 from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
-from dcejax.runner import case_runner as data_cohort
-from dcejax.runner import map_outputs, map_picture, overlap
-from dcejax.runner.case_runner import Status
-from dcejax.types import Prediction, Reporter, Scan, Series, Weights
+from dcejax.methods import method
+from dcejax.methods.fixed_grid import Beside
+from dcejax.rng import stream
+from dcejax.runner import map_outputs, map_picture
+from dcejax.runner.case_record import RunSettings, Status, Stopwatch
+from dcejax.runner.run_cases import run_cases
+from dcejax.types import Reporter, Scan, Series, Weights
 
 _VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "nibabel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferSettings(data_cohort.RunSettings):
-    """How a run is made; everything but the folders and `overwrite` shapes the results."""
+class InferSettings:
+    """What shapes the maps, beside a case's files and facts and the weights."""
 
-    num_samples: int
+    num_samples: int | None  # in place of the number in the weights' configuration
     seed: int
 
     def __post_init__(self):
-        if self.num_samples < 1:
+        if self.num_samples is not None and self.num_samples < 1:
             raise ValueError(f"--num_samples: expected 1 latent sample or more, found {self.num_samples}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed: expected 0 to 2**32 - 1, found {self.seed}")
-        super().__post_init__()
 
 
-def _prepare(case: Case, protocol: ProtocolConfig) -> tuple[Scan, Series]:
-    scan = loading.load_scan(case)
-    loading.require_finite(case, scan)
-    conversion = preprocess.Conversion(
-        relaxivity_per_mM_s=case.facts.relaxivity,
-        b1_map=loading.load_b1_map(case, scan),
-        aif=None if case.facts.aif is None else aif_csv.read(case.facts.aif),
-    )
-    return scan, preprocess.prepare(scan, protocol, conversion)
+@dataclass(frozen=True)
+class _Run:
+    """What all cases share."""
+
+    weights: Weights
+    method: ModuleType
+    config: Any
+    settings: InferSettings
+    how: RunSettings
 
 
 @dataclass(frozen=True)
@@ -61,120 +62,122 @@ class _Ready:
 class _Made:
     """A case that is computed."""
 
-    scan: Scan
-    prediction: Prediction
-    record: Mapping[str, Any]
+    ready: _Ready
+    prediction: method.Prediction
     seconds: Mapping[str, float]
 
 
-class _Steps:
-    """The steps of `dcejax.runner.overlap`, and what all cases share: the networks and the settings."""
+def configured(weights: Weights, num_samples: int | None) -> Any:
+    """The configuration of weights, with another number of latent samples where one is asked for.
 
-    def __init__(self, weights: Weights, settings: InferSettings, report: Reporter):
-        self._weights = weights
-        self._config = weights_io.config_of(weights)
-        self._networks = engine.build(weights, default_policy())
-        self._settings = settings
-        self._report = report
-
-    def read(self, case: Case, line: Callable[[str], None]) -> _Ready | Status:
-        """Read and prepare a case, unless it is done.
-
-        Raises:
-            ValueError: the input is bad; nothing was written.
-            OSError: a file may not be read.
-        """
-        settings = self._settings
-        watch = data_cohort.Stopwatch()
-        inputs = provenance.inputs_of(case)
-        case_hash = provenance.case_hash(
-            case,
-            inputs,
-            {
-                "weights": self._weights.record["sha256"],
-                "config": dataclasses.asdict(self._config),
-                "num_samples": settings.num_samples,
-                "seed": settings.seed,
-            },
-        )
-        sidecar = map_outputs.sidecar_path(settings.output_dir, case.case_id)
-        if not settings.overwrite and results.stored_hash(sidecar) == case_hash:
-            return "skipped"
-        scan, series = _prepare(case, self._config.protocol)
-        watch.lap("read")
-        warnings = [*scan.warnings, *series.warnings]
-        if settings.num_samples == 1:
-            warnings.append("one latent sample has no spread: std and cv are zero")
-        for warning in warnings:
-            line(f"{case.case_id}: warning: {warning}")
-        if settings.dry_run:
-            return "checked"
-        record = {
-            "hash": case_hash,
-            "weights": {"name": self._weights.name, "sha256": self._weights.record["sha256"]},
-            "protocol": dataclasses.asdict(self._config.protocol),
-            "seed": settings.seed,
-            "num_samples": settings.num_samples,
-            "inputs": inputs,
-            **scan.provenance,
-            **series.provenance,
-            "warnings": warnings,
-        }
-        return _Ready(scan, series, record, watch.seconds)
-
-    def compute(self, ready: _Ready, position: str) -> _Made:
-        """Apply the networks.
-
-        Raises:
-            ValueError: maps that are not finite.
-        """
-        watch = data_cohort.Stopwatch()
-        self._report.status(f"{position}: curves of {len(ready.series.curves)} voxels")
-        maps = engine.temporal_maps(self._networks, ready.series)
-        watch.lap("tcn")
-        prediction = engine.sample_maps(
-            self._networks,
-            maps,
-            ready.scan.mask,
-            case_id=ready.scan.case_id,
-            num_samples=self._settings.num_samples,
-            seed=self._settings.seed,
-            progress=lambda done, total: self._report.status(f"{position}: slice {done} of {total}"),
-        )
-        watch.lap("prob_unet")
-        return _Made(ready.scan, prediction, ready.record, {**ready.seconds, **watch.seconds})
-
-    def write(self, made: _Made) -> Status:
-        """Draw and write everything of a case.
-
-        Raises:
-            ValueError: the folder cannot be written.
-        """
-        watch = data_cohort.Stopwatch()
-        folder, scan, count = self._settings.output_dir, made.scan, self._settings.num_samples
-        samples = f"{count} samples" if count > 1 else "1 sample"
-        footer = f"weights {self._weights.name} · {samples} · research only, not for clinical decisions"
-        if warnings := made.record["warnings"]:
-            footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
-        map_outputs.write_case(folder, scan, made.prediction, map_picture.overview(scan, made.prediction, footer))
-        watch.lap("write")
-        map_outputs.write_sidecar(
-            folder,
-            scan.case_id,
-            {
-                **made.record,
-                "seconds": {**made.seconds, **watch.seconds},
-                "versions": provenance.versions(_VERSIONED),
-                "device": jax.devices()[0].device_kind,
-            },
-        )
-        return "done"
+    Raises:
+        ValueError: weights of a method that draws no samples, or a configuration that this version does not know.
+    """
+    config = method.config_of(weights)
+    if num_samples is None:
+        return config
+    if not hasattr(config, "num_samples"):
+        raise ValueError(f"--num_samples: expected weights that sample a latent, found {weights.name}; leave it out")
+    return dataclasses.replace(config, num_samples=num_samples)
 
 
-def run(all_cases: Sequence[Case], weights: Weights, settings: InferSettings, report: Reporter) -> int:
-    """Process this process's share of the cases, the steps of successive ones overlapping; see `dcejax.runner.overlap`.
+def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
+    scan = loading.load_scan(case)
+    loading.require_finite(case, scan)
+    beside = Beside(
+        relaxivity_per_mM_s=case.facts.relaxivity,
+        b1_map=loading.load_b1_map(case, scan),
+        aif=None if case.facts.aif is None else aif_csv.read(case.facts.aif),
+    )
+    return scan, run.method.series_of(scan, beside, run.config)
+
+
+def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
+    """Read and prepare a case, unless it is done."""
+    watch = Stopwatch()
+    inputs = provenance.inputs_of(case)
+    config = method.to_dict(run.config)
+    shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
+    case_hash = provenance.case_hash(case, inputs, shaping)
+    if run.how.skips(map_outputs.sidecar_path(run.how.output_dir, case.case_id), case_hash):
+        return "skipped"
+    report.status("reading")
+    scan, series = _series(run, case)
+    watch.lap("read")
+    warnings = [*scan.warnings, *series.warnings]
+    for warning in warnings:
+        report.line(f"warning: {warning}")
+    if run.how.dry_run:
+        return "checked"
+    shown = {name: config[name] for name in ("protocol", "num_samples") if name in config}
+    record = {
+        "hash": case_hash,
+        "weights": {"name": run.weights.name, "sha256": run.weights.record["sha256"], "method": config["method"]},
+        **shown,
+        "seed": run.settings.seed,
+        "inputs": inputs,
+        **scan.provenance,
+        **series.provenance,
+        "warnings": warnings,
+    }
+    return _Ready(scan, series, record, watch.seconds)
+
+
+def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made:
+    """Apply the method.
+
+    Raises:
+        ValueError: a series that does not suit it, or maps that are not finite.
+    """
+    watch = Stopwatch()
+    case_id = ready.scan.case_id
+    # The name of the stream is that of the first method's only random numbers; another would change its maps.
+    key = stream(run.settings.seed, "latent", case_id)
+    try:
+        prediction = run.method.predict(networks, ready.series, key, progress=report.status)
+    except ValueError as error:
+        raise ValueError(f"{case_id}: {error}") from error
+    watch.lap("predict")
+    return _Made(ready, prediction, {**ready.seconds, **watch.seconds})
+
+
+def _write(run: _Run, made: _Made) -> None:
+    """Draw and write everything of a case."""
+    watch = Stopwatch()
+    scan, folder, outputs = made.ready.scan, run.how.output_dir, run.method.OUTPUTS
+    samples = made.ready.record.get("num_samples")
+    drawn = "" if samples is None else f" · {samples} sample{'s' * (samples > 1)}"
+    footer = f"weights {run.weights.name}{drawn} · research only, not for clinical decisions"
+    if warnings := made.ready.record["warnings"]:
+        footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
+    maps = made.prediction.maps
+    map_outputs.write_case(folder, scan, outputs, maps, map_picture.overview(scan, outputs, maps, footer))
+    watch.lap("write")
+    record = {
+        **made.ready.record,
+        **made.prediction.record,
+        "seconds": {**made.seconds, **watch.seconds},
+        "versions": provenance.versions(_VERSIONED),
+        "device": jax.devices()[0].device_kind,
+    }
+    map_outputs.write_sidecar(folder, scan.case_id, outputs, record)
+
+
+def run(
+    all_cases: Sequence[Case], weights: Weights, settings: InferSettings, how: RunSettings, report: Reporter
+) -> int:
+    """Process this process's share of the cases; see `dcejax.runner.run_cases`.
 
     Raises:
         ValueError: also weights that are not whole.
     """
-    return overlap.run(all_cases, lambda: _Steps(weights, settings, report), settings, report)
+    config = configured(weights, settings.num_samples)
+    used = method.of(config)
+    try:
+        networks = used.load(weights.params, config, default_policy())
+    except ValueError as error:
+        raise ValueError(f"weights {weights.name}: {error}") from error
+    shared = _Run(weights, used, config, settings, how)
+    return run_cases(
+        all_cases, partial(_read, shared), partial(_compute, shared, networks), partial(_write, shared), how, report
+    )

@@ -1,31 +1,55 @@
-"""One picture a case for the eye that checks it: input, maps, spread."""
+"""One picture a case for the eye that checks it: the series, then every map that the method gives."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from dcejax.data import drawing
-from dcejax.types import PARAMETERS, UNITS, Prediction, Scan
+from dcejax.types import PARAMETERS, UNITS, Output, Scan
 
-_LABELS = {"Ktrans": "Ktrans (1/min)", "vp": "vp (fraction)", "ve": "ve (fraction)"}
+_COLOURS = {"estimate": "inferno", "quantile": "inferno", "spread": "viridis", "mask": "gray"}
+_SERIES_PANELS = 3
 
 
-def overview(scan: Scan, prediction: Prediction, footer: str) -> bytes:
-    """Draw the input, then mean, spread and relative spread of each map, on one slice.
+def _label(quantity: str, unit: str) -> str:
+    return f"{quantity} ({'fraction' if unit == '1' else unit})"
+
+
+def _title(output: Output) -> str:
+    bare = output.kind in ("spread", "mask") and output.unit == "1"
+    return f"{output.quantity if bare else _label(output.quantity, output.unit)}, {output.statistic}"
+
+
+def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], footer: str) -> bytes:
+    """Draw the series, then a row of maps for each quantity, on one slice.
+
+    Args:
+        scan: the case.
+        outputs: of the method.
+        maps: name of an output -> [X, Y, Z].
+        footer: what stands below.
 
     Returns:
         A PNG file's content.
     """
-    z = drawing.choose_slice(scan, prediction.mean[..., 0])
+    rows = {name: [o for o in outputs if o.quantity == name] for name in dict.fromkeys(o.quantity for o in outputs)}
+    first = next((o for o in outputs if o.kind == "estimate"), outputs[0])
+    z = drawing.choose_slice(scan, maps[first.name])
     view = drawing.View(scan, z)
-    figure = Figure(figsize=(11, 14), layout="constrained")
-    grid = figure.subplots(1 + len(PARAMETERS), 3)
+    columns = max(_SERIES_PANELS, *map(len, rows.values()))
+    figure = Figure(figsize=(11 * columns / _SERIES_PANELS, 3.5 * (1 + len(rows))), layout="constrained")
+    grid = figure.subplots(1 + len(rows), columns, squeeze=False)
     drawing.series_panels(figure, grid[0], view, scan)
-    for row, parameter in enumerate(PARAMETERS):
-        mean, std, cv = (view(values[..., row], masked=True) for values in prediction)
-        label = _LABELS[parameter]
-        drawing.panel(figure, grid[row + 1, 0], view, mean, f"{label}, mean", drawing.top_of(mean), "inferno")
-        drawing.panel(figure, grid[row + 1, 1], view, std, f"{label}, SD over samples", drawing.top_of(std), "viridis")
-        drawing.panel(figure, grid[row + 1, 2], view, cv, f"{parameter}, SD / mean", 1.0, "cividis")
+    for axes in grid[0, _SERIES_PANELS:]:
+        axes.axis("off")
+    for line, shown in zip(grid[1:], rows.values(), strict=True):
+        for axes, output in zip(line, shown, strict=False):
+            image = view(maps[output.name], masked=True)
+            top = 1.0 if output.kind == "mask" else drawing.top_of(image)
+            drawing.panel(figure, axes, view, image, _title(output), top, _COLOURS[output.kind])
+        for axes in line[len(shown) :]:
+            axes.axis("off")
     figure.suptitle(f"{scan.case_id} · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)
     figure.supxlabel(footer, fontsize=8)
     return drawing.png(figure)
@@ -36,7 +60,7 @@ def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes
 
     Args:
         scan: the simulated case.
-        predicted: [X, Y, Z, C], the mean maps.
+        predicted: [X, Y, Z, C], the estimates.
         truth: [X, Y, Z, C].
 
     Returns:
@@ -48,7 +72,7 @@ def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes
     grid = figure.subplots(len(PARAMETERS), 3)
     for row, parameter in enumerate(PARAMETERS):
         true, mean = (view(values[..., row], masked=True) for values in (truth, predicted))
-        top, label = drawing.top_of(true, mean), _LABELS[parameter]
+        top, label = drawing.top_of(true, mean), _label(parameter, UNITS[parameter])
         drawing.panel(figure, grid[row, 0], view, true, f"{label}, truth", top, "inferno")
         drawing.panel(figure, grid[row, 1], view, mean, f"{label}, predicted", top, "inferno")
         unit = "" if UNITS[parameter] == "1" else f" ({UNITS[parameter]})"

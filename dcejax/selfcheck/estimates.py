@@ -9,8 +9,9 @@ from dcejax.physics import kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.bounds import cramer_rao, fisher_information, van_trees
 from dcejax.physics.fitting import fit
+from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.tracer_models import MODELS
 from dcejax.selfcheck.check import Check, Finding, largest
-from dcejax.types import ExtendedTofts, Patlak, PlasmaOnly, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 _FRAMES = np.arange(60) / 12.0  # 60 frames of 5 s, min
 _RIM, _HOT_RIM, _IDH_MUTANT = (0.07, 0.05, 0.25), (0.25, 0.10, 0.40), (0.03, 0.03, 0.20)  # Ktrans, vp, ve
@@ -45,31 +46,25 @@ def _relative_jacobian(times: np.ndarray, plasma: np.ndarray, params: tuple[floa
     return np.stack(columns, axis=1)
 
 
+# Tissues of each model; of others the typical one of its record.
 _TRUTHS = {
-    "plasma_only": (kinetics.plasma_only, PlasmaOnly, [(0.05,), (0.005,)]),
-    "tofts": (kinetics.tofts, Tofts, [(0.07, 0.25), (0.25, 0.40), (1.0, 0.6), (0.01, 0.1)]),
-    "extended_tofts": (kinetics.extended_tofts, ExtendedTofts, [_RIM, _HOT_RIM, _IDH_MUTANT, (1.0, 0.02, 0.6)]),
-    "patlak": (kinetics.patlak, Patlak, [(0.02, 0.05), (0.001, 0.02), (0.05, 0.005)]),
-    "two_compartment_uptake": (
-        kinetics.two_compartment_uptake,
-        TwoCompartmentUptake,
-        [(0.3, 0.02, 0.05), (0.8, 0.05, 0.1), (0.15, 0.01, 0.03)],
-    ),
-    "two_compartment_exchange": (
-        kinetics.two_compartment_exchange,
-        TwoCompartmentExchange,
-        [(0.3, 0.05, 0.05, 0.2), (0.6, 0.1, 0.1, 0.3), (0.2, 0.15, 0.1, 0.4)],
-    ),
+    "plasma_only": [(0.05,), (0.005,)],
+    "tofts": [(0.07, 0.25), (0.25, 0.40), (1.0, 0.6), (0.01, 0.1)],
+    "extended_tofts": [_RIM, _HOT_RIM, _IDH_MUTANT, (1.0, 0.02, 0.6)],
+    "patlak": [(0.02, 0.05), (0.001, 0.02), (0.05, 0.005)],
+    "two_compartment_uptake": [(0.3, 0.02, 0.05), (0.8, 0.05, 0.1), (0.15, 0.01, 0.03)],
+    "two_compartment_exchange": [(0.3, 0.05, 0.05, 0.2), (0.6, 0.1, 0.1, 0.3), (0.2, 0.15, 0.1, 0.4)],
 }
 
 
 def _noise_free() -> Iterator[Finding]:
     plasma = np.asarray(parker(_FRAMES, arrival=0.5))
-    for name, (model, kind, truths) in _TRUTHS.items():
-        curves = np.stack([model(kind(*truth), _FRAMES, plasma) for truth in truths])
-        found = fit(name, curves, _FRAMES, plasma)
+    for name, model in MODELS.items():
+        truths = _TRUTHS.get(name, [tuple(model.typical)])
+        curves = np.stack([model.curve(model.params(*truth), _FRAMES, plasma) for truth in truths])
+        found = fit(model, curves, _FRAMES, plasma)
         for i, truth in enumerate(truths):
-            for parameter, estimates, true in zip(kind._fields, found.params, truth, strict=True):
+            for parameter, estimates, true in zip(model.params._fields, found.params, truth, strict=True):
                 case = f"{name} of {', '.join(map(str, truth))}"
                 yield largest(case, estimates[i], true, relative=0.01, unit=f"in {parameter}")
 

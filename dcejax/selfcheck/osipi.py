@@ -13,14 +13,17 @@ import jax
 import numpy as np
 
 from dcejax.physics import kinetics, units
+from dcejax.physics import tracer_models as models
 from dcejax.physics.aif import georgiou, mcgrath, parker
 from dcejax.physics.fitting import fit
+from dcejax.physics.kinetics import TwoCompartmentExchange
 from dcejax.physics.relaxometry import t1_linear, t1_nonlinear
 from dcejax.physics.signal import spgr_to_concentration
+from dcejax.physics.tracer_models import TracerModel
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.selfcheck.check import Check, Finding, largest
 from dcejax.selfcheck.reference_data import column, numbers, rows
-from dcejax.types import ExtendedTofts, Patlak, T1Status, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
+from dcejax.types import T1Status
 
 
 class _Tolerance(NamedTuple):
@@ -48,37 +51,33 @@ class _Curves(NamedTuple):
     """A file of curves with known parameters."""
 
     path: str  # with {delay} in s where there is a file for each
-    model: str
-    kind: type
+    model: TracerModel
     columns: dict[str, str]  # parameter -> column
     concentration: str
     plasma: str
     frames_of_delay: int = 0  # by which the curve is shifted where there is no file with a delay
 
 
-_TOFTS = _Curves("dce_DRO_data_tofts.csv", "tofts", Tofts, {"ktrans": "Ktrans", "ve": "ve"}, "C", "ca", 10)
+_TOFTS = _Curves("dce_DRO_data_tofts.csv", models.TOFTS, {"ktrans": "Ktrans", "ve": "ve"}, "C", "ca", 10)
 _EXTENDED_TOFTS = _Curves(
     "dce_DRO_data_extended_tofts.csv",
-    "extended_tofts",
-    ExtendedTofts,
+    models.EXTENDED_TOFTS,
     {"ktrans": "Ktrans", "vp": "vp", "ve": "ve"},
     "C",
     "ca",
     5,
 )
-_PATLAK = _Curves("patlak_sd_0.02_delay_{delay}.csv", "patlak", Patlak, {"ktrans": "ps", "vp": "vp"}, "C_t", "cp_aif")
+_PATLAK = _Curves("patlak_sd_0.02_delay_{delay}.csv", models.PATLAK, {"ktrans": "ps", "vp": "vp"}, "C_t", "cp_aif")
 _UPTAKE = _Curves(
     "2cum_sd_0.0025_delay_{delay}.csv",
-    "two_compartment_uptake",
-    TwoCompartmentUptake,
+    models.TWO_COMPARTMENT_UPTAKE,
     {"fp": "fp", "ps": "ps", "vp": "vp"},
     "C_t",
     "cp_aif",
 )
 _EXCHANGE = _Curves(
     "2cxm_sd_0.001_delay_{delay}.csv",
-    "two_compartment_exchange",
-    TwoCompartmentExchange,
+    models.TWO_COMPARTMENT_EXCHANGE,
     {"fp": "fp", "ps": "ps", "vp": "vp", "ve": "ve"},
     "C_t",
     "cp_aif",
@@ -125,17 +124,17 @@ def _at_truth(folder: Path) -> Iterator[Finding]:
         # The curves of the uptake model flow back a little: they were made with the exchange model.
         cases += [(_UPTAKE, delay, kinetics.two_compartment_exchange, 1.15 * 0.0025)]
     for source, delay, other, tolerance in cases:
-        model = jax.jit(other or getattr(kinetics, source.model))
+        model = jax.jit(other or source.model.curve)
         table = _read(source, folder, delay)
         for row in table:
             if source.frames_of_delay and _HIGH_SNR not in row["label"]:
                 continue
             truth = _truth(source, row)
-            params = TwoCompartmentExchange(**truth, ve=1.0) if other else source.kind(**truth)
+            params = TwoCompartmentExchange(**truth, ve=1.0) if other else source.model.params(**truth)
             times, plasma, measured = (numbers(row[key]) for key in ("t", source.plasma, source.concentration))
             found = model(params, times / SECONDS_PER_MINUTE, plasma, delay=delay / SECONDS_PER_MINUTE)
             error = float(np.sqrt(np.mean((np.asarray(found) - measured) ** 2)))
-            yield Finding(f"{source.model} {row['label']}", error, tolerance, "mM RMSE")
+            yield Finding(f"{source.model.name} {row['label']}", error, tolerance, "mM RMSE")
 
 
 def _population_input(folder: Path, *, ours: Callable, file: str, per_minute: float = 1.0) -> Iterator[Finding]:

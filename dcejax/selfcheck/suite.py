@@ -30,7 +30,7 @@ def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
     # Most of the time goes into compilation, which keeps one core busy: two checks at a time.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for number, result in enumerate(pool.map(lambda step: run(step[0], *step[1]), plan), 1):
-            report.status(f"{number}/{len(plan)} {result.check.name}")
+            report.status("checking", number, len(plan), "checks")
             results.append(result)
     report.line(f"{len(plan)} checks run")
     return tuple(results)

@@ -9,8 +9,16 @@ import numpy as np
 from dcejax.physics import kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.kinetics import (
+    ExtendedTofts,
+    Patlak,
+    PlasmaOnly,
+    Tofts,
+    TwoCompartmentExchange,
+    TwoCompartmentUptake,
+)
+from dcejax.physics.tracer_models import MODELS
 from dcejax.selfcheck.check import Check, Finding, scaled
-from dcejax.types import ExtendedTofts, Patlak, PlasmaOnly, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 _RATES = (0.0, 1e-3, 0.05, 0.3, 1.0, 3.0, 10.0, 20.0)  # 1/min
 _FINE = np.arange(301) / 60.0  # min; so fine that an exponential is as good as linear between frames
@@ -30,20 +38,9 @@ def _convolution() -> Iterator[Finding]:
         yield scaled(f"ramp on uneven frames, rate {rate:g}", exponential_convolution(rate, _UNEVEN, t), expected, 1e-4)
 
 
-# A tissue of each model, in the middle of its range.
-_TISSUES = {
-    "plasma_only": (kinetics.plasma_only, PlasmaOnly(0.05)),
-    "tofts": (kinetics.tofts, Tofts(0.07, 0.25)),
-    "extended_tofts": (kinetics.extended_tofts, ExtendedTofts(0.07, 0.05, 0.25)),
-    "patlak": (kinetics.patlak, Patlak(0.02, 0.05)),
-    "two_compartment_uptake": (kinetics.two_compartment_uptake, TwoCompartmentUptake(0.3, 0.02, 0.05)),
-    "two_compartment_exchange": (kinetics.two_compartment_exchange, TwoCompartmentExchange(0.3, 0.05, 0.05, 0.2)),
-}
-
-
 def _identities() -> Iterator[Finding]:
     plasma = np.asarray(parker(_FRAMES, arrival=0.5))
-    plasma_only, tofts, extended, patlak, uptake, exchange = (jax.jit(model) for model, _ in _TISSUES.values())
+    plasma_only, tofts, extended, patlak, uptake, exchange = (jax.jit(model.curve) for model in MODELS.values())
 
     def same(case, one, other):
         found, expected = (model(params, _FRAMES, plasma) for model, params in (one, other))
@@ -63,9 +60,9 @@ def _identities() -> Iterator[Finding]:
     alone = TwoCompartmentExchange(0.3, 0.0, 0.05, 0.25)
     yield same("exchange, PS to 0: one compartment", (exchange, alone), (tofts, Tofts(0.3, 0.05)))
     yield _steady_input()
-    for name, (model, params) in _TISSUES.items():
-        delayed = jax.jit(model)
-        still, late = (np.asarray(delayed(params, _FRAMES, plasma, delay=d)) for d in (0.0, 4 / 12.0))
+    for name, model in MODELS.items():
+        delayed = jax.jit(model.curve)
+        still, late = (np.asarray(delayed(model.typical, _FRAMES, plasma, delay=d)) for d in (0.0, 4 / 12.0))
         yield scaled(f"{name}, delay of four frames", late, np.concatenate([np.zeros(4), still[:-4]]), 1e-4)
 
 
@@ -81,18 +78,18 @@ def _steady_input() -> Finding:
 
 def _gradients() -> Iterator[Finding]:
     plasma = 0.3 + 6.0 * _SHORT * np.exp(-2.0 * _SHORT)  # not zero at the first frame
-    for name, (model, params) in _TISSUES.items():
-        theta, kind = np.array([*params, 0.03]), type(params)  # the delay lies between two frames
+    for name, model in MODELS.items():
+        theta = np.array([*model.typical, 0.03])  # the delay lies between two frames
 
         @jax.jit
-        def curve(values, model=model, kind=kind):
-            return model(kind(*values[:-1]), _SHORT, plasma, delay=values[-1])
+        def curve(values, model=model):
+            return model.curve(model.params(*values[:-1]), _SHORT, plasma, delay=values[-1])
 
         steps = 2e-4 * np.diag(np.maximum(theta, 1e-2))
         near, far = (np.stack([curve(theta + k * s) - curve(theta - k * s) for s in steps]) for k in (1, 2))
         expected = (8.0 * near - far) / (12.0 * steps.diagonal()[:, None])
         forward = np.asarray(jax.jit(jax.jacfwd(curve))(jnp.asarray(theta))).T
-        for parameter, ours, differences in zip((*params._fields, "delay"), forward, expected, strict=True):
+        for parameter, ours, differences in zip((*model.params._fields, "delay"), forward, expected, strict=True):
             yield scaled(f"{name} by {parameter}", ours, differences, 1e-6)
         weights = np.linspace(1.0, -0.5, _SHORT.size)
         reverse = jax.jit(jax.grad(lambda values, curve=curve, w=weights: w @ curve(values)))(jnp.asarray(theta))

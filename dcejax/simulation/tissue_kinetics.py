@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.anatomy.fields import Field, evaluate, gaussian_field
 from dcejax.simulation.anatomy.head_anatomy import ARTERY, TUMOUR, VEIN, Anatomy
 from dcejax.simulation.priors import NON_ENHANCING, PRIORS, TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
-from dcejax.types import ExtendedTofts
 
 _MODES = 32
 _DELAY_MODES = 8

@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dcejax.training.state import TrainState
+from dcejax.training.step import TrainState
 
 _METRIC = "validation_loss"
 

@@ -2,23 +2,21 @@
 
 import math
 import time
-from functools import partial
 from typing import Any
 
 import jax
 
-from dcejax.config import Config
 from dcejax.execution.policy import Policy
-from dcejax.methods.stages import Stage
+from dcejax.methods.stage import Stage
 from dcejax.rng import stream
-from dcejax.simulation.training.patches import make_sampler
+from dcejax.training.batches import Source, source_of
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.metrics import MetricWriter
-from dcejax.training.state import TrainState, init_state, make_optimizer, mean_over, train_step
+from dcejax.training.step import TrainState, TrainStep, init_state, make_judge, make_train_step
 from dcejax.types import Reporter
 
 
-class _Means:
+class Means:
     """Running means of metrics, read one step late so that an accelerator is never waited for."""
 
     def __init__(self, what: str) -> None:
@@ -58,7 +56,7 @@ class _Means:
 
 
 def run_stage(
-    stage: Stage, config: Config, policy: Policy, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter
+    stage: Stage, seed: int, policy: Policy, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter
 ) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
 
@@ -66,11 +64,12 @@ def run_stage(
     to one that was not.
 
     Raises:
+        ValueError: no loss of a name in the configuration, or batches that cannot be had.
         FloatingPointError: a loss that is not finite, with its step.
     """
-    settings = stage.config
-    optimizer = make_optimizer(settings)
-    state = init_state(jax.jit(stage.init)(stream(config.seed, stage.name, "init")), optimizer)
+    config = stage.config
+    update, validate = make_train_step(stage, policy), _Validation(stage, seed, policy)
+    state = init_state(stage, stream(seed, stage.name, "init"))
     progress = Progress()
     restored = checkpoints.restore_latest(state)
     if restored is not None:
@@ -78,65 +77,60 @@ def run_stage(
         report.line(f"{stage.name}: going on after epoch {progress.epoch}")
     writer.rewind(stage.name, int(state.step))
     if not progress.finished:
-        sampler = make_sampler(settings, config.protocol, settings.patients_per_step)
-        update = partial(train_step, loss=stage.loss, optimizer=optimizer, policy=policy)
-        validation = _Validation(stage, config, sampler, policy.threads)
-        while not progress.finished:
-            started = time.monotonic()
-            state, training = _run_epoch(stage, config, sampler, update, state, progress.epoch, report)
-            report.status(f"{stage.name}: validating")
-            scores = validation(state.params)
-            progress = _advance(progress, scores["loss"], settings.max_epochs, settings.patience)
-            record = {
-                "stage": stage.name,
-                "epoch": progress.epoch,
-                "step": int(state.step),
-                "training": training,
-                "validation": scores,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            writer.write(record)
-            checkpoints.save(state, progress, scores["loss"])
-            report.line(
-                f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
-                f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
-            )
+        source, held_out = (source_of(config, stage.protocol, split) for split in ("train", "validation"))
+    while not progress.finished:
+        started = time.monotonic()
+        state, training = _run_epoch(stage, seed, source, update, state, progress.epoch, report)
+        report.status(f"{stage.name}: validating")
+        scores = validate(state.params, held_out)
+        progress = advance(progress, scores["loss"], config.max_epochs, config.patience)
+        record = {
+            "stage": stage.name,
+            "epoch": progress.epoch,
+            "step": int(state.step),
+            "training": training,
+            "validation": scores,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        writer.write(record)
+        checkpoints.save(state, progress, scores["loss"])
+        report.line(
+            f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
+            f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
+        )
     return checkpoints.restore_best(state.params)
 
 
-def _run_epoch(stage: Stage, config: Config, sampler, update, state: TrainState, epoch: int, report: Reporter):
-    settings = stage.config
-    means = _Means("step")
-    total = settings.max_epochs * settings.steps_per_epoch
-    for step in range(epoch * settings.steps_per_epoch, (epoch + 1) * settings.steps_per_epoch):
-        pieces = stage.split(stage.prepare(sampler(stream(config.seed, stage.name, "train", step))))
-        key = stream(config.seed, stage.name, "step", step)
-        state, metrics = update(state, pieces, key)
+def _run_epoch(
+    stage: Stage, seed: int, source: Source, update: TrainStep, state: TrainState, epoch: int, report: Reporter
+) -> tuple[TrainState, dict[str, float]]:
+    config, means = stage.config, Means("step")
+    total = config.max_epochs * config.steps_per_epoch
+    for step in range(epoch * config.steps_per_epoch, (epoch + 1) * config.steps_per_epoch):
+        batch = source(stream(seed, stage.name, "train", step))
+        state, metrics = update(state, batch, stream(seed, stage.name, "step", step))
         means.add(step, metrics)
-        report.status(f"{stage.name}: step {step + 1} of at most {total}")
+        report.status(f"{stage.name}: training", step + 1, total, "steps at most")
     return state, means.result()
 
 
 class _Validation:
     """The same patients after every epoch; they are simulated again each time rather than kept."""
 
-    def __init__(self, stage: Stage, config: Config, sampler, threads: int):
-        self._stage, self._seed, self._sampler, self._threads = stage, config.seed, sampler, threads
+    def __init__(self, stage: Stage, seed: int, policy: Policy):
+        self._name, self._seed, self._judge = stage.name, seed, make_judge(stage, policy)
         self._batches = -(-stage.config.validation_patients // stage.config.patients_per_step)
-        self._loss = jax.jit(lambda params, inputs, key: stage.validation_loss(params, inputs, key)[1])
 
-    def __call__(self, params: Any) -> dict[str, float]:
-        means = _Means("validation batch")
+    def __call__(self, params: Any, source: Source) -> dict[str, float]:
+        means = Means("validation batch")
         for i in range(self._batches):
-            inputs = self._stage.prepare(self._sampler(stream(self._seed, self._stage.name, "validation", i)))
-            key = stream(self._seed, self._stage.name, "validation latent", i)
-            loss = partial(self._loss, params, key=key)
-            pieces = self._stage.split(inputs)
-            means.add(i, mean_over(loss, pieces, threads=self._threads, compiled=i > 0))
+            batch = source(stream(self._seed, self._name, "validation", i))
+            means.add(i, self._judge(params, batch, stream(self._seed, self._name, "validation latent", i)))
         return means.result()
 
 
-def _advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:
+def advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:
+    """Where a stage stands after one more epoch with a validation loss."""
     epoch = progress.epoch + 1
     if loss < progress.best_loss:
         progress = progress._replace(best_loss=loss, best_epoch=epoch)

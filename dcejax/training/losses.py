@@ -1,30 +1,47 @@
-"""Losses of both stages, per map or per image; the reduction to one number is written where they are used."""
+"""Losses by name: functions of (outputs, batch) that give a term for every example.
+
+A term is [B], or [B, C] with a component for each parameter. `objective` weighs and reduces them; nothing else does.
+A loss of your own is a function like these, named as "package.module:function" in the configuration.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
-from dcejax.types import Gaussian
+from dcejax.batch import Batch
+from dcejax.methods.stage import Weight
+from dcejax.types import PARAMETERS, Gaussian
+
+Outputs = Mapping[str, Any]
+"""What the `apply` of a stage gives; `maps` [B, ..., C] are its estimates of Ktrans, vp and ve."""
+
+Loss = Callable[[Outputs, Batch], jax.Array]
 
 
-def weighted_l1(prediction: jax.Array, target: jax.Array, weights: ArrayLike) -> jax.Array:
-    """Absolute error of each map, weighed up where the truth is high (Lyoo et al. 2025).
+def _over_voxels(values: jax.Array) -> jax.Array:
+    """Mean of [B, ..., C] over all but the first and the last axis."""
+    return values.mean(axis=tuple(range(1, values.ndim - 1)))
 
-    mean |e| + w mean(|e| t 1[t > 0]); rare high values would otherwise be drowned by normal brain.
 
-    Args:
-        prediction: [..., C].
-        target: [..., C].
-        weights: [C] or scalar w.
+def absolute_error(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Absolute error of each map, [B, C]."""
+    return _over_voxels(jnp.abs(outputs["maps"] - batch.truth.maps))
 
-    Returns:
-        [C].
+
+def absolute_error_at_high_values(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Absolute error times the true value where that is positive, [B, C] (Lyoo et al. 2025).
+
+    Rare high values would otherwise be drowned by normal brain.
     """
-    error = jnp.abs(prediction - target) * (1.0 + jnp.asarray(weights) * jnp.maximum(target, 0.0))
-    return error.mean(axis=tuple(range(error.ndim - 1)))
+    truth = batch.truth.maps
+    return _over_voxels(jnp.abs(outputs["maps"] - truth) * jnp.maximum(truth, 0.0))
 
 
-def kl_divergence(q: Gaussian, p: Gaussian) -> jax.Array:
+def divergence(q: Gaussian, p: Gaussian) -> jax.Array:
     """Kullback-Leibler divergence of q from p, both axis-aligned Gaussians over [B, L].
 
     Returns:
@@ -33,3 +50,60 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> jax.Array:
     variance_ratio = jnp.exp(2.0 * (q.log_std - p.log_std))
     distance = ((q.mean - p.mean) * jnp.exp(-p.log_std)) ** 2
     return (0.5 * (variance_ratio + distance - 1.0) - (q.log_std - p.log_std)).sum(axis=-1)
+
+
+def kl_divergence(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Divergence of the outputs' posterior from their prior, [B] in nats."""
+    del batch
+    return divergence(outputs["posterior"], outputs["prior"])
+
+
+def find(name: str) -> Loss:
+    """A loss by its name.
+
+    Args:
+        name: of a function here, or "package.module:function".
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    module, _, function = name.rpartition(":")
+    try:
+        return getattr(importlib.import_module(module or __name__), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"losses.{name}: expected a function of dcejax.training.losses or package.module:function, found {error}"
+        ) from error
+
+
+Objective = Callable[[Any, tuple[Any, Batch], jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+"""objective(params, (inputs, batch), key) -> (scalar to minimise, named scalars to report)."""
+
+
+def objective(apply: Callable[[Any, Any, jax.Array], dict[str, Any]], weights: Mapping[str, Weight]) -> Objective:
+    """The weighted sum of losses, each averaged over examples; the components of a loss add up.
+
+    Args:
+        apply: (parameters, inputs, key) -> outputs.
+        weights: name of a loss -> weight, or one weight for each component.
+
+    Raises:
+        ValueError: no loss of a name.
+    """
+    losses = {name: (find(name), np.asarray(weight)) for name, weight in weights.items()}
+
+    def total(params: Any, examples: tuple[Any, Batch], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        inputs, batch = examples
+        outputs = apply(params, inputs, key)
+        value, metrics = jnp.zeros(()), {}
+        for name, (loss, weight) in losses.items():
+            mean = loss(outputs, batch).mean(axis=0)
+            if weight.any():  # a loss without weight is told and may be infinite
+                value += (jnp.asarray(weight) * mean).sum()
+            if mean.shape == (len(PARAMETERS),):
+                metrics |= {f"{name}_{of}": part for of, part in zip(PARAMETERS, mean, strict=True)}
+            else:
+                metrics[name] = mean.sum()
+        return value, {"loss": value, **metrics}
+
+    return total

@@ -1,14 +1,14 @@
-"""A whole training run in a working folder: both stages, then export."""
+"""A whole training run in a working folder: all stages of a method, then export."""
 
-import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from dcejax import config as configuration
-from dcejax.config import Config
 from dcejax.data import atomic
 from dcejax.execution.policy import default_policy
-from dcejax.methods.stages import spatial_stage, temporal_stage
+from dcejax.methods import method
+from dcejax.methods.method import MethodConfig
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
 from dcejax.training.loop import run_stage
@@ -16,13 +16,13 @@ from dcejax.training.metrics import MetricWriter
 from dcejax.types import Reporter
 
 
-def train(config: Config, workdir: Path, command: str, report: Reporter) -> Path:
+def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -> Path:
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights.
 
     Args:
-        config: validated.
+        config: of a method.
         workdir: made when it does not exist; continued when it holds a run of the same configuration.
         command: how to repeat the run, for the record.
         report: where progress is told.
@@ -36,53 +36,41 @@ def train(config: Config, workdir: Path, command: str, report: Reporter) -> Path
     _claim(workdir, config)
     policy = default_policy()
     writer = MetricWriter(workdir / "metrics.jsonl")
-
-    def run(stage):
+    keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
+    params: dict[str, Any] = {}
+    stages = []
+    for make_stage in method.of(config).stages(config, policy):
+        stage = make_stage(params)
         folder = str(workdir / "checkpoints" / stage.name)
-        keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
-        with Checkpoints(folder, dataclasses.asdict(config), **keep) as checkpoints:
-            return run_stage(stage, config, policy, checkpoints, writer, report)
-
-    tcn = run(temporal_stage(config, policy))
-    prob_unet = run(spatial_stage(config, tcn, policy))
+        with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
+            params[stage.name] = run_stage(stage, config.seed, policy, checkpoints, writer, report)
+        stages.append(stage)
     report.status("scoring the weights on simulated patients")
-    path = export(config, tcn, prob_unet, policy, workdir, command)
+    path = export(config, stages, params, workdir, command)
     report.line(f"weights exported to {path}")
     return path
 
 
-def _claim(workdir: Path, config: Config) -> None:
+def _claim(workdir: Path, config: MethodConfig) -> None:
     """Write the configuration, or check that the run to continue has the same."""
     path = workdir / "config.json"
+    expected = method.to_dict(config)
     if path.exists():
         try:
-            stored = configuration.from_dict(json.loads(path.read_text()))
+            # Through the class, so that a field added since has its default.
+            found = method.to_dict(method.from_dict(json.loads(path.read_text())))
         except ValueError as error:
             raise ValueError(
-                f"{path}: expected the configuration of a run, found {error}; mend or remove it"
+                f"{path}: expected the configuration of a run, found {error}; correct or remove it"
             ) from error
-        # Through the class, so that a field added since has its default.
-        found, expected = dataclasses.asdict(stored), dataclasses.asdict(config)
-        if found != expected:
-            fields = ", ".join(_differences(expected, found))
+        if fields := configuration.differences(expected, found):
             raise ValueError(
-                f"{path}: this folder holds a run with another configuration (different: {fields}); "
+                f"{path}: this folder holds a run with another configuration (different: {', '.join(fields)}); "
                 "choose another --workdir, or the same configuration to continue"
             )
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(path, configuration.to_json(config))
+        atomic.write_text(path, json.dumps(expected, indent=2))
     except OSError as error:
         raise ValueError(f"--workdir={workdir}: expected a folder that can be written, found: {error}") from error
-
-
-def _differences(expected: dict, found: dict, prefix: str = "") -> list[str]:
-    names = []
-    for name in sorted(set(expected) | set(found)):
-        a, b = expected.get(name), found.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += _differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            names.append(prefix + name)
-    return names

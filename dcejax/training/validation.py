@@ -6,42 +6,42 @@ evidence.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.config import Config
-from dcejax.execution.curves import apply_in_chunks
-from dcejax.execution.policy import Policy
-from dcejax.methods.build import make_prob_unet, make_tcn
-from dcejax.models.prob_unet import sample_latent
+from dcejax.batch import Batch
+from dcejax.methods.method import MethodConfig, Params
+from dcejax.methods.stage import Stage
 from dcejax.rng import stream
-from dcejax.simulation.anatomy.head_anatomy import GREY, TUMOUR, WHITE
-from dcejax.simulation.training.patches import make_sampler
+from dcejax.simulation.anatomy.head_anatomy import GREY, TISSUE_NAMES, TUMOUR, WHITE
+from dcejax.training.batches import source_of
 from dcejax.types import PARAMETERS
 
-_REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY)}
-_LATENT_SAMPLES = 4  # as published
+_UNKNOWN = len(TISSUE_NAMES)  # where labels come without tissues
+_REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY), "mask": (*range(_UNKNOWN + 1),)}
+_DRAWS = 4  # of what a stage samples; the published number
 _PATCHES_PER_PATIENT = 2
 _RESAMPLES = 10_000
 
 
-def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int, policy: Policy) -> dict[str, Any]:
-    """Mean absolute error of each map in each region, for the networks and for two trivial maps.
+def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, released: Params) -> dict[str, Any]:
+    """Mean absolute error of each map in each region, for every stage and for two trivial maps.
 
     Args:
         config: of the run; the patients are those of its validation stream.
-        tcn_params: parameters of the TCN.
-        prob_unet_params: parameters of the probabilistic U-Net; the posterior is not used.
-        patients: how many.
-        policy: how the networks are executed.
+        stages: of the method; the last one says which patches and how many patients.
+        params: part -> trained parameters.
+        released: part -> the parameters as released, which are scored; what they lack does not count.
 
     Returns:
         Region -> map -> arm -> mean over patients, its 95 % interval, and the number of patients; and what was done.
     """
-    predictions, truths, tissues = _predict(config, tcn_params, prob_unet_params, patients, policy)
+    used = {name: _as_released(params[name], released.get(name, {})) for name in params}
+    predictions, truths, tissues = _predict(config, stages, used)
     table: dict[str, Any] = {}
     for region, indices in _REGIONS.items():
         inside = [np.isin(tissue, indices) for tissue in tissues]
@@ -52,45 +52,53 @@ def validate(config: Config, tcn_params: Any, prob_unet_params: Any, patients: i
             "class median": [np.broadcast_to(medians, t.shape) for t in truths],
             "all zero": [np.zeros_like(t) for t in truths],
         }
-        table[region] = _table(arms, truths, inside, config.seed)
+        table[region] = error_table(arms, truths, inside, config.seed)
+    size, batches = stages[-1].config.patch_size, stages[-1].config.batches
+    source = f"held-out examples of {batches}"
+    if batches == "simulated":
+        source = "simulated patients (not clinical evidence)"
     return {
-        "what": (
-            f"mean absolute error on {config.stage2.patch_size} x {config.stage2.patch_size} patches of simulated "
-            "patients, voxels averaged within a patient; not clinical evidence"
-        ),
+        "what": (f"mean absolute error on {size} x {size} patches of {source}, voxels averaged within a patient"),
         "stream": f"seed {config.seed}, release validation",
         "mean_absolute_error": table,
     }
 
 
-def _predict(config: Config, tcn_params: Any, prob_unet_params: Any, patients: int, policy: Policy):
-    """Maps of each arm, truth and tissue of patches, as lists over patients."""
-    tcn, net = make_tcn(config), make_prob_unet(config, policy.convolve)
-    patches = dataclasses.replace(config.stage2, patches_per_patient=_PATCHES_PER_PATIENT)
-    sampler = make_sampler(patches, config.protocol, patients=1)
+def _as_released(trained: Any, released: Any) -> Any:
+    """Parameters with the values of the released ones where these hold them."""
+    if isinstance(trained, dict):
+        return {name: _as_released(part, released.get(name, {})) for name, part in trained.items()}
+    return jnp.asarray(trained if isinstance(released, dict) else released, trained.dtype)
 
-    @jax.jit
-    def refine(params, images, keys):
-        prior = net.apply({"params": params}, images, method="encode_prior")
-        features = net.apply({"params": params}, images, method="features")
-        z = jax.vmap(lambda key: sample_latent(key, prior))(keys)
-        return jax.vmap(lambda z: net.apply({"params": params}, features, z, method="decode"))(z).mean(axis=0)
 
-    predictions: dict[str, list[np.ndarray]] = {"both stages": [], "temporal stage alone": []}
+def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
+    """Maps of each stage, truth and tissue of patches, as lists over patients."""
+    last = stages[-1]
+    drawn = last.config
+    if drawn.batches == "simulated":
+        drawn = dataclasses.replace(drawn, patches_per_patient=_PATCHES_PER_PATIENT, patients_per_step=1)
+    source = source_of(drawn, last.protocol, "validation")
+    run = {stage.name: jax.jit(_mean_of_draws(stage)) for stage in stages}
+    predictions: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
     truths, tissues = [], []
-    for i in range(patients):
-        batch = sampler(stream(config.seed, "release validation", i))
-        curves = batch.curves.reshape(-1, config.protocol.frames)
-        images = apply_in_chunks(tcn, tcn_params, curves, policy).reshape(batch.maps.shape)
-        keys = jax.random.split(stream(config.seed, "release validation latent", i), _LATENT_SAMPLES)
-        predictions["temporal stage alone"].append(np.asarray(images))
-        predictions["both stages"].append(np.asarray(refine(prob_unet_params, images, keys)))
-        truths.append(np.asarray(batch.maps))
-        tissues.append(np.asarray(jnp.where(batch.mask, batch.tissue, -1)))
+    for i in range(last.config.validation_patients):
+        batch: Batch = source(stream(config.seed, "release validation", i))
+        keys = jax.random.split(stream(config.seed, "release validation latent", i), _DRAWS)
+        for stage in stages:
+            inputs, _ = stage.prepare(batch)
+            maps = run[stage.name](params[stage.name], inputs, keys)
+            predictions[stage.name].append(np.asarray(maps).reshape(batch.truth.maps.shape))
+        truths.append(np.asarray(batch.truth.maps))
+        tissue = _UNKNOWN if batch.truth.tissue is None else batch.truth.tissue
+        tissues.append(np.asarray(jnp.where(batch.mask, tissue, -1)))
     return predictions, truths, tissues
 
 
-def _table(arms, truths, inside, seed: int) -> dict[str, Any]:
+def _mean_of_draws(stage: Stage):
+    return lambda params, inputs, keys: sum(stage.judge(params, inputs, key)["maps"] for key in keys) / _DRAWS
+
+
+def error_table(arms, truths, inside, seed: int) -> dict[str, Any]:
     """Errors of each arm over the patients who have the region; without any, only their number."""
     present = [i for i, region in enumerate(inside) if region.any()]
     if not present:

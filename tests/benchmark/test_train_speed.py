@@ -7,12 +7,12 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from dcejax.methods.build import make_prob_unet
 
 from dcejax.benchmark import floor, measuring, own_training, train_speed
 from dcejax.benchmark.problem import make_problem
 from dcejax.cli import benchmark
 from dcejax.config import Config, SpatialStageConfig, StageConfig
-from dcejax.methods.build import make_prob_unet
 from dcejax.physics.fitting import fit
 
 TOLERANCE = 2e-4  # of a gradient's largest element; both sides sum thousands of terms in float32

@@ -15,7 +15,7 @@ from dcejax.data.cases import Case
 from dcejax.types import Scan
 
 CSV = Path("aif.csv")
-SETTINGS = FitSettings(output_dir=Path(), shard=(0, 1), overwrite=False, dry_run=False)
+SETTINGS = FitSettings()
 
 
 def scan_of(values=None, start=0.0, quantity="concentration"):

@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import exams
 import numpy as np
@@ -7,12 +6,10 @@ import pytest
 
 from dcejax.conventional import analysis
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.conventional.quantities import MAP_OF_FIELD, QUANTITIES
 from dcejax.conventional.voxel_status import VoxelStatus, count
-from dcejax.physics.fitting import MODELS, FitResult, FitStatus
-from dcejax.types import TwoCompartmentUptake
+from dcejax.physics.fitting import FitStatus, fit
 
-SETTINGS = FitSettings(output_dir=Path(), shard=(0, 1), overwrite=False, dry_run=False)
+SETTINGS = FitSettings()
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.31, 1.31), (0.25, 0.5), (0.3, 0.33), (1.0, 2.0)])
@@ -80,9 +77,9 @@ def test_a_voxel_that_is_not_fitted_has_no_model(noisy):
         1: "plasma_only",
         2: "patlak",
     }
-    assert not analysis.has_value(found, "R2")[:2].any()
-    assert analysis.has_value(found, "R2")[2:].all()
-    np.testing.assert_array_equal(analysis.has_value(found, "Ktrans"), found.chosen == 2)
+    assert not found.has_value("R2")[:2].any()
+    assert found.has_value("R2")[2:].all()
+    np.testing.assert_array_equal(found.has_value("Ktrans"), found.chosen == 2)
 
 
 def test_a_voxel_of_noise_is_fitted_and_says_so(noisy):
@@ -91,15 +88,14 @@ def test_a_voxel_of_noise_is_fitted_and_says_so(noisy):
     assert (found.status == FitStatus.NOT_ENHANCING).mean() > 0.8
 
 
-def test_maps_of_flow_and_delay_have_their_names_and_units():
-    params = TwoCompartmentUptake(*(np.full(3, value) for value in (0.4, 0.02, 0.05)))
-    covariance = np.zeros((3, 4, 4))
-    covariance[:, -1, -1] = (0.5 / 60) ** 2
-    blank = np.zeros(3)
-    result = FitResult(params, params, covariance, blank, blank, blank, blank, delay=np.full(3, 2 / 60))
-    maps, errors = analysis._maps(result)
-    assert tuple(maps) == tuple(errors) == ("Fp", "PS", "vp", "delay")
-    np.testing.assert_allclose(maps["delay"], 2.0)
-    np.testing.assert_allclose(errors["delay"], 0.5)
-    assert set(maps) <= set(QUANTITIES)
-    assert {name for model in MODELS.values() for name in model.params._fields} <= set(MAP_OF_FIELD)
+def test_maps_of_flow_and_delay_have_their_names_and_units(noisy):
+    curves, status = noisy[:4], np.zeros(4, np.uint8)
+    settings = dataclasses.replace(SETTINGS, model="two_compartment_uptake", fit_delay=True)
+    found = analysis.analyse(curves, status, exams.TIMES, exams.PLASMA, settings, None)
+    assert tuple(found.maps) == ("Fp", "PS", "vp", "delay", "R2")
+    assert tuple(found.errors) == ("Fp", "PS", "vp", "delay")
+    assert [found.quantity(name).unit for name in found.maps] == ["mL/(mL min)", "mL/(mL min)", "1", "s", "1"]
+    alone = fit("two_compartment_uptake", curves, exams.TIMES, exams.PLASMA, fit_delay=True)
+    np.testing.assert_allclose(found.maps["delay"], alone.delay * 60, rtol=1e-6)
+    np.testing.assert_allclose(found.errors["delay"], np.sqrt(alone.covariance[:, 3, 3]) * 60, rtol=1e-6)
+    np.testing.assert_allclose(found.maps["PS"], alone.params.ps)

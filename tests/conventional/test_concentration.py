@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import exams
 import numpy as np
@@ -15,7 +14,7 @@ from dcejax.data import loading
 from dcejax.data.cases import Case
 from dcejax.physics.fitting import FitStatus
 
-SETTINGS = FitSettings(output_dir=Path(), shard=(0, 1), overwrite=False, dry_run=False)
+SETTINGS = FitSettings()
 INSIDE = scans.head(exams.SHAPE)
 
 

@@ -13,6 +13,7 @@ from dcejax.conventional.aif_source import ResolvedAif
 from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
 from dcejax.physics.fitting import FitStatus
+from dcejax.physics.tracer_models import MODELS
 from dcejax.types import Scan
 
 INSIDE = scans.head(exams.SHAPE)
@@ -28,7 +29,9 @@ def analysis_of(status=FitStatus.CONVERGED):
     rng = np.random.default_rng(0)
     maps = {name: rng.uniform(0, 1, VOXELS).astype(np.float32) for name in ("Ktrans", "vp", "ve", "kep", "R2")}
     modelled = rng.normal(1, 0.1, (VOXELS, exams.FRAMES)).astype(np.float32)
-    return Analysis(maps, {"Ktrans": maps["vp"]}, np.full(VOXELS, status, np.uint8), modelled, None, ())
+    return Analysis(
+        maps, {"Ktrans": maps["vp"]}, np.full(VOXELS, status, np.uint8), modelled, None, (MODELS["extended_tofts"],)
+    )
 
 
 def arterial_of(*, outside=False):
@@ -59,10 +62,10 @@ def test_table_leaves_out_voxels_whose_chosen_model_lacks_the_parameter(tmp_path
     labels[4:6, 3:6, 0] = 1  # 6 voxels
     labels[6, 4, 0] = 2
     places = np.flatnonzero(labels[INSIDE] == 1)
-    names = ("none", "plasma_only", "patlak", "tofts", "extended_tofts")
+    models = tuple(MODELS[name] for name in ("plasma_only", "patlak", "tofts", "extended_tofts"))
     chosen = np.full(VOXELS, 2, np.int8)
     chosen[places] = [-1, 0, 1, 2, 3, 4]
-    found = analysis_of()._replace(chosen=chosen, model_names=names)
+    found = analysis_of()._replace(chosen=chosen, models=models)
     found.maps.update({name: np.ones(VOXELS, np.float32) for name in ("IAUC60", "delay")})
     found.status[places[0]] = FitStatus.NOT_FITTED
     fit_outputs.write_case(tmp_path, scan_of(labels), found, arterial_of(), None, b"")

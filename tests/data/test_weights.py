@@ -9,7 +9,8 @@ import scans
 
 from dcejax.data import weights
 from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
+from dcejax.methods import method
+from dcejax.methods.parameters import to_half
 
 
 @pytest.fixture
@@ -21,17 +22,18 @@ def copy(tiny_weights, tmp_path):
 
 
 def test_round_trip(tmp_path):
-    tcn = {"head": {"kernel": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}}
-    unet = {"prior": {"down_0": {"bias": np.zeros(2, np.float32)}}, "posterior": {"bias": np.zeros(1)}}
-    path = weights.save(tmp_path / "a-v1.2", tcn, unet, {"config": {}, "note": "x"})
+    params = {
+        "tcn": {"head": {"kernel": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}},
+        "other.part": {"deep": {"down_0": {"bias": np.zeros(2, np.float16)}}},
+    }
+    path = weights.save(tmp_path / "a-v1.2", params, {"config": {"method": "m"}, "note": "x"})
     assert path == tmp_path / "a-v1.2.npz"
     for name in (path, path.with_suffix(".json")):
         loaded = weights.load(str(name))
         assert loaded.name == "a-v1.2"
         assert loaded.record["note"] == "x"
-        assert loaded.tcn["head"]["kernel"].dtype == np.float32
-        np.testing.assert_array_equal(loaded.tcn["head"]["kernel"], tcn["head"]["kernel"].astype(np.float16))
-        assert jax.tree.structure(loaded.prob_unet) == jax.tree.structure({"prior": {"down_0": {"bias": 0}}})
+        jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+        assert {leaf.dtype for leaf in jax.tree.leaves(loaded.params)} == {np.dtype(np.float32)}
 
 
 def test_same_parameters_give_same_bytes(tmp_path):
@@ -51,25 +53,31 @@ def test_keys_are_flat_paths_without_the_posterior(tiny_weights):
 
 
 def test_configuration_comes_back(tiny_weights):
-    assert weights.config_of(weights.load(str(tiny_weights))) == scans.tiny_config()
+    assert method.config_of(weights.load(str(tiny_weights))) == scans.tiny_config()
 
 
 def test_the_package_holds_its_default_weights():
     loaded = weights.load(None)
     assert loaded.name == weights.DEFAULT
-    engine.build(loaded, default_policy())
+    config = method.config_of(loaded)
+    method.of(config).load(loaded.params, config, default_policy())
 
 
 def test_diverged_parameters_are_not_saved(tmp_path):
-    for value in (np.nan, 1e6):
-        with pytest.raises(ValueError, match="found others in tcn/a"):
-            weights.save(tmp_path / "w", {"a": np.array([value])}, {"b": np.zeros(1)}, {"config": {}})
+    with pytest.raises(ValueError, match="found others in tcn/a"):
+        weights.save(tmp_path / "w", {"tcn": {"a": np.array([np.nan])}}, {"config": {"method": "m"}})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_record_needs_a_configuration(tmp_path):
-    with pytest.raises(ValueError, match="expected the configuration"):
-        weights.save(tmp_path / "w", {}, {}, {})
+def test_half_precision_refuses_what_it_cannot_hold():
+    with pytest.raises(ValueError, match=r"found others in .*tcn.*a"):
+        to_half({"tcn": {"a": np.array([1e6])}})
+
+
+@pytest.mark.parametrize("record", [{}, {"config": {}}])
+def test_record_needs_a_configuration_with_its_method(tmp_path, record):
+    with pytest.raises(ValueError, match="with the name of its method"):
+        weights.save(tmp_path / "w", {}, record)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])

@@ -115,7 +115,7 @@ def test_two_halves_are_the_samples_they_were_drawn_from(half):
 
 
 def test_a_network_gives_maps_halves_and_the_prior_of_each_slice(loaded, tiny_weights, tmp_path):
-    settings = EvaluateSettings(output_dir=tmp_path, shard=(0, 1), overwrite=False, dry_run=False, cohort="x")
+    settings = EvaluateSettings(cohort="x")
     network = network_arms.Network(weights_io.load(str(tiny_weights)), settings)
     maps = network.maps(loaded)
     mask = loaded.simulated.scan.mask

@@ -121,6 +121,27 @@ def test_true_uncertainty_covers(simulated):
         assert found[tumour_regions.BRAIN][name]["without_sd"] == 0
 
 
+def test_rounding_of_nearly_equal_deviations_does_not_change_what_they_tell(simulated):
+    """Half-way along its sigmoid a network states nearly one SD for all voxels, rounded as its mean."""
+    rng = np.random.default_rng(6)
+    shape = simulated.truth.shape
+    mean = 0.16 + 0.02 * rng.integers(0, 3, shape)
+    sd = 0.17 * mean + 1e-3 * rng.integers(0, 3, shape)
+    found = []
+    for phase in range(12):
+        # Rounding that follows the truth, as what the same arithmetic makes of like values does.
+        rounding = np.sin(phase + 300.0 * simulated.truth) * np.finfo(np.float32).eps * mean
+        maps = Maps(mean.astype(np.float32), (sd + rounding).astype(np.float32))
+        scores = scoring.uncertainty_scores(maps, simulated)
+        found.append(
+            [
+                [scores[place][name][key] for name in PARAMETERS for key in ("ause_sd", "ause_cv")]
+                for place in (tumour_regions.BRAIN, tumour_regions.TUMOUR)
+            ]
+        )
+    assert np.ptp(found, axis=0).max() < 5e-3
+
+
 def test_the_rim_lies_at_the_edge():
     region = np.zeros((9, 9, 9), bool)
     region[2:7, 2:7, 2:7] = True

@@ -157,6 +157,28 @@ def test_ause_depends_on_the_order_of_uncertainty_alone_and_not_on_the_unit():
     assert ause((truth - mean)[order], coarse[order]) == pytest.approx(ause(truth - mean, coarse), rel=1e-9)
 
 
+def test_uncertainty_that_is_equal_but_for_rounding_is_no_information():
+    rng = np.random.default_rng(0)
+    error, few = rng.normal(size=1000), rng.choice([1.0, 2.0, 5.0, 9.0], 1000)
+    rounding = 1e-7 * np.sign(np.abs(error) - 0.7)  # knows of the errors
+    assert ause(error, np.ones(1000) + rounding) < 0.5
+    assert ause(error, np.ones(1000) + rounding, 1e-4) == pytest.approx(1.0, rel=1e-9)
+    # Astride an edge in one grid of 16.
+    assert ause(error, 1e-4 / 32 + rounding, 1e-4) == pytest.approx(1.0, abs=0.05)
+    assert abs(ause(error, few + rounding) - ause(error, few)) > 0.2
+    assert ause(error, few + rounding, 1e-4) == pytest.approx(ause(error, few), rel=1e-9)
+
+
+def test_a_resolution_leaves_what_is_coarser_alone():
+    truth, mean, sd = _calibrated(4000)
+    error = np.abs(truth - mean)
+    assert ause(error, error, 1e-6) == pytest.approx(0.0, abs=1e-6)
+    assert ause(error, sd, 1e-5) == pytest.approx(ause(error, sd), abs=1e-3)
+    coarse = sd.round(1)
+    assert ause(error, coarse, 1e-3) == pytest.approx(ause(error, coarse), rel=1e-12)
+    assert ause(error, sd, 100.0) == pytest.approx(1.0, rel=0.1)
+
+
 def test_errors_that_are_all_equal_have_no_ause():
     assert np.isnan(ause(np.array([1.0, -1.0, 1.0]), np.array([1.0, 2.0, 3.0])))
     assert np.isnan(ause(np.full(700, 0.3), np.arange(700.0)))

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dcejax.config import ProtocolConfig
 from dcejax.physics.aif import parker
 from dcejax.physics.aif_detection import Criteria, arrival_time, baseline_count, detect
 from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.signal import spgr, spgr_to_concentration
 from dcejax.physics.units import acquisition
+from dcejax.protocol import Protocol
 from dcejax.rng import stream
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.anatomy.head_anatomy import ARTERY, VEIN
 from dcejax.simulation.reference_object import fine_time, render, session
 from dcejax.simulation.scanner import imaging
 
-PROTOCOL = ProtocolConfig()
+PROTOCOL = Protocol()
 SPGR = acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, PROTOCOL.relaxivity_per_mM_s)
 T10 = 1.65 / 60  # min
 FINE = np.arange(0, 7, 0.25 / 60)

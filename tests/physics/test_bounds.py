@@ -8,9 +8,8 @@ import pytest
 from dcejax.physics import units
 from dcejax.physics.aif import parker
 from dcejax.physics.bounds import covariance_bound, cramer_rao, fisher_information, van_trees
-from dcejax.physics.kinetics import extended_tofts, patlak
+from dcejax.physics.kinetics import ExtendedTofts, Patlak, extended_tofts, patlak
 from dcejax.physics.signal import spgr
-from dcejax.types import ExtendedTofts, Patlak
 
 TIMES = np.arange(30) / 6.0
 AIF = np.where(TIMES < 0.5, 0.0, 5.0 * np.exp(-(TIMES - 0.5)) + 1.0)

@@ -9,8 +9,8 @@ from scipy.optimize import curve_fit
 from dcejax.physics import kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, _fit_chunk, fit, predict
+from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.tracer_models import MODELS
-from dcejax.types import ExtendedTofts
 
 TIMES = np.arange(60) * 5.0 / 60.0
 AIF = np.asarray(parker(TIMES, arrival=0.5))

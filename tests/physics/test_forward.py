@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dcejax.methods.build import make_tcn
 from jax.flatten_util import ravel_pytree
 
 from dcejax.data import weights
 from dcejax.execution.curves import map_curves
 from dcejax.execution.policy import default_policy
-from dcejax.methods.build import make_tcn
 from dcejax.models.tcn import TCN
 from dcejax.physics.aif import parker
 from dcejax.physics.forward import signal_curves, signal_residual

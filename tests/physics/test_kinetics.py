@@ -9,13 +9,17 @@ import pytest
 from quadrature import central_difference, convolve, convolve_with
 
 from dcejax.physics.kinetics import (
+    ExtendedTofts,
+    Patlak,
+    Tofts,
+    TwoCompartmentExchange,
+    TwoCompartmentUptake,
     extended_tofts,
     patlak,
     tofts,
     two_compartment_exchange,
     two_compartment_uptake,
 )
-from dcejax.types import ExtendedTofts, Patlak, Tofts, TwoCompartmentExchange, TwoCompartmentUptake
 
 TIMES = np.arange(24) / 16.0  # min; exact in binary, so that whole-frame delays meet the knots
 UNEVEN = np.cumsum([0.05, 0.1, 0.02, 0.08, 0.083, 0.1, 0.1, 0.25, 0.5, 0.5, 1.0])

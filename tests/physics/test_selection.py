@@ -6,12 +6,13 @@ import pytest
 
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, fit, predict
-from dcejax.physics.selection import NESTED, select, without_fast_exchange
+from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.selection import select, without_fast_exchange
 from dcejax.physics.tracer_models import MODELS
-from dcejax.types import ExtendedTofts
 
 TIMES = np.arange(60) * 5.0 / 60.0
 AIF = np.asarray(parker(TIMES, arrival=0.5))
+CANDIDATES = ("plasma_only", "patlak", "tofts", "extended_tofts")
 TRUTHS = {"plasma_only": (0.03,), "patlak": (0.005, 0.03), "tofts": (0.1, 0.3), "extended_tofts": (0.07, 0.05, 0.25)}
 
 
@@ -19,7 +20,7 @@ TRUTHS = {"plasma_only": (0.03,), "patlak": (0.005, 0.03), "tofts": (0.1, 0.3), 
 def curves():
     """300 noisy curves of no enhancement, then of each model, in the order of the candidates."""
     rng = np.random.default_rng(0)
-    models = [(MODELS[name], TRUTHS[name]) for name in NESTED["extended_tofts"]]
+    models = [(MODELS[name], TRUTHS[name]) for name in CANDIDATES]
     clean = [np.zeros(60), *(model.curve(model.params(*truth), TIMES, AIF) for model, truth in models)]
     return (np.repeat(np.stack(clean), 300, 0) + 0.01 * rng.normal(size=(1500, 60))).astype(np.float32)
 
@@ -37,7 +38,7 @@ def test_most_curves_get_the_model_that_made_them(selection):
 
 def test_evidence_by_definition(curves, selection):
     criteria = [60 * np.log((curves.astype(float) ** 2).sum(-1) / 60) + 2 + 4 / 58]
-    criteria += [fit(name, curves, TIMES, AIF).aicc for name in NESTED["extended_tofts"]]
+    criteria += [fit(name, curves, TIMES, AIF).aicc for name in CANDIDATES]
     criteria = np.stack(criteria, -1)
     likelihood = np.exp(-0.5 * (criteria - criteria.min(-1, keepdims=True)))
     expected = likelihood / likelihood.sum(-1, keepdims=True)
@@ -46,7 +47,7 @@ def test_evidence_by_definition(curves, selection):
 
 
 def test_estimates_are_those_of_the_chosen_model(curves, selection):
-    for index, name in enumerate(NESTED["extended_tofts"], start=1):
+    for index, name in enumerate(CANDIDATES, start=1):
         here = selection.chosen == index
         alone = fit(name, curves, TIMES, AIF)
         for parameter in MODELS["extended_tofts"].params._fields:

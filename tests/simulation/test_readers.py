@@ -12,7 +12,7 @@ import pytest
 
 from dcejax import rng
 from dcejax.physics.aif import parker
-from dcejax.physics.kinetics import extended_tofts
+from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 from dcejax.physics.signal import spgr
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.anatomy.head_anatomy import ARTERY
@@ -20,7 +20,6 @@ from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.reference_object import reader_regions, readers, render, session
 from dcejax.simulation.reference_object.fine_time import make_tables
 from dcejax.simulation.scanner import imaging
-from dcejax.types import ExtendedTofts
 
 CALIBRATION = Path(__file__).resolve().parents[2] / "docs" / "reader_calibration.json"
 GLIOBLASTOMA = 0

@@ -9,7 +9,7 @@ import pytest
 
 from dcejax import rng
 from dcejax.physics.fitting import fit
-from dcejax.physics.kinetics import two_compartment_exchange
+from dcejax.physics.kinetics import ExtendedTofts, TwoCompartmentExchange, two_compartment_exchange
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.anatomy.head_anatomy import AIR, ARTERY, CSF, TUMOUR, VEIN, WHITE, tissue_shares
@@ -17,7 +17,6 @@ from dcejax.simulation.anatomy.label_map import label_map, label_shares
 from dcejax.simulation.reference_object import fine_time, paint, render, session
 from dcejax.simulation.scanner import imaging
 from dcejax.simulation.tissue_kinetics import Properties
-from dcejax.types import ExtendedTofts, TwoCompartmentExchange
 
 SMALL = imaging.Size((32, 32, 20), 24, slab=3)
 SHORT = cohort_definitions.ScanPriors(frames=(20, 20))

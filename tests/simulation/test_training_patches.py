@@ -10,7 +10,7 @@ import pytest
 from dcejax.config import ProtocolConfig, StageConfig
 from dcejax.physics.aif import georgiou, parker
 from dcejax.physics.fitting import fit
-from dcejax.physics.kinetics import extended_tofts
+from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.rng import stream
 from dcejax.simulation import aif_prior, priors, tissue_kinetics
@@ -19,7 +19,6 @@ from dcejax.simulation.cohort_definitions import TRAINING_MIX
 from dcejax.simulation.reference_object import fine_time
 from dcejax.simulation.scanner.session_fields import to_head, to_scanner, transmit_field
 from dcejax.simulation.training import patches, patient, point_measurement
-from dcejax.types import ExtendedTofts
 
 PROTOCOL = ProtocolConfig()
 

@@ -1,23 +1,27 @@
-"""Configuration: round trip, unknown fields, ranges, and overrides as the command line gives them."""
+"""Configurations: round trip, unknown fields, ranges, and overrides as the command line gives them."""
 
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
-from dcejax.config import Config, from_dict, to_json, validate
+from dcejax import config as configuration
+from dcejax.cli import config_file
+from dcejax.methods import method
+from dcejax.methods.lyoo2025 import Config
 
+ROOT = Path(__file__).resolve().parents[2]
 _POSITIVE = (0, -1)
 _BAD_STAGE = {
+    "batches": ("pool:", "somewhere"),
     "patients_per_step": _POSITIVE,
     "patches_per_patient": _POSITIVE,
     "patch_size": (*_POSITIVE, 257),
     "tumour_fraction": (-0.1, 1.1, math.nan),
     "lesion_mask_fraction": (-0.1, 1.1, math.nan),
-    "loss_weights": ((1.0, 2.0), (1.0, 1.0, -1.0)),
+    "losses": ({}, {"absolute_error": -1.0}, {"absolute_error": (1.0, 1.0, math.nan)}),
     "learning_rate": (0.0, -1e-3, math.nan),
     "steps_per_epoch": _POSITIVE,
     "max_epochs": _POSITIVE,
@@ -28,6 +32,7 @@ _BAD = {
     "seed": (-1,),
     "keep_latest": _POSITIVE,
     "keep_best": _POSITIVE,
+    "num_samples": _POSITIVE,
     "protocol.frames": (1, 0),
     "protocol.frame_interval_s": (0.0, -5.0, math.nan),
     "protocol.max_frame_interval_s": (0.0, 4.9, math.nan),
@@ -45,55 +50,53 @@ _BAD = {
     "prob_unet.filters": ((32,), (32, 0)),
     "prob_unet.latent_size": _POSITIVE,
     "prob_unet.combination_layers": (1,),
-    "stage2.kl_weight": (-1.0, math.nan),
-    **{f"{stage}.{name}": values for stage in ("stage1", "stage2") for name, values in _BAD_STAGE.items()},
+    **{f"{part}_training.{name}": values for part in ("tcn", "prob_unet") for name, values in _BAD_STAGE.items()},
 }
 
 
-def _replaced(name, value):
-    config = Config()
+def _nested(name, value):
+    """The dictionary of one field."""
     *parents, leaf = name.split(".")
-    owner = config
-    for parent in parents:
-        owner = getattr(owner, parent)
-    setattr(owner, leaf, value)
-    return config
-
-
-# ml_collections loads configuration files in the way of older Pythons
-_old_loader = pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+    values = {leaf: value}
+    for parent in reversed(parents):
+        values = {parent: values}
+    return {"method": "lyoo2025", **values}
 
 
 def _leaves(values, prefix=""):
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "losses":
             yield from _leaves(value, f"{prefix}{name}.")
         elif not isinstance(value, bool):  # which has no range
             yield prefix + name
 
 
 def test_the_defaults_are_the_published_model():
-    config = validate(Config())
+    config = Config()
     assert config.protocol.duration_s == 295.0
     assert config.prob_unet.filters == (32, 64, 128, 192)
-    assert config.stage1.loss_weights == (35.0, 35.0, 5.0)
-    assert config.stage2.loss_weights == (40.0, 40.0, 40.0)
+    # The published losses: w of 35, 35, 5 and a sum over the maps; w of 40 and a mean over three maps.
+    assert config.tcn_training.losses == {"absolute_error": 1.0, "absolute_error_at_high_values": (35.0, 35.0, 5.0)}
+    assert config.prob_unet_training.losses == pytest.approx(
+        {"absolute_error": 1 / 3, "absolute_error_at_high_values": 40 / 3, "kl_divergence": 1.0}
+    )
+    assert (config.tcn_training.patience, config.prob_unet_training.patience) == (5, 13)
 
 
 def test_json_there_and_back_is_the_same_configuration():
-    config = Config(seed=5)
-    config.stage2.loss_weights = (1.0, 2.0, 3.0)
-    config.tcn.channels = (8, 1)
-    assert from_dict(json.loads(to_json(config))) == config
-    assert from_dict(dataclasses.asdict(config)) == config
-    assert hash(from_dict(json.loads(to_json(config))).tcn.channels) == hash((8, 1))
+    config = dataclasses.replace(Config(seed=5), tcn=dataclasses.replace(Config().tcn, channels=(8, 4, 1)))
+    stored = json.loads(json.dumps(method.to_dict(config)))
+    assert stored["method"] == "lyoo2025"
+    assert method.from_dict(stored) == config
+    assert hash(method.from_dict(stored).tcn) == hash(config.tcn)
 
 
 def test_absent_fields_keep_their_defaults():
-    assert from_dict({"stage1": {"patience": 9}}).stage1.patience == 9
-    assert from_dict({"stage2": {"kl_weight": 2.0}}).stage1 == Config().stage1
-    assert from_dict({}) == Config()
-    assert from_dict({"protocol": {"tr_ms": 3.0}}).protocol.scale_percentile == 99.99
+    found = method.from_dict({"method": "lyoo2025", "tcn_training": {"patience": 9, "losses": {"absolute_error": 1.0}}})
+    assert found.tcn_training.patience == 9
+    assert found.prob_unet_training == Config().prob_unet_training
+    assert method.from_dict({"method": "lyoo2025"}) == Config()
+    assert method.from_dict(_nested("protocol.tr_ms", 3.0)).protocol.scale_percentile == 99.99
 
 
 @pytest.mark.parametrize(
@@ -102,57 +105,92 @@ def test_absent_fields_keep_their_defaults():
 )
 def test_an_unknown_field_names_the_valid_ones(values, prefix, valid):
     with pytest.raises(ValueError, match=rf"{prefix}.*the fields are .*{valid}"):
-        from_dict(values)
+        method.from_dict({"method": "lyoo2025", **values})
+
+
+@pytest.mark.parametrize("name", ["absent2030", "json", ""])
+def test_a_method_that_is_none(name):
+    with pytest.raises(ValueError, match="method"):
+        method.from_dict({"method": name} if name else {})
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in _BAD.items() for value in values])
 def test_a_value_out_of_range_names_its_field(name, value):
-    expected = {("tcn.channels", ()): "tcn.dilations"}.get((name, value), name)
-    with pytest.raises(ValueError, match=rf"^config\.{expected}: expected .*, found"):
-        validate(_replaced(name, value))
+    expected = {("tcn.channels", ()): "tcn.dilations"}.get((name, value if isinstance(value, tuple) else 0), name)
+    with pytest.raises(ValueError, match=rf"^config\.{expected}.*: expected .*, found"):
+        method.from_dict(_nested(name, value))
 
 
 def test_every_field_has_a_checked_range():
-    assert set(_leaves(dataclasses.asdict(Config()))) == set(_BAD)
+    assert set(_leaves(configuration.to_dict(Config()))) == set(_BAD)
 
 
 @pytest.fixture
-def parse(tmp_path, monkeypatch):
-    """Parse overrides of a configuration file, which looks for them in the program's own arguments."""
+def read(tmp_path):
+    """Read a configuration file with overrides."""
     path = tmp_path / "chosen.py"
-    path.write_text("from dcejax.config import Config\n\n\ndef get_config():\n    return Config()\n")
+    path.write_text("from dcejax.methods.lyoo2025 import Config\n\n\ndef get_config():\n    return Config()\n")
 
-    def run(*overrides):
-        arguments = ["train", f"--config={path}", *overrides]
-        monkeypatch.setattr("sys.argv", arguments)
-        values = flags.FlagValues()
-        holder = config_flags.DEFINE_config_file("config", flag_values=values)
-        values(arguments)
-        return holder.value
+    def run(*words):
+        overrides, others = config_file.separate(list(words))
+        assert others == []
+        return config_file.read(str(path), overrides)
 
     return run
 
 
-@_old_loader
-def test_flags_override_nested_fields_and_tuples(parse):
-    config = parse(
+def test_flags_override_nested_fields_and_tuples(read):
+    config = read(
         "--config.seed=3",
-        "--config.stage2.learning_rate=1e-4",
+        "--config.prob_unet_training.learning_rate=1e-4",
         "--config.prob_unet.filters=(8, 16)",
-        "--config.protocol.tr_ms=3.5",
+        "--config.protocol.tr_ms",
+        "3.5",
+        "--config.tcn_training.losses.absolute_error=2.0",
     )
-    expected = Config(seed=3)
-    expected.stage2.learning_rate = 1e-4
-    expected.prob_unet.filters = (8, 16)
-    expected.protocol.tr_ms = 3.5
-    assert validate(config) == expected
+    usual = Config()
+    assert config == Config(
+        seed=3,
+        protocol=dataclasses.replace(usual.protocol, tr_ms=3.5),
+        tcn_training=dataclasses.replace(
+            usual.tcn_training, losses={**usual.tcn_training.losses, "absolute_error": 2.0}
+        ),
+        prob_unet=dataclasses.replace(usual.prob_unet, filters=(8, 16)),
+        prob_unet_training=dataclasses.replace(usual.prob_unet_training, learning_rate=1e-4),
+    )
 
 
-@_old_loader
-def test_flags_that_do_not_exist_or_do_not_fit_fail(parse):
-    with pytest.raises((AttributeError, KeyError, flags.Error), match="sede"):
-        parse("--config.sede=3")
-    with pytest.raises((flags.Error, ValueError), match="seed"):
-        parse("--config.seed=three")
-    with pytest.raises(ValueError, match=r"config\.seed"):
-        validate(parse("--config.seed=-3"))
+def test_words_that_are_no_overrides_are_left():
+    words = ["--config=a.py", "--config.seed", "3", "--workdir", "x", "--config.a.b=1"]
+    assert config_file.separate(words) == (
+        ["--config.seed=3", "--config.a.b=1"],
+        ["--config=a.py", "--workdir", "x"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--config.sede=3", "sede.*the fields are config.seed"),
+        ("--config.seed=three", "seed"),
+        ("--config.seed=-3", r"config\.seed: expected 0 or more"),
+        ("--config.tcn.channels=(8, 1)", r"config\.tcn\.dilations"),
+    ],
+)
+def test_flags_that_do_not_exist_or_do_not_fit_fail(read, word, message):
+    with pytest.raises(ValueError, match=message):
+        read(word)
+
+
+@pytest.mark.parametrize("text", ["", "def get_config(:", "import absent", "def get_config():\n    return Config()"])
+def test_a_file_that_is_no_configuration(tmp_path, text):
+    path = tmp_path / "chosen.py"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"chosen\.py: expected a Python file with a get_config\(\)"):
+        config_file.read(str(path), [])
+
+
+def test_configurations_are_valid_and_paper_is_the_default():
+    for name in ("smoke", "paper"):
+        config = config_file.read(str(ROOT / "configs" / f"{name}.py"), [])
+        assert (config == Config()) == (name == "paper")

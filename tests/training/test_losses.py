@@ -2,19 +2,53 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
-from dcejax.training.losses import kl_divergence, weighted_l1
+from dcejax.batch import Batch, Truth
+from dcejax.training.losses import divergence, find, objective
 from dcejax.types import Gaussian
 
 
-def test_weighted_l1_is_the_published_sum():
+def batch_of(maps):
+    return Batch(None, None, None, Truth(jnp.asarray(maps)), None)
+
+
+def given(params, inputs, key):
+    """Outputs that are the inputs."""
+    return inputs
+
+
+def test_the_published_objective_is_a_weighted_sum_of_named_losses():
     rng = np.random.default_rng(0)
-    prediction, target = rng.normal(size=(2, 3, 5, 4, 3))
+    prediction, target = rng.normal(size=(2, 4, 5, 4, 3))
     weights = np.array([35.0, 35.0, 5.0])
     error = np.abs(prediction - target)
     expected = error.mean((0, 1, 2)) + weights * (error * target * (target > 0)).mean((0, 1, 2))
-    np.testing.assert_allclose(weighted_l1(jnp.array(prediction), jnp.array(target), weights), expected, rtol=1e-5)
+    loss = objective(given, {"absolute_error": 1.0, "absolute_error_at_high_values": tuple(weights)})
+    value, metrics = loss(None, ({"maps": jnp.asarray(prediction)}, batch_of(target)), None)
+    np.testing.assert_allclose(value, expected.sum(), rtol=1e-5)
+    assert value == metrics["loss"]
+    np.testing.assert_allclose(metrics["absolute_error_vp"], error[..., 1].mean(), rtol=1e-5)
+
+
+def squared(outputs, batch):
+    """A loss of one's own: one number for each example."""
+    return ((outputs["maps"] - batch.truth.maps) ** 2).sum(axis=(1, 2))
+
+
+def test_a_loss_of_ones_own_is_named_by_its_module():
+    maps, truth = np.random.default_rng(1).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    loss = objective(given, {f"{__name__}:squared": 0.25})
+    value, metrics = loss(None, ({"maps": maps}, batch_of(truth)), None)
+    np.testing.assert_allclose(value, 0.25 * ((maps - truth) ** 2).sum((1, 2)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics[f"{__name__}:squared"], 4 * value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["absolute_eror", "nowhere.to.be:found", f"{__name__}:absent"])
+def test_a_loss_that_does_not_exist(name):
+    with pytest.raises(ValueError, match=f"losses.{name}: expected a function of"):
+        find(name)
 
 
 def test_kl_divergence_against_monte_carlo():
@@ -29,10 +63,10 @@ def test_kl_divergence_against_monte_carlo():
     )
     samples = log_ratio.sum(-1)
     error = samples.std() / np.sqrt(len(samples))
-    assert abs(float(kl_divergence(q, p)[0]) - samples.mean()) < 5 * error
+    assert abs(float(divergence(q, p)[0]) - samples.mean()) < 5 * error
 
 
 def test_kl_divergence_is_zero_only_between_equals():
     q = Gaussian(jnp.array([[0.3, -1.0], [0.0, 0.0]]), jnp.array([[-0.5, 0.2], [0.0, 1.0]]))
-    np.testing.assert_allclose(kl_divergence(q, q), 0.0, atol=1e-6)
-    assert (kl_divergence(q, Gaussian(q.mean + 0.1, q.log_std)) > 1e-3).all()
+    np.testing.assert_allclose(divergence(q, q), 0.0, atol=1e-6)
+    assert (divergence(q, Gaussian(q.mean + 0.1, q.log_std)) > 1e-3).all()

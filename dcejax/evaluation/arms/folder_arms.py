@@ -2,22 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dcejax.data import nifti, results
 from dcejax.evaluation.arms.simple_arms import Description, Maps
 from dcejax.evaluation.examinations import Loaded
-from dcejax.types import PARAMETERS
+from dcejax.methods.method import of_parameters
+from dcejax.types import PARAMETERS, Output
 
-# Description of the estimates, of their SD, the sidecar, and the stages in it that are inference, by who wrote them.
-_WRITERS = (
-    ("mean", "std", "dcejax", ("tcn", "prob_unet")),
-    ("fit", "se", "fit", ("fit",)),
-)
+
+class _Writer(NamedTuple):
+    """What maps are called, by who wrote them."""
+
+    estimate: str  # how files name the estimates
+    sd: str | None  # and their SD
+    sidecar: str
+    stages: tuple[str, ...]  # in the sidecar, that are inference
+
+
+_FIT = _Writer("fit", "se", "fit", ("fit",))
+_WITHOUT_SIDECAR = _Writer("mean", "std", "dcejax", ("predict",))  # maps that were copied without it
 
 
 class MapFolder:
@@ -31,14 +39,31 @@ class MapFolder:
             label, label, "maps", f"Maps from the folder {folder.name}, with their SD where they have one."
         )
 
-    def _files(self, case_id: str, description: str) -> list[Path]:
+    def _files(self, case_id: str, statistic: str | None) -> list[Path]:
         """The files of a map of each parameter, if all are there."""
-        paths = [results.map_path(self._folder, case_id, description, name) for name in PARAMETERS]
+        if statistic is None:
+            return []
+        paths = [results.map_path(self._folder, case_id, statistic, name) for name in PARAMETERS]
         return paths if all(path.is_file() for path in paths) else []
+
+    def _writers(self, case_id: str) -> Iterator[_Writer]:
+        """Who may have written the maps; a sidecar of dcejax-infer says which of its maps are what."""
+        try:
+            maps = json.loads(self._sidecar(case_id, "dcejax").read_text(encoding="utf-8"))["maps"]
+            outputs = [Output(m["statistic"], m["quantity"], m["Units"], m["kind"], "") for m in maps.values()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        else:
+            estimate, spread = (of_parameters(outputs, kind) for kind in ("estimate", "spread"))
+            if estimate:
+                sd = spread[0].statistic if spread else None
+                yield _WITHOUT_SIDECAR._replace(estimate=estimate[0].statistic, sd=sd)
+        yield _WITHOUT_SIDECAR
+        yield _FIT
 
     def has(self, case_id: str) -> bool:
         """Whether there are maps of a case."""
-        return any(self._files(case_id, estimate) for estimate, *_ in _WRITERS)
+        return any(self._files(case_id, writer.estimate) for writer in self._writers(case_id))
 
     def require_any(self, case_ids: Iterable[str]) -> None:
         """Refuse a folder that has nothing to do with an evaluation.
@@ -53,9 +78,9 @@ class MapFolder:
                 f"{case_ids[0]}_desc-mean_* or _desc-fit_* of {', '.join(PARAMETERS)}, found none; check the folder"
             )
 
-    def _writer(self, case_id: str) -> tuple[str, str, str, tuple[str, ...]]:
-        for writer in _WRITERS:
-            if self._files(case_id, writer[0]):
+    def _writer(self, case_id: str) -> _Writer:
+        for writer in self._writers(case_id):
+            if self._files(case_id, writer.estimate):
                 return writer
         raise ValueError(
             f"{self._folder.name}: expected {case_id}_desc-mean_* or {case_id}_desc-fit_* of {', '.join(PARAMETERS)}, "
@@ -68,8 +93,9 @@ class MapFolder:
         Raises:
             ValueError: there is no map of this case.
         """
-        estimate, sd, sidecar, _ = self._writer(case_id)
-        paths = [*self._files(case_id, estimate), *self._files(case_id, sd), self._sidecar(case_id, sidecar)]
+        writer = self._writer(case_id)
+        maps = [*self._files(case_id, writer.estimate), *self._files(case_id, writer.sd)]
+        paths = [*maps, self._sidecar(case_id, writer.sidecar)]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
     def _sidecar(self, case_id: str, name: str) -> Path:
@@ -91,7 +117,7 @@ class MapFolder:
         """
         scan = loaded.simulated.scan
         grid = nifti.Image(Path(f"{scan.case_id}_dce.nii.gz"), scan.values, scan.affine, scan.header)
-        estimate, sd, sidecar, stages = self._writer(scan.case_id)
+        writer = self._writer(scan.case_id)
 
         def read(paths: list[Path]) -> np.ndarray | None:
             if not paths:
@@ -101,5 +127,5 @@ class MapFolder:
                 raise ValueError(f"{paths[0]}: expected finite maps in the brain, found NaN or infinity")
             return np.where(scan.mask[..., None], found, np.float32(0.0))
 
-        values, spread = read(self._files(scan.case_id, estimate)), read(self._files(scan.case_id, sd))
-        return Maps(values, spread, seconds=self._seconds(self._sidecar(scan.case_id, sidecar), stages))
+        values, spread = (read(self._files(scan.case_id, name)) for name in (writer.estimate, writer.sd))
+        return Maps(values, spread, seconds=self._seconds(self._sidecar(scan.case_id, writer.sidecar), writer.stages))

@@ -1,26 +1,19 @@
 """Arms that run weights, through the path that dcejax-infer takes."""
 
+import dataclasses
 import time
-from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
-from dcejax.data import preprocess
-from dcejax.data import weights as weights_io
 from dcejax.evaluation.arms.simple_arms import Description, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Loaded
 from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
-from dcejax.models.prob_unet import ProbUNet
-from dcejax.types import Gaussian, Weights
-
-
-@partial(jax.jit, static_argnums=0)
-def _prior(unet: ProbUNet, params: Any, images: jax.Array) -> Gaussian:
-    return unet.apply({"params": params}, images, method="encode_prior")
+from dcejax.methods import method
+from dcejax.methods.fixed_grid import NOTHING_BESIDE
+from dcejax.rng import stream
+from dcejax.types import Weights
 
 
 def combine(first: np.ndarray, first_sd: np.ndarray, second: np.ndarray, second_sd: np.ndarray, half: int):
@@ -31,19 +24,35 @@ def combine(first: np.ndarray, first_sd: np.ndarray, second: np.ndarray, second_
 
 
 class Network:
-    """One set of weights."""
+    """One set of weights, of any method."""
 
     def __init__(self, weights: Weights, settings: EvaluateSettings):
-        self._weights = weights
-        self._protocol = weights_io.config_of(weights).protocol
-        self._networks = engine.build(weights, default_policy())
-        self._settings = settings
+        """Load the networks.
+
+        Raises:
+            ValueError: weights that are not whole, or a method without estimates of Ktrans, vp and ve.
+        """
+        config = method.config_of(weights)
+        self._method = method.of(config)
+        self._samples = hasattr(config, "num_samples")
+        if self._samples:
+            config = dataclasses.replace(config, num_samples=settings.num_samples)
+        if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
+            raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
+        self._weights, self._config, self._settings = weights, config, settings
+        self._networks = self._method.load(weights.params, config, default_policy())
+        spread = method.of_parameters(self._method.OUTPUTS, "spread")
         self.description = Description(
             weights.name,
             weights.name,
             "network",
-            f"The weights {weights.name}: mean and SD of {settings.num_samples} samples of the latent, drawn from the "
-            "prior, which never sees the truth.",
+            f"The weights {weights.name}: "
+            + (
+                f"mean and SD of {settings.num_samples} samples of the latent, drawn from the prior, which never sees "
+                "the truth."
+                if self._samples
+                else f"estimates{'' if spread is None else ' and their SD'}."
+            ),
         )
 
     @property
@@ -53,32 +62,29 @@ class Network:
 
     @property
     def latent_size(self) -> int:
-        """Dimensions of the latent."""
-        return self._networks.unet.latent_size
+        """Dimensions of the latent; 0 without one."""
+        return getattr(getattr(self._networks, "unet", None), "latent_size", 0)
 
     def identity(self, case_id: str) -> list:
         """The weights and the samples that are drawn."""
         return [self._weights.record["sha256"], self._settings.num_samples, self._settings.seed]
 
-    def _half(self, maps: np.ndarray, loaded: Loaded, number: int):
-        scan = loaded.simulated.scan
-        return engine.sample_maps(
-            self._networks,
-            maps,
-            scan.mask,
-            case_id=scan.case_id,
-            num_samples=self._settings.num_samples // 2,
-            seed=(self._settings.seed + number) % 2**32,  # other samples: streams of two seeds are independent
-            progress=lambda done, total: None,
-        )
+    def _key(self, case_id: str, number: int):
+        """Of a half of the samples: streams of two seeds are independent."""
+        return stream((self._settings.seed + number) % 2**32, "latent", case_id)
 
-    def _priors(self, maps: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and SDs [Z', L] of the prior in each slice of the mask."""
-        slices = np.flatnonzero(mask.any(axis=(0, 1)))
-        images = np.moveaxis(maps[:, :, slices], 2, 0)
-        found = [_prior(self._networks.unet, self._networks.unet_params, image[None]) for image in images]
-        mean, log_std = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*found, strict=True))
-        return mean, np.exp(log_std)
+    def _stacked(self, prediction: method.Prediction) -> tuple[np.ndarray, np.ndarray | None]:
+        outputs = self._method.OUTPUTS
+        return tuple(method.stacked(outputs, prediction.maps, kind) for kind in ("estimate", "spread"))
+
+    def _predicted(self, series: Any, case_id: str) -> Maps:
+        if not hasattr(self._method, "predict_halves"):
+            return Maps(*self._stacked(self._method.predict(self._networks, series, self._key(case_id, 0))))
+        keys = self._key(case_id, 0), self._key(case_id, 1)
+        halves = self._method.predict_halves(self._networks, series, keys)
+        (first, first_sd), (second, second_sd) = self._stacked(halves.first), self._stacked(halves.second)
+        mean, sd = combine(first, first_sd, second, second_sd, self._settings.num_samples // 2)
+        return Maps(mean, sd, (first, second), (halves.latent_mean, halves.latent_sd))
 
     def maps(self, loaded: Loaded) -> Maps:
         """Predict.
@@ -88,19 +94,9 @@ class Network:
         """
         scan = loaded.simulated.scan
         start = time.perf_counter()
-        series = preprocess.prepare(scan, self._protocol, preprocess.Conversion())
+        series = self._method.series_of(scan, NOTHING_BESIDE, self._config)
         prepared = time.perf_counter()
-        maps = engine.temporal_maps(self._networks, series)
-        first, second = self._half(maps, loaded, 0), self._half(maps, loaded, 1)
-        mean, sd = combine(first.mean, first.std, second.mean, second.std, self._settings.num_samples // 2)
+        found = self._predicted(series, scan.case_id)
         end = time.perf_counter()
-        return Maps(
-            mean,
-            sd,
-            (first.mean, second.mean),
-            self._priors(maps, scan.mask),
-            {
-                "inference": end - prepared,
-                "total": None if loaded.seconds is None else loaded.seconds + end - start,
-            },
-        )
+        total = None if loaded.seconds is None else loaded.seconds + end - start
+        return dataclasses.replace(found, seconds={"inference": end - prepared, "total": total})

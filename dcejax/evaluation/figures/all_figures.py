@@ -19,7 +19,7 @@ from dcejax.evaluation.metrics.diagnosis import auc, roc
 from dcejax.evaluation.metrics.reliability import bland_altman
 from dcejax.evaluation.pooling import Pool, Record
 from dcejax.evaluation.report.html import FigureBlock
-from dcejax.evaluation.scoring import LEVELS, key_of, relative
+from dcejax.evaluation.scoring import CV_RESOLUTION, LEVELS, key_of, relative, sd_resolution
 from dcejax.evaluation.tables import patient_statistics
 from dcejax.evaluation.tables.accuracy import SIMULATED
 from dcejax.evaluation.tables.agreement import shown_conditions
@@ -185,8 +185,8 @@ def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> 
         inside=inside,
         pit=np.histogram(uncertainty.pit(truth, mean, sd).values, _BINS, (0.0, 1.0))[0],
         removed=uncertainty.REMOVED,
-        by_sd=uncertainty.sparsification(error, sd),
-        by_cv=uncertainty.sparsification(error, relative(sd, mean)),
+        by_sd=uncertainty.sparsification(error, sd, sd_resolution(mean)),
+        by_cv=uncertainty.sparsification(error, relative(sd, mean), CV_RESOLUTION),
         oracle=uncertainty.sparsification(error, np.abs(error)),
         random=np.full(uncertainty.REMOVED.shape, np.abs(error).mean()),
     )

@@ -15,6 +15,7 @@ from dcejax.evaluation.metrics.image_metrics import correlation
 REMOVED = np.arange(100) / 100
 """Shares of voxels that are taken out, along a sparsification curve."""
 
+_SHIFTS = (np.arange(16) + 0.5) / 16  # of the grids of ranks; round numbers lie at no edge
 _ROUNDING = 1e-12  # of the largest error; what a sum of equal errors leaves
 _LEAST_VOXELS = 4  # three ranks less one that is taken out leave no freedom
 
@@ -170,14 +171,24 @@ def crps_ensemble(truth: ArrayLike, samples: ArrayLike) -> np.ndarray:
     return np.abs(errors).mean(axis=0) - (weights * errors).sum(axis=0) / (size * (size - 1))
 
 
-def sparsification(error: ArrayLike, order: ArrayLike) -> np.ndarray:
+def _tied(error: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Errors sorted by an order, those of one rank replaced by their mean."""
+    starts = np.flatnonzero(np.diff(order, prepend=np.nan) != 0)
+    counts = np.diff(starts, append=order.size)
+    return np.repeat(np.add.reduceat(error, starts) / counts, counts)
+
+
+def sparsification(error: ArrayLike, order: ArrayLike, resolution: float = 0.0) -> np.ndarray:
     """Mean absolute error of what is left after removing the share 0, 1, ... 99 % that comes last in an order.
 
-    Voxels of one rank are removed at random, in expectation.
+    Voxels of one rank are removed at random, in expectation. With a resolution, voxels share their rank if they fall
+    into one cell of a grid of that spacing, and the curve is the mean over grids that are shifted by sixteenths
+    of it: many voxels that are alike but for rounding may lie astride the edge of a cell in one of these, not in all.
 
     Args:
         error: any shape.
         order: the same shape, such as an uncertainty; the largest are removed first.
+        resolution: difference in order that is still rounding; 0 where ranks are to be shared by equal values only.
 
     Returns:
         [100].
@@ -186,14 +197,14 @@ def sparsification(error: ArrayLike, order: ArrayLike) -> np.ndarray:
         ValueError: shapes differ, or values are not finite.
     """
     error, order = (values.ravel() for values in alike(("...",), error=error, order=order))
-    error = np.abs(error)
-    values, group, counts = np.unique(order, return_inverse=True, return_counts=True)
-    expected = (np.bincount(group, error, values.size) / counts)[group]
+    ascending = np.argsort(order, kind="stable")
+    error, order = np.abs(error)[ascending], order[ascending]
+    ranks = [np.floor(order / resolution + shift) for shift in _SHIFTS] if resolution else [order]
     kept = error.size - np.arange(REMOVED.size) * error.size // REMOVED.size
-    return np.cumsum(expected[np.argsort(order, kind="stable")])[kept - 1] / kept
+    return np.mean([np.cumsum(_tied(error, rank))[kept - 1] for rank in ranks], axis=0) / kept
 
 
-def ause(error: ArrayLike, uncertainty: ArrayLike) -> float:
+def ause(error: ArrayLike, uncertainty: ArrayLike, resolution: float = 0.0) -> float:
     """Area under the sparsification error, as a share of that of a random order (Ilg 2018, ECCV, arXiv:1802.07095).
 
     The mean absolute error of what is left after removing the most uncertain 0, 1, ... 99 %, less that after removing
@@ -202,6 +213,7 @@ def ause(error: ArrayLike, uncertainty: ArrayLike) -> float:
     Args:
         error: any shape.
         uncertainty: the same shape; only its order matters.
+        resolution: difference in uncertainty that is still rounding, as in `sparsification`.
 
     Returns:
         0 for the order of the errors, 1 for a random one, more for a misleading one; NaN where all errors are equal.
@@ -215,7 +227,7 @@ def ause(error: ArrayLike, uncertainty: ArrayLike) -> float:
     chance = np.mean(error.mean() - oracle)
     if chance <= _ROUNDING * error.max():
         return float("nan")
-    return float(np.mean(sparsification(error, uncertainty) - oracle) / chance)
+    return float(np.mean(sparsification(error, uncertainty, resolution) - oracle) / chance)
 
 
 class EdgeTest(NamedTuple):

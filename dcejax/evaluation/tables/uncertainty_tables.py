@@ -13,7 +13,7 @@ from dcejax.evaluation.tables import patient_statistics
 from dcejax.evaluation.tables.accuracy import SIMULATED
 from dcejax.evaluation.tables.patient_statistics import interval_column
 from dcejax.evaluation.tables.table import Column, Table
-from dcejax.methods.engine import CV_FLOOR
+from dcejax.methods.lyoo2025 import CV_FLOOR
 from dcejax.types import PARAMETERS
 
 ACTIVE_SHARE = 0.01

@@ -5,6 +5,7 @@ acquisition, on which tissues and blood send their own signals; a time grid of 0
 motion; a k-space cut to the acquired lines and zero-filled; complex noise shaped by a g-factor.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,6 +36,14 @@ _POINTS_PER_CALL = 1 << 16
 BLUR_OF_POINT = 0.4
 """Half-width of borders, in points of the fine grid."""
 _LEAST_SIGNAL = 1e-4  # of fully relaxed CSF; air sends none
+Progress = Callable[[str, int, int], None]
+"""Called with what is being made (slices or frames), how many are done and how many there will be."""
+
+
+def _untold(parts: str, done: int, total: int) -> None:
+    """Nobody wants to know."""
+
+
 _ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
 
 
@@ -113,7 +122,13 @@ def _paint_slice(
 
 
 def _paint(
-    subject: Subject, shares_at: SharesAt, size: Size, first: int, edge: int, centre: jax.Array
+    subject: Subject,
+    shares_at: SharesAt,
+    size: Size,
+    first: int,
+    edge: int,
+    centre: jax.Array,
+    progress: Progress,
 ) -> tuple[Exposure, np.ndarray, Truth]:
     """Expose every point, slice by slice, and of those beyond either end the `edge` nearest planes.
 
@@ -125,6 +140,7 @@ def _paint(
     beyond = -(-edge // size.sub_slices)
 
     def paint(number: int) -> tuple[Exposure, np.ndarray, Truth]:
+        progress("slices", number + beyond, size.slices + 2 * beyond)
         exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, first + number, centre))
         index = np.arange(size.sub_slices * plane) + (number * size.sub_slices + edge) * plane
         sends = exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL
@@ -150,6 +166,7 @@ def _frames(
     points: Exposure,
     index: np.ndarray,
     planes: int,
+    progress: Progress,
 ) -> np.ndarray:
     """The series [X, Y, Z, T] int16 of points at flat indices of an object of so many planes."""
     protocol = session.protocol
@@ -164,6 +181,7 @@ def _frames(
     exchange = session.plasma_flow is not None
 
     def image(t: int) -> np.ndarray:
+        progress("frames", t, protocol.frames)
         frame = Frame(tables.tissue[t], tables.convolved[t], tables.artery[t], tables.vein[t])
         values = [signal(chunk, frame, tables.delay_step, protocol.tissue, exchange) for chunk in chunks]
         volume = np.zeros(planes * size.fine**2, np.float32)
@@ -215,6 +233,8 @@ def render(
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
     centre_mm: np.ndarray | None = None,
+    *,
+    progress: Progress = _untold,
 ) -> SimulatedScan:
     """Render an examination.
 
@@ -226,6 +246,7 @@ def render(
         shares_at: the anatomy as a function of position.
         geometry: its first argument, if not the patient's own anatomy.
         centre_mm: [3] of what a slab must show, in the head, if not the patient's own tumour.
+        progress: see `Progress`.
 
     Raises:
         ValueError: nothing in the field of view sends signal.
@@ -233,7 +254,7 @@ def render(
     centre = session.patient.anatomy.centre if centre_mm is None else centre_mm
     first = first_slice(session, size, centre)
     tables = make_tables(session)
-    series, truth = examine(key, session, tables, size, first, np.zeros(3), shares_at, geometry)
+    series, truth = examine(key, session, tables, size, first, np.zeros(3), shares_at, geometry, progress=progress)
     return _simulated_scan(session, size, case_id, first, series, tables.aif, truth)
 
 
@@ -246,6 +267,8 @@ def examine(
     centre_mm: np.ndarray,
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
+    *,
+    progress: Progress = _untold,
 ) -> tuple[np.ndarray, Truth]:
     """The signal of a field of view, and what is true in it.
 
@@ -258,6 +281,7 @@ def examine(
         centre_mm: [3] of the field of view, in the scanner.
         shares_at: see `render`.
         geometry: see `render`.
+        progress: see `Progress`.
 
     Returns:
         Series [X, Y, Z, T] int16 and truth [X, Y, Z, ...].
@@ -270,8 +294,8 @@ def examine(
     planes = size.slices * size.sub_slices + 2 * edge
     centre = jnp.asarray(centre_mm, jnp.float32)
     with jax.default_matmul_precision("highest"):  # accelerators would round products to bfloat16 or TF32
-        points, index, truth = _paint(subject, shares_at, size, first, edge, centre)
-        return _frames(key, session, tables, size, first, centre, points, index, planes), truth
+        points, index, truth = _paint(subject, shares_at, size, first, edge, centre, progress)
+        return _frames(key, session, tables, size, first, centre, points, index, planes, progress), truth
 
 
 def _simulated_scan(

@@ -1,21 +1,21 @@
 """Training patches made on the device from a key."""
 
-import dataclasses
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 
-from dcejax.config import ProtocolConfig, StageConfig
+from dcejax.batch import Batch, TrueInput, map_examples
+from dcejax.protocol import Protocol
 from dcejax.rng import fold
 from dcejax.simulation.anatomy.head_anatomy import brain_depth, tumour_depth
 from dcejax.simulation.cohort_definitions import TRAINING_MIX
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.session_fields import to_head, to_scanner
 from dcejax.simulation.training.patient import (
-    SCALE_POINTS,
+    BRIGHTEST_POINTS,
     SHAPE,
     VOXEL_MM,
     Examination,
@@ -24,30 +24,22 @@ from dcejax.simulation.training.patient import (
     fullest_points,
     observe,
     sample_examination,
-    signal_scale,
     tumour_share,
 )
+from dcejax.types import Acquisition, Brightest, Context, Known
 
 _TUMOUR_CANDIDATES = 512
 _MENINGES_MM = 2.0  # under the skull, spared by tumours
 
 
-class Batch(NamedTuple):
-    """Patches of slices with their truth."""
+@dataclass(frozen=True)
+class Patches:
+    """Which patches are drawn."""
 
-    curves: jax.Array  # [B, X, Y, T] scaled signal, zero outside the mask
-    maps: jax.Array  # [B, X, Y, C] Ktrans, vp, ve
-    mask: jax.Array  # [B, X, Y] bool
-    tissue: jax.Array  # [B, X, Y] index of the dominant tissue
-
-
-class _Patches(NamedTuple):
-    """What of a `StageConfig` its patches depend on."""
-
-    patches_per_patient: int
-    patch_size: int
-    tumour_fraction: float
-    lesion_mask_fraction: float
+    patches_per_patient: int = 16
+    patch_size: int = 64  # voxels along each side
+    tumour_fraction: float = 0.5  # share of patches centred on a tumour voxel; the others lie anywhere
+    lesion_mask_fraction: float = 0.0  # share of patches whose mask holds the tumour alone, as some users' masks do
 
 
 def voxel_centres(index: jax.Array) -> jax.Array:
@@ -69,7 +61,7 @@ def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, 
     return index[jax.random.categorical(key_choice, jnp.where(eligible, 0.0, -jnp.inf))], eligible.any()
 
 
-def patch_corners(key: jax.Array, examination: Examination, stage: StageConfig | _Patches) -> jax.Array:
+def patch_corners(key: jax.Array, examination: Examination, settings: Patches) -> jax.Array:
     """First indices [P, 3] of patches that lie wholly in the volume.
 
     The first `tumour_fraction` of them are centred on a random voxel of the tumour, the others (all, where there is
@@ -77,12 +69,12 @@ def patch_corners(key: jax.Array, examination: Examination, stage: StageConfig |
     including the last row, column and slice can be drawn.
     """
     key_tumour, key_anywhere = jax.random.split(key)
-    count = stage.patches_per_patient
-    on_tumour = jnp.arange(count) < round(stage.tumour_fraction * count)
+    count = settings.patches_per_patient
+    on_tumour = jnp.arange(count) < round(settings.tumour_fraction * count)
     voxel, found = jax.vmap(_tumour_voxel, (0, None))(jax.random.split(key_tumour, count), examination)
     anywhere = jax.random.randint(key_anywhere, (count, 3), 0, jnp.array(SHAPE))
     centre = jnp.where((on_tumour & found)[:, None], voxel, anywhere)
-    size = jnp.array([stage.patch_size, stage.patch_size, 1])
+    size = jnp.array([settings.patch_size, settings.patch_size, 1])
     return jnp.clip(centre - size // 2, 0, jnp.array(SHAPE) - size)
 
 
@@ -94,33 +86,48 @@ def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], f
     return jnp.where(jnp.repeat(chosen, shape[1] * shape[2]), lesion, voxels.mask)
 
 
-def _patient_patches(key: jax.Array, stage: _Patches, protocol: ProtocolConfig) -> Batch:
-    key_patient, key_corners, key_scale, key_noise = jax.random.split(key, 4)
-    examination = sample_examination(key_patient, protocol, TRAINING_MIX)
-    kernels = arterial_kernels(examination, protocol)
-    size = stage.patch_size
+def _patient_patches(key: jax.Array, settings: Patches, acquisition: Acquisition, duration_s: float) -> Batch:
+    key_patient, key_corners, key_brightest, key_noise = jax.random.split(key, 4)
+    examination = sample_examination(key_patient, acquisition, TRAINING_MIX)
+    kernels = arterial_kernels(examination, duration_s)
+    size, count = settings.patch_size, settings.patches_per_patient
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
-    index = patch_corners(key_corners, examination, stage)[:, None] + offsets.reshape(1, -1, 3)
-    fullest, sampled = fullest_points(key_scale, examination)
+    index = patch_corners(key_corners, examination, settings)[:, None] + offsets.reshape(1, -1, 3)
+    fullest, among = fullest_points(key_brightest, examination)
     points = jnp.concatenate([voxel_centres(index).reshape(-1, 3), fullest])
-    observed = observe(key_noise, examination, kernels, points, protocol)  # together: compiling it twice takes long
-    scale = signal_scale(observed.curves[-SCALE_POINTS:], sampled, protocol)
-    voxels = jax.tree.map(lambda leaf: leaf[:-SCALE_POINTS], observed)
-    shape = (stage.patches_per_patient, size, size)
-    mask = _lesion_masks(fold(key, "lesion mask"), voxels, shape, stage.lesion_mask_fraction)
-    curves, maps = (jnp.where(mask[:, None], a, 0.0) for a in (voxels.curves / scale, voxels.maps))
-    return Batch(
-        curves=curves.reshape(*shape, -1),
-        maps=maps.reshape(*shape, -1),
-        mask=mask.reshape(shape),
-        tissue=voxels.shares.argmax(-1).reshape(shape),
+    observed = observe(key_noise, examination, kernels, points, acquisition)  # together: compiling it twice takes long
+    voxels = jax.tree.map(lambda leaf: leaf[:-BRIGHTEST_POINTS], observed)
+    shape = (count, size, size)
+    mask = _lesion_masks(fold(key, "lesion mask"), voxels, shape, settings.lesion_mask_fraction)
+
+    def patched(values):
+        return values.reshape(*shape, *values.shape[1:])
+
+    curves, maps = (jnp.where(mask[:, None], a, 0.0) for a in (voxels.curves, voxels.truth.maps))
+    truth = jax.tree.map(patched, voxels.truth._replace(maps=maps))
+    unknown = jnp.zeros(count, bool)
+    context = Context(
+        times=jnp.arange(curves.shape[-1]) * examination.frame_interval,
+        acquisition=jax.tree.map(jnp.asarray, acquisition),
+        noise_sd=Known(examination.scanner.noise, jnp.array(False)),
+        aif=Known(kernels.artery, jnp.array(False)),
+        t10=Known(truth.t10, unknown),
+        b1=Known(truth.b1, unknown),
+        brightest=Brightest(observed.curves[-BRIGHTEST_POINTS:], among),
     )
+    truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
+    return Batch(patched(curves), mask.reshape(shape), context, truth, jnp.zeros(count, int))
 
 
-def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) -> Callable[[jax.Array], Batch]:
+def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callable[[jax.Array], Batch]:
     """Give a function from a key to a batch of patches of that many new patients.
 
-    It takes half a minute to compile, so stages that differ in nothing of their patches share it.
+    Compiling it takes half a minute, so equal settings share one.
+
+    Args:
+        settings: which patches.
+        protocol: TR, flip angle, relaxivity and the duration that the frames cover.
+        patients: in a batch.
 
     Raises:
         ValueError: the protocol's frame interval is not one that the priors simulate.
@@ -131,17 +138,22 @@ def make_sampler(stage: StageConfig, protocol: ProtocolConfig, patients: int) ->
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
             f"{protocol.frame_interval_s:g}"
         )
-    patches = _Patches(*(getattr(stage, name) for name in _Patches._fields))
-    return _sampler(patches, dataclasses.astuple(protocol), patients)
+    return _sampler(settings, protocol, patients)
 
 
 @cache
-def _sampler(patches: _Patches, protocol: tuple[float, ...], patients: int) -> Callable[[jax.Array], Batch]:
+def _sampler(settings: Patches, protocol: Protocol, patients: int) -> Callable[[jax.Array], Batch]:
     def sample(key: jax.Array) -> Batch:
         # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
         with jax.default_matmul_precision("highest"):
             keys = jax.random.split(key, patients)
-            batches = jax.vmap(lambda k: _patient_patches(k, patches, ProtocolConfig(*protocol)))(keys)
-            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
+            draw = partial(
+                _patient_patches,
+                settings=settings,
+                acquisition=protocol.acquisition,
+                duration_s=protocol.duration_s,
+            )
+            batch = map_examples(lambda a: a.reshape(-1, *a.shape[2:]), jax.vmap(draw)(keys))
+            return batch._replace(row=jnp.repeat(jnp.arange(patients), settings.patches_per_patient))
 
     return jax.jit(sample)

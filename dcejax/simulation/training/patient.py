@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dcejax.config import ProtocolConfig
+from dcejax.batch import Truth
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
@@ -23,22 +23,22 @@ from dcejax.simulation.anatomy.head_anatomy import (
     vessel_shares,
 )
 from dcejax.simulation.priors import PRIORS
-from dcejax.simulation.scanner.session_fields import Scanner, sample_scanner, to_head
+from dcejax.simulation.scanner.session_fields import Scanner, receive_field, sample_scanner, to_head, transmit_field
 from dcejax.simulation.tissue_kinetics import Kinetics, properties, sample_kinetics, true_maps
 from dcejax.simulation.training.point_measurement import (
     Kernels,
     frame_count,
     measure,
-    protocol_acquisition,
-    regrid,
     sample_kernels,
+    simulated_delay,
 )
+from dcejax.types import Acquisition
 
 VOXEL_MM = (0.9375, 0.9375, 3.0)
 SHAPE = (256, 256, 40)  # of the published cohort
 
-SCALE_POINTS = 192  # the fullest of a sample
-_SCALE_SAMPLE = 16_384
+BRIGHTEST_POINTS = 192  # of a sample, those that hold most of a large vessel
+_SAMPLED_POINTS = 16_384
 
 
 class Patient(NamedTuple):
@@ -60,10 +60,10 @@ class Examination(NamedTuple):
 class Voxels(NamedTuple):
     """What a set of points measures and what is true there."""
 
-    curves: jax.Array  # [V, T] signal on the protocol's grid, relative to fully relaxed CSF, zero outside the mask
-    maps: jax.Array  # [V, C] Ktrans (1/min), vp, ve; zero outside the mask
+    curves: jax.Array  # [V, F] signal of every frame, relative to fully relaxed CSF, zero outside the mask
     shares: jax.Array  # [V, K] of the tissues
     mask: jax.Array  # [V] bool
+    truth: Truth  # of the points; without the arterial input, which they share
 
 
 def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
@@ -72,12 +72,12 @@ def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
     return Patient(anatomy, sample_kinetics(fold(key, "kinetics"), anatomy))
 
 
-def sample_examination(key: jax.Array, protocol: ProtocolConfig, mix: Sequence[float]) -> Examination:
+def sample_examination(key: jax.Array, acquisition: Acquisition, mix: Sequence[float]) -> Examination:
     """Draw a patient and an examination for training.
 
     Args:
         key: decides everything.
-        protocol: TR and flip angle; the frame interval is drawn from the priors.
+        acquisition: TR and flip angle; the frame interval is drawn from the priors.
         mix: relative frequency of each of `priors.TUMOUR_CLASSES`.
     """
     tumour_class = jax.random.categorical(fold(key, "class"), jnp.log(jnp.array(mix)))
@@ -88,27 +88,34 @@ def sample_examination(key: jax.Array, protocol: ProtocolConfig, mix: Sequence[f
     return Examination(
         patient=sample_patient(key, tumour_class),
         arterial=sample_arterial_input(fold(key, "arterial input")),
-        scanner=sample_scanner(fold(key, "scanner"), protocol_acquisition(protocol), snr),
+        scanner=sample_scanner(fold(key, "scanner"), acquisition, snr),
         frame_interval=interval / SECONDS_PER_MINUTE,
     )
 
 
-def arterial_kernels(examination: Examination, protocol: ProtocolConfig) -> Kernels:
-    """The arterial input as the frames see it; compute once, use for all points."""
-    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(protocol))
+def arterial_kernels(examination: Examination, duration_s: float) -> Kernels:
+    """The arterial input as the frames of so long a scan see it; compute once, use for all points."""
+    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(duration_s))
 
 
 def observe(
-    key: jax.Array, examination: Examination, kernels: Kernels, points: jax.Array, protocol: ProtocolConfig
+    key: jax.Array, examination: Examination, kernels: Kernels, points: jax.Array, acquisition: Acquisition
 ) -> Voxels:
     """Measure a patient at points [V, 3] in mm in the scanner; the key is that of the noise."""
-    patient, arterial, scanner, interval = examination
+    patient, arterial, scanner, _ = examination
     inside = to_head(scanner.placement, points)
     shares, mask = tissue_shares(patient.anatomy, inside)
     tissue = properties(patient.kinetics, shares, inside, arterial.hematocrit)
-    frames = measure(key, tissue, points, mask, scanner, arterial, kernels, protocol)
-    curves = regrid(frames, interval, protocol)
-    return Voxels(curves, jnp.where(mask[:, None], true_maps(tissue), 0.0), shares, mask)
+    truth = Truth(
+        maps=jnp.where(mask[:, None], true_maps(tissue), 0.0),
+        tissue=shares.argmax(-1),
+        s0=tissue.m0 * receive_field(scanner, points),
+        t10=tissue.t10,
+        b1=transmit_field(scanner, points),
+        delay=simulated_delay(tissue, arterial),
+        vessel=tissue.artery + tissue.vein,
+    )
+    return Voxels(measure(key, tissue, points, mask, scanner, arterial, kernels, acquisition), shares, mask, truth)
 
 
 def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
@@ -121,27 +128,15 @@ def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array,
     """
     half_slab = SHAPE[2] * VOXEL_MM[2] / 2
     extent = jnp.array([BRAIN_SEMI_AXES_MM[0], BRAIN_SEMI_AXES_MM[1], half_slab]) * jnp.array([1.1, 1.1, 1.0])
-    points = jax.random.uniform(key, (_SCALE_SAMPLE, 3), minval=-extent, maxval=extent)
+    points = jax.random.uniform(key, (_SAMPLED_POINTS, 3), minval=-extent, maxval=extent)
     anatomy = examination.patient.anatomy
     inside = to_head(examination.scanner.placement, points)
     depth = brain_depth(anatomy, inside)
     artery, vein = vessel_shares(anatomy, inside, depth)
     mask = brain_mask(depth) | sinus_mask(vein, depth)
     vessel = (artery + vein) * mask
-    _, fullest = jax.lax.top_k(vessel, SCALE_POINTS)
+    _, fullest = jax.lax.top_k(vessel, BRIGHTEST_POINTS)
     return points[fullest], mask.sum()
-
-
-def signal_scale(curves: jax.Array, sampled: jax.Array, protocol: ProtocolConfig) -> jax.Array:
-    """The percentile by which inference divides a volume.
-
-    Args:
-        curves: [P, T] of its fullest points.
-        sampled: of how many points of the volume they are the fullest.
-        protocol: says which percentile.
-    """
-    rank = (1.0 - protocol.scale_percentile / 100.0) * sampled * protocol.frames
-    return jnp.sort(curves.ravel(), descending=True)[rank.astype(int)]
 
 
 def tumour_share(shares: jax.Array) -> jax.Array:

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.config import ProtocolConfig
 from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.signal import spgr
-from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.aif_prior import SampledAif, disperse, plasma_concentration
 from dcejax.simulation.anatomy.fields import cos_turns
 from dcejax.simulation.priors import PRIORS
@@ -32,20 +31,17 @@ _SLAB_BOTTOM_MM = -90.0  # of what is excited, more than is encoded; below it, b
 class Kernels(NamedTuple):
     """Arterial input of one patient, sampled as the frames see it."""
 
+    fine_times: jax.Array  # [F] min
+    arriving: jax.Array  # [F] mM plasma that reaches tissue without delay, on `fine_times`
     artery: jax.Array  # [T] mM plasma
     sinus: jax.Array  # [T] the same after the way to the sinus
     tissue: jax.Array  # [delays, T] the same after the way to tissue
     convolved: jax.Array  # [delays * rates, T] mM min, tissue input convolved with exp(-kep t)
 
 
-def frame_count(protocol: ProtocolConfig) -> int:
-    """Frames simulated, enough to cover the protocol's duration at the shortest frame interval."""
-    return int(np.ceil(protocol.duration_s / PRIORS.frame_interval_training_s[0])) + 1
-
-
-def protocol_acquisition(protocol: ProtocolConfig) -> Acquisition:
-    """The protocol's TR, flip angle and relaxivity in the package's units."""
-    return acquisition(protocol.tr_ms, protocol.flip_angle_deg, protocol.relaxivity_per_mM_s)
+def frame_count(duration_s: float) -> int:
+    """Frames simulated, enough to cover a duration at the shortest frame interval."""
+    return int(np.ceil(duration_s / PRIORS.frame_interval_training_s[0])) + 1
 
 
 def sample_kernels(arterial: SampledAif, frame_interval: jax.Array, frames: int) -> Kernels:
@@ -66,6 +62,8 @@ def sample_kernels(arterial: SampledAif, frame_interval: jax.Array, frames: int)
     convolved = jax.vmap(exponential_convolution, (0, None, None))(jnp.asarray(_RATES), fine, tissue)
     delayed = jax.vmap(average)(jnp.asarray(_DELAYS))  # [delays, T, fine]
     return Kernels(
+        fine_times=fine,
+        arriving=tissue,
         artery=average(0.0) @ artery,
         sinus=average(arterial.sinus_delay) @ sinus,
         tissue=delayed @ tissue,
@@ -77,6 +75,16 @@ def total_delay(tissue: Properties, arterial: SampledAif) -> jax.Array:
     """Arrival [V] in tissue after the artery, min."""
     delay = arterial.tissue_delay + tissue.delay + arterial.tumour_delay * tissue.tumour
     return delay.clip(0.0, PRIORS.most_delay_s / SECONDS_PER_MINUTE)
+
+
+def delay_node(tissue: Properties, arterial: SampledAif) -> jax.Array:
+    """Index [V] of the tabulated delay that is nearest to a voxel's."""
+    return jnp.round(total_delay(tissue, arterial) / _DELAYS[1]).astype(int)
+
+
+def simulated_delay(tissue: Properties, arterial: SampledAif) -> jax.Array:
+    """The delay [V] that a voxel's curve is made with, min."""
+    return jnp.asarray(_DELAYS, jnp.float32)[delay_node(tissue, arterial)]
 
 
 def excitations(points: jax.Array, arterial: SampledAif, acquisition: Acquisition) -> jax.Array:
@@ -91,7 +99,7 @@ def concentration(tissue: Properties, arterial: SampledAif, kernels: Kernels) ->
     position = jnp.interp(jnp.log(jnp.maximum(kep, _RATES[0])), np.log(_RATES), np.arange(_RATES.size))
     lower = jnp.minimum(position.astype(int), _RATES.size - 2)
     weight = (position - lower)[:, None]
-    node = jnp.round(total_delay(tissue, arterial) / _DELAYS[1]).astype(int)
+    node = delay_node(tissue, arterial)
     row = node * _RATES.size + lower
     leaked = (1.0 - weight) * kernels.convolved[row] + weight * kernels.convolved[row + 1]
     return vp[:, None] * kernels.tissue[node] + ktrans[:, None] * leaked
@@ -114,7 +122,7 @@ def measure(
     scanner: Scanner,
     arterial: SampledAif,
     kernels: Kernels,
-    protocol: ProtocolConfig,
+    acquisition: Acquisition,
 ) -> jax.Array:
     """Magnitude signal of every voxel and frame, with Rician noise; zero outside the mask.
 
@@ -126,36 +134,28 @@ def measure(
         scanner: the session.
         arterial: the injection.
         kernels: the arterial input as the frames see it.
-        protocol: TR, flip angle and relaxivity.
+        acquisition: TR, flip angle and relaxivity.
 
     Returns:
         [V, T] relative to the signal of fully relaxed CSF.
     """
-    settings = protocol_acquisition(protocol)
     b1 = transmit_field(scanner, points)[:, None]
     clean = spgr(
         concentration(tissue, arterial, kernels) / tissue_share(tissue)[:, None],
         tissue.t10[:, None],
-        settings,
+        acquisition,
         s0=tissue.m0[:, None],
         b1=b1,
     )
     whole_blood = 1.0 - tissue.hematocrit
     artery, sinus = whole_blood * kernels.artery, whole_blood * kernels.sinus
-    steady = spgr(artery, tissue.blood_t10[0], settings, b1=b1)
-    pulses = excitations(points, arterial, settings)[:, None]
-    recovery = -settings.tr * (1.0 / tissue.blood_t10[0] + settings.relaxivity * artery)
-    angle = settings.flip_angle * b1
+    steady = spgr(artery, tissue.blood_t10[0], acquisition, b1=b1)
+    pulses = excitations(points, arterial, acquisition)[:, None]
+    recovery = -acquisition.tr * (1.0 / tissue.blood_t10[0] + acquisition.relaxivity * artery)
+    angle = acquisition.flip_angle * b1
     fresh = jnp.exp(pulses * (recovery + jnp.log(jnp.cos(angle))))
     clean += tissue.artery[:, None] * (steady + (jnp.sin(angle) - steady) * fresh)
-    clean += spgr(sinus, tissue.blood_t10[1], settings, s0=tissue.vein[:, None], b1=b1)
+    clean += spgr(sinus, tissue.blood_t10[1], acquisition, s0=tissue.vein[:, None], b1=b1)
     clean *= receive_field(scanner, points)[:, None]
     real, imaginary = complex_noise(key, clean.shape)
     return jnp.where(mask[:, None], jnp.hypot(clean + scanner.noise * real, scanner.noise * imaginary), 0.0)
-
-
-def regrid(curves: jax.Array, frame_interval: jax.Array, protocol: ProtocolConfig) -> jax.Array:
-    """Interpolate [V, frames] linearly to the protocol's grid [V, T], as inference does with a real scan."""
-    position = jnp.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE / frame_interval
-    weights = jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - jnp.arange(curves.shape[1])))
-    return curves @ weights.T

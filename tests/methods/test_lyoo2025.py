@@ -1,4 +1,7 @@
+"""Predictions of the published method against its networks applied by hand."""
+
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -6,41 +9,50 @@ import pytest
 import scans
 
 from dcejax import rng
-from dcejax.config import ProtocolConfig
-from dcejax.data import preprocess, weights
-from dcejax.execution import unet_windows
-from dcejax.execution.latent_samples import decode
+from dcejax.data import weights
+from dcejax.execution import latent_samples, unet_volumes, unet_windows
 from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
-from dcejax.methods.build import make_prob_unet, make_tcn
-from dcejax.models.prob_unet import sample_latent
-from dcejax.types import Gaussian, Scan
+from dcejax.methods import lyoo2025, method
+from dcejax.methods.fixed_grid import NOTHING_BESIDE, encode_series
+from dcejax.methods.lyoo2025 import make_tcn
+from dcejax.models.prob_unet import ProbUNet, sample_latent
+from dcejax.types import PARAMETERS, Gaussian, Scan
 
 
 @pytest.fixture(scope="module")
 def networks(tiny_weights):
-    return engine.build(weights.load(str(tiny_weights)), default_policy())
+    loaded = weights.load(str(tiny_weights))
+    return lyoo2025.load(loaded.params, method.config_of(loaded), default_policy())
 
 
 def series_of(shape=scans.SHAPE, seed=0, mask=None):
     values = scans.signal(shape, seed=seed)
     mask = scans.head(shape) if mask is None else mask
     scan = Scan("a", values, "signal", np.arange(60) * 5 / 60, mask, np.eye(4))
-    return preprocess.prepare(scan, ProtocolConfig(), preprocess.Conversion())
+    return lyoo2025.series_of(scan, NOTHING_BESIDE, scans.tiny_config())
+
+
+class Maps(NamedTuple):
+    mean: np.ndarray  # [X, Y, Z, C]
+    std: np.ndarray
+    cv: np.ndarray
 
 
 def predict(networks, series, *, case_id="a", num_samples=4, seed=0):
-    return engine.predict(networks, series, case_id=case_id, num_samples=num_samples, seed=seed)
+    """Maps of each statistic, stacked."""
+    networks = networks._replace(config=dataclasses.replace(networks.config, num_samples=num_samples))
+    maps = lyoo2025.predict(networks, series, rng.stream(seed, "latent", case_id)).maps
+    return Maps(*(np.stack([maps[f"{what}_{name}"] for name in PARAMETERS], axis=-1) for what in Maps._fields))
 
 
 def test_matches_the_networks_applied_by_hand(networks):
     """One dense statement per voxel, slice and sample, without chunks, batches or running moments."""
     series = series_of()
     curves = np.zeros((*scans.SHAPE, 60), np.float32)
-    curves[series.mask] = series.curves
-    tcn = {"params": networks.tcn_params}
+    curves[series.mask] = encode_series(series, networks.config.protocol)[0]
+    tcn = {"params": networks.params["tcn"]}
     maps = np.asarray(networks.tcn.apply(tcn, curves.reshape(-1, 60))).reshape(*scans.SHAPE, 3)
-    unet = {"params": networks.unet_params}
+    unet = {"params": networks.params["prob_unet"]}
     samples = []
     for z in range(scans.SHAPE[2]):
         image = maps[None, :, :, z]
@@ -88,7 +100,7 @@ def test_one_sample_has_no_spread(networks):
 
 @pytest.mark.parametrize("num_samples", [0, -3])
 def test_no_samples(networks, num_samples):
-    with pytest.raises(ValueError, match=f"expected 1 latent sample or more, found {num_samples}"):
+    with pytest.raises(ValueError, match=f"num_samples: expected 1 latent sample or more, found {num_samples}"):
         predict(networks, series_of(), num_samples=num_samples)
 
 
@@ -102,30 +114,24 @@ def test_the_seed_and_the_case_decide_the_latents(networks):
 
 def test_the_mode_of_64_bits_changes_nothing(networks):
     series = series_of()
-    noise = engine._latent_noise(3, "a", np.arange(2), 5, 2)
     expected = predict(networks, series, seed=3)
     with jax.enable_x64(True):
-        wide_noise = engine._latent_noise(3, "a", np.arange(2), 5, 2)
         found = predict(networks, series, seed=3)
-    assert wide_noise.dtype == np.float32
-    np.testing.assert_array_equal(wide_noise, noise)
     for wide, usual in zip(found, expected, strict=True):
         assert wide.dtype == np.float32
         np.testing.assert_allclose(wide, usual, rtol=0, atol=1e-5 * np.ptp(usual))
 
 
 def test_the_mode_of_64_bits_initialises_and_draws_the_same():
-    tiny = scans.tiny_config()
-    one_scale = dataclasses.replace(tiny.prob_unet, filters=(4,))  # every initialiser, few programs to compile
-    config = dataclasses.replace(tiny, prob_unet=one_scale)
+    unet = ProbUNet((4,), 2, 2)  # one scale: every initialiser, few programs to compile
     image = np.zeros((1, 8, 8, 3), np.float32)
     gaussian = Gaussian(*np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32))
 
     def draws():
         key = jax.random.key(1)
-        tcn = jax.jit(make_tcn(config).init)(key, np.zeros((1, 60), np.float32))
-        unet = jax.jit(make_prob_unet(config).init)(key, image, image)
-        return jax.tree.map(np.asarray, (tcn, unet, sample_latent(key, gaussian)))
+        tcn = jax.jit(make_tcn(scans.tiny_config()).init)(key, np.zeros((1, 60), np.float32))
+        params = jax.jit(unet.init)(key, image, image)
+        return jax.tree.map(np.asarray, (tcn, params, sample_latent(key, gaussian)))
 
     usual = draws()
     with jax.enable_x64(True):
@@ -134,40 +140,46 @@ def test_the_mode_of_64_bits_initialises_and_draws_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), wide, usual)
 
 
+def images_of(networks, series):
+    return lyoo2025.temporal_maps(networks, encode_series(series, networks.config.protocol)[0], series.mask)
+
+
+def sample(networks, images, mask, *, num_samples=3, policy=None, progress=lambda done, total: None):
+    return unet_volumes.sample_volume(
+        networks.unet,
+        networks.params["prob_unet"],
+        images,
+        mask,
+        rng.stream(0, "latent", "a"),
+        num_samples=num_samples,
+        policy=policy or networks.policy,
+        progress=progress,
+    )
+
+
 def test_a_slice_does_not_depend_on_the_batch_it_is_in(networks):
     """Same bytes when slices are missing; close when a device prefers more slices together."""
     series = series_of((24, 20, 5))
-    maps = engine.temporal_maps(networks, series)
-
-    def sample(mask, policy=networks.policy):
-        return engine.sample_maps(
-            networks._replace(policy=policy),
-            maps,
-            mask,
-            case_id="a",
-            num_samples=3,
-            seed=0,
-            progress=lambda done, total: None,
-        )
-
-    whole = sample(series.mask)
+    images = images_of(networks, series)
+    whole = sample(networks, images, series.mask)
     fewer = series.mask.copy()
     fewer[:, :, [0, 2]] = False
-    np.testing.assert_array_equal(sample(fewer).mean[:, :, [1, 3, 4]], whole.mean[:, :, [1, 3, 4]])
-    assert not sample(fewer).mean[:, :, [0, 2]].any()
+    mean, _ = sample(networks, images, fewer)
+    np.testing.assert_array_equal(mean[:, :, [1, 3, 4]], whole[0][:, :, [1, 3, 4]])
+    assert not mean[:, :, [0, 2]].any()
     for size in (2, 4):
-        policy = dataclasses.replace(networks.policy, slices=size)
-        for found, expected in zip(sample(series.mask, policy), whole, strict=True):
+        other = dataclasses.replace(networks.policy, slices=size)
+        for found, expected in zip(sample(networks, images, series.mask, policy=other), whole, strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))
 
 
 def test_one_compilation_for_any_mask_number_of_slices_and_of_samples(networks):
     predict(networks, series_of(), num_samples=5)
-    encoded, decoded = engine.encode._cache_size(), decode._cache_size()
+    encoded, decoded = unet_volumes.encode._cache_size(), latent_samples.decode._cache_size()
     for num_samples in (1, 4, 5, 9):
         mask = np.random.default_rng(num_samples).random((24, 20, 7)) < 0.3
         predict(networks, series_of((24, 20, 7), mask=mask), num_samples=num_samples)
-    assert (engine.encode._cache_size(), decode._cache_size()) == (encoded, decoded)
+    assert (unet_volumes.encode._cache_size(), latent_samples.decode._cache_size()) == (encoded, decoded)
 
 
 @pytest.fixture
@@ -189,7 +201,7 @@ def test_a_window_changes_no_map(networks, small_head, monkeypatch):
 
 def test_one_compilation_for_similar_heads(networks, small_head):
     predict(networks, small_head, num_samples=5)
-    programs = engine.encode_window, engine.make_background, decode
+    programs = unet_volumes.encode_window, unet_volumes.make_background, latent_samples.decode
     before = [program._cache_size() for program in programs]
     for shift in (-3, 2):
         mask = np.roll(small_head.mask, shift, axis=(0, 1))[:, :, :3]
@@ -201,23 +213,34 @@ def test_progress_counts_slices_of_the_mask(networks):
     series = series_of((24, 20, 4))
     mask = series.mask.copy()
     mask[:, :, 1] = False
-    maps = engine.temporal_maps(networks, series)
     calls = []
-    engine.sample_maps(
-        networks, maps, mask, case_id="a", num_samples=1, seed=0, progress=lambda *call: calls.append(call)
-    )
+    sample(networks, images_of(networks, series), mask, num_samples=1, progress=lambda *call: calls.append(call))
     assert calls[0] == (0, 3)
     assert calls[-1] == (3, 3)
 
 
-def test_curves_of_another_length(networks):
+def test_halves_are_predictions_of_half_of_the_samples(networks):
     series = series_of()
-    with pytest.raises(ValueError, match="expected curves of 60 frames for these weights, found 50"):
-        predict(networks, dataclasses.replace(series, curves=series.curves[:, :50]))
+    networks = networks._replace(config=dataclasses.replace(networks.config, num_samples=6))
+    keys = rng.stream(0, "latent", "a"), rng.stream(1, "latent", "a")
+    halves = lyoo2025.predict_halves(networks, series, keys)
+    half = networks._replace(config=dataclasses.replace(networks.config, num_samples=3))
+    for found, key in zip((halves.first, halves.second), keys, strict=True):
+        expected = lyoo2025.predict(half, series, key).maps
+        jax.tree.map(np.testing.assert_array_equal, dict(found.maps), dict(expected))
+    assert halves.latent_mean.shape == (scans.SHAPE[2], 2)
+    assert (halves.latent_sd > 0).all()
 
 
 def test_parameters_of_another_network(tiny_weights):
     loaded = weights.load(str(tiny_weights))
-    config = dict(loaded.record["config"], tcn={"channels": [8, 1], "dilations": [1, 2], "kernel_size": 3})
-    with pytest.raises(ValueError, match=r"weights tiny/tcn: expected parameter .* of shape .*, found"):
-        engine.build(dataclasses.replace(loaded, record={**loaded.record, "config": config}), default_policy())
+    other = scans.tiny_config()
+    config = dataclasses.replace(other, tcn=dataclasses.replace(other.tcn, channels=(8, 1)))
+    with pytest.raises(ValueError, match=r"expected parameter .*tcn.* of shape .*, found"):
+        lyoo2025.load(loaded.params, config, default_policy())
+
+
+def test_maps_that_are_not_finite_are_refused(networks):
+    params = jax.tree.map(lambda leaf: leaf * np.nan, networks.params)
+    with pytest.raises(ValueError, match="expected finite maps"):
+        lyoo2025.predict(networks._replace(params=params), series_of(), rng.stream(0))

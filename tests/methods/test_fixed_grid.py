@@ -1,18 +1,21 @@
+"""From a scan to what networks of one acquisition see."""
+
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scans
 
-from dcejax.config import ProtocolConfig
 from dcejax.data import aif_csv
-from dcejax.data.preprocess import Conversion, prepare
+from dcejax.methods.fixed_grid import NOTHING_BESIDE as NOTHING
+from dcejax.methods.fixed_grid import Beside, encode_series, series_of
 from dcejax.physics import units
 from dcejax.physics.signal import spgr
+from dcejax.protocol import Protocol
 from dcejax.types import Scan
 
-PROTOCOL = ProtocolConfig()
-NOTHING = Conversion()
+PROTOCOL = Protocol()
 AFFINE = np.diag([1.0, 1.0, 1e5, 1.0])  # so thick that two voxels are no small mask
 
 
@@ -20,6 +23,16 @@ def scan_of(values, dt_s=5.0, quantity="signal", **fields):
     times = np.arange(values.shape[-1]) * dt_s / 60
     mask = np.ones(values.shape[:3], bool)
     return Scan("case", values, quantity, times, mask, **({"affine": AFFINE} | fields))
+
+
+def prepare(scan, protocol, beside):
+    """What inference makes of a scan."""
+    series = series_of(scan, protocol, beside)
+    curves, record = encode_series(series, protocol)
+    scale = record["scaling"]["divided_by"]
+    return SimpleNamespace(
+        curves=curves, scale=scale, warnings=series.warnings, provenance={**series.provenance, **record}
+    )
 
 
 def test_curves_on_the_grid_are_only_scaled():
@@ -34,7 +47,7 @@ def test_curves_on_the_grid_are_only_scaled():
 
 def test_the_weights_say_which_percentile_scales():
     values = scans.signal((4, 5, 2))
-    series = prepare(scan_of(values), ProtocolConfig(scale_percentile=90.0), NOTHING)
+    series = prepare(scan_of(values), Protocol(scale_percentile=90.0), NOTHING)
     assert series.scale == pytest.approx(np.percentile(values, 90))
     assert series.provenance["scaling"]["rule"] == "90th percentile"
 
@@ -99,7 +112,7 @@ def test_another_acquisition_is_told():
 
 
 def test_what_has_no_effect_on_signal_is_told():
-    series = prepare(scan_of(scans.signal((2, 2, 1))), PROTOCOL, Conversion(relaxivity_per_mM_s=4.0))
+    series = prepare(scan_of(scans.signal((2, 2, 1))), PROTOCOL, Beside(relaxivity_per_mM_s=4.0))
     assert series.warnings == ("relaxivity_per_mM_s has no effect on signal input; it serves concentration input",)
 
 
@@ -148,7 +161,7 @@ def concentration(shape=(3, 2, 1)):
 def test_concentration_becomes_the_signal_of_the_weights_acquisition():
     values = concentration()
     arterial = aif_csv.MeasuredAif(np.array([0.0, 0.5, 1.0]), np.array([0.0, 6.0, 2.0]))
-    conversion = Conversion(relaxivity_per_mM_s=3.3, aif=arterial)
+    conversion = Beside(relaxivity_per_mM_s=3.3, aif=arterial)
     series = prepare(scan_of(values, quantity="concentration"), PROTOCOL, conversion)
     acquisition = units.acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, 3.3)
     blood = spgr(6.0 * (1 - 0.42), 1.65 / 60, acquisition)
@@ -159,13 +172,13 @@ def test_concentration_becomes_the_signal_of_the_weights_acquisition():
 
 
 def test_the_weights_say_what_blood_and_tissue_are():
-    protocol = ProtocolConfig(tissue_m0=0.9, blood_t10_s=1.5, hematocrit=0.4)
+    protocol = Protocol(tissue_m0=0.9, blood_t10_s=1.5, hematocrit=0.4)
     arterial = aif_csv.MeasuredAif(np.array([0.0, 1.0]), np.array([0.0, 5.0]))
     scan = scan_of(concentration(), quantity="concentration")
-    series = prepare(scan, protocol, Conversion(aif=arterial))
+    series = prepare(scan, protocol, Beside(aif=arterial))
     acquisition = units.acquisition(protocol.tr_ms, protocol.flip_angle_deg, protocol.relaxivity_per_mM_s)
     assert series.scale == pytest.approx(float(spgr(5.0 * 0.6, 1.5 / 60, acquisition)), rel=1e-6)
-    usual = prepare(scan, PROTOCOL, Conversion(aif=arterial))
+    usual = prepare(scan, PROTOCOL, Beside(aif=arterial))
     np.testing.assert_allclose(series.curves * series.scale, usual.curves * usual.scale * 0.9, rtol=1e-5)
     said = {"tissue_m0": 0.9, "scale_blood_t10_s": 1.5, "scale_hematocrit": 0.4}
     assert said.items() <= series.provenance["input"].items()
@@ -184,7 +197,7 @@ def test_t1_and_b1_maps_count_voxel_by_voxel():
     b1 = np.full((3, 2, 1), 0.8, np.float32)
     b1[0, 1, 0] = np.nan
     scan = scan_of(values, quantity="concentration", t1_map=t1)
-    series = prepare(scan, PROTOCOL, Conversion(b1_map=b1))
+    series = prepare(scan, PROTOCOL, Beside(b1_map=b1))
     acquisition = units.acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, PROTOCOL.relaxivity_per_mM_s)
     t10 = np.array([PROTOCOL.t10_s, 0.9, 0.9, 0.9, 0.9, 0.9])[:, None] / 60
     ratio = np.array([0.8, 1.0, 0.8, 0.8, 0.8, 0.8])[:, None]

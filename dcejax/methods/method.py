@@ -1,0 +1,152 @@
+"""What the module of a method holds, and how it is found."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from dcejax import config as configuration
+from dcejax.config import require
+from dcejax.execution.policy import Policy
+from dcejax.methods.fixed_grid import Beside
+from dcejax.methods.stage import Stage
+from dcejax.types import PARAMETERS, Output, Scan, Series, Weights
+
+Params = Mapping[str, Any]
+"""Part of the weights -> tree of arrays."""
+
+_PACKAGE = "dcejax.methods"
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What the configuration of every method has."""
+
+    seed: int = 0  # root of all random streams of training
+    keep_latest: int = 2  # checkpoints kept for resuming
+    keep_best: int = 1  # checkpoints kept for their validation loss
+
+    def __post_init__(self):
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        configuration.require_positive(self, "keep_latest", "keep_best")
+
+
+class Prediction(NamedTuple):
+    """What a method finds in one examination."""
+
+    maps: Mapping[str, np.ndarray]  # name of an output -> [X, Y, Z] float32, zero outside the mask
+    record: Mapping[str, Any]  # what was done, ready for JSON
+
+
+class Method(Protocol):
+    """A module with these names; `dcejax.methods.lyoo2025` is one.
+
+    Progress is told as `progress(stage)` or, where it can be counted, `progress(stage, done, total, unit)`.
+    """
+
+    Config: type[MethodConfig]  # frozen, checks itself
+    OUTPUTS: Sequence[Output]
+    ABOUT: str  # what weights trained by this method are, in sentences
+
+    def stages(self, config: Any, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
+        """Training stages in order; each is made from the parameters of the parts before it."""
+
+    def series_of(self, scan: Scan, beside: Beside, config: Any) -> Series:
+        """What the method needs of a scan.
+
+        Raises:
+            ValueError: the scan does not suit the method.
+        """
+
+    def release(self, params: Params) -> Params:
+        """The parameters that inference needs, in the precision in which they are stored."""
+
+    def load(self, params: Params, config: Any, policy: Policy) -> Any:
+        """Networks and their parameters on the devices, as `predict` takes them.
+
+        Raises:
+            ValueError: parameters that do not belong to the configuration.
+        """
+
+    def predict(self, networks: Any, series: Series, key: jax.Array, *, progress: Callable[..., None]) -> Prediction:
+        """Maps of one examination.
+
+        Raises:
+            ValueError: the series does not suit the method, or the maps are not finite.
+        """
+
+
+def of_parameters(outputs: Sequence[Output], kind: Literal["estimate", "spread"]) -> tuple[Output, ...] | None:
+    """The first output of a kind for Ktrans, vp and ve; None where one of them has none."""
+    found = [next((o for o in outputs if (o.kind, o.quantity) == (kind, name)), None) for name in PARAMETERS]
+    return None if None in found else tuple(found)
+
+
+def stacked(
+    outputs: Sequence[Output], maps: Mapping[str, np.ndarray], kind: Literal["estimate", "spread"]
+) -> np.ndarray | None:
+    """Maps of a kind as [X, Y, Z, C] in the order Ktrans, vp, ve; None where one of them has none."""
+    chosen = of_parameters(outputs, kind)
+    return None if chosen is None else np.stack([maps[output.name] for output in chosen], axis=-1)
+
+
+def find(name: str) -> ModuleType:
+    """Import a method.
+
+    Args:
+        name: of a module of `dcejax.methods`, or the full name of any other.
+
+    Raises:
+        ValueError: there is no such module, or it is no method.
+    """
+    for full in (f"{_PACKAGE}.{name}", name):
+        try:
+            module = importlib.import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name != full and not full.startswith(f"{error.name}."):
+                raise  # something that the method itself imports
+            continue
+        missing = [part for part in ("Config", "OUTPUTS", "stages", "predict") if not hasattr(module, part)]
+        if missing:
+            raise ValueError(f"method {full}: expected {', '.join(missing)} in the module, found none; see Method")
+        return module
+    raise ValueError(
+        f"method: expected a module of {_PACKAGE} or the full name of one that can be imported, found {name!r}; check "
+        "the name and PYTHONPATH"
+    )
+
+
+def of(config: MethodConfig) -> ModuleType:
+    """The method that a configuration belongs to: the module that defines its class."""
+    return find(type(config).__module__)
+
+
+def to_dict(config: MethodConfig) -> dict[str, Any]:
+    """A configuration with the name of its method, ready for JSON."""
+    name = type(config).__module__.removeprefix(f"{_PACKAGE}.")
+    return {"method": name, **configuration.to_dict(config)}
+
+
+def from_dict(values: Mapping[str, Any], prefix: str = "config") -> Any:
+    """The configuration that `to_dict` wrote.
+
+    Raises:
+        ValueError: no method of that name, an unknown field, or a value out of range.
+    """
+    values = dict(values)
+    if "method" not in values:
+        raise ValueError(f"{prefix}.method: expected the name of a method, found none")
+    return configuration.from_dict(values, find(values.pop("method")).Config, prefix)
+
+
+def config_of(weights: Weights) -> Any:
+    """The configuration that weights were trained with.
+
+    Raises:
+        ValueError: a field this version does not know, or a value out of range.
+    """
+    return from_dict(weights.record["config"], f"weights {weights.name}: config")

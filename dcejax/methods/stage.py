@@ -1,0 +1,80 @@
+"""A training stage of a method: what it learns from, what it lowers, and when it ends."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+
+from dcejax.batch import Batch
+from dcejax.config import require, require_positive
+from dcejax.protocol import Protocol
+from dcejax.simulation.training.patches import Patches
+from dcejax.simulation.training.patient import SHAPE
+
+Weight = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Which batches a stage sees, the weights of its losses, and its schedule."""
+
+    batches: str = "simulated"  # or pool:FOLDER, or nifti:FOLDER; see `dcejax.training.batches`
+    patients_per_step: int = 1
+    patches_per_patient: int = 16
+    patch_size: int = 64  # voxels along each side
+    tumour_fraction: float = 0.5  # share of patches centred on a tumour voxel; the others lie anywhere
+    lesion_mask_fraction: float = 0.0  # share of patches whose mask holds the tumour alone, as some users' masks do
+    losses: Mapping[str, Weight] = field(default_factory=dict)  # name in `dcejax.training.losses` -> weight
+    learning_rate: float = 3e-4
+    cosine_decay: bool = False  # of the learning rate, to zero after max_epochs; the published rate is constant
+    steps_per_epoch: int = 165  # one step per training patient of the published cohort
+    max_epochs: int = 100
+    patience: int = 5  # epochs without a better validation loss before the stage ends
+    validation_patients: int = 62
+
+    def __post_init__(self):
+        require_positive(
+            self,
+            "patients_per_step",
+            "patches_per_patient",
+            "patch_size",
+            "learning_rate",
+            "steps_per_epoch",
+            "max_epochs",
+            "patience",
+            "validation_patients",
+        )
+        kind, _, folder = self.batches.partition(":")
+        require(
+            self.batches == "simulated" or (kind in ("pool", "nifti") and folder != ""),
+            "batches",
+            self.batches,
+            "simulated, pool:FOLDER or nifti:FOLDER",
+        )
+        require(self.patch_size <= SHAPE[0], "patch_size", self.patch_size, f"at most {SHAPE[0]}, the simulated matrix")
+        for name in ("tumour_fraction", "lesion_mask_fraction"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+        require(len(self.losses) > 0, "losses", self.losses, "one loss or more")
+        for name, weight in self.losses.items():
+            weights = weight if isinstance(weight, tuple) else (weight,)
+            require(all(w >= 0 for w in weights), f"losses.{name}", weight, "0 or more")
+
+    @property
+    def patches(self) -> Patches:
+        """Which patches are drawn of a patient."""
+        return Patches(self.patches_per_patient, self.patch_size, self.tumour_fraction, self.lesion_mask_fraction)
+
+
+class Stage(NamedTuple):
+    """What the training loop needs to know of a stage; it trains one part of the weights, which has its name."""
+
+    name: str
+    config: StageConfig
+    init: Callable[[jax.Array], Any]  # key -> parameters
+    prepare: Callable[[Batch], tuple[Any, Batch]]  # batch -> inputs and batch by example, outside the gradient
+    apply: Callable[[Any, Any, jax.Array], dict[str, Any]]  # (parameters, inputs, key) -> outputs, for the losses
+    judge: Callable[[Any, Any, jax.Array], dict[str, Any]]  # the same without what inference cannot see
+    judged_by: Mapping[str, Weight]  # losses of the validation
+    protocol: Protocol  # acquisition of simulated batches
+    piece: int | None = None  # how many examples a gradient takes at once; None for all

@@ -1,0 +1,159 @@
+"""What becomes of the cases of a run: told, recorded and counted, in the order in which they are settled."""
+
+import json
+import secrets
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar, get_args
+
+from dcejax.data import access, results
+from dcejax.types import Reporter
+
+FILE = "cases.jsonl"
+
+Status = Literal["done", "skipped", "checked", "bad", "failed"]
+"""`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
+
+
+class Identified(Protocol):
+    """What a run needs to know of a case."""
+
+    @property
+    def case_id(self) -> str:
+        """Names it in messages, records and files."""
+
+
+CaseT = TypeVar("CaseT", bound=Identified)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a run is made, whatever is done with each case; nothing of it shapes results."""
+
+    output_dir: Path
+    shard: tuple[int, int] = (0, 1)  # this process's index and the number of processes
+    overwrite: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self):
+        index, count = self.shard
+        if not 0 <= index < count:
+            raise ValueError(f"--shard: expected i/n with i from 0 to n - 1, found {index}/{count}")
+
+    def share(self, cases: Sequence[CaseT]) -> Sequence[CaseT]:
+        """This process's cases: every n-th, in the order given."""
+        index, count = self.shard
+        return cases[index::count]
+
+    def skips(self, sidecar: Path, case_hash: str) -> bool:
+        """Whether a case is done and stays: its sidecar holds the hash of all that shapes its results."""
+        return not self.overwrite and results.stored_hash(sidecar) == case_hash
+
+
+class Stopwatch:
+    """Seconds per named stage."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage, which began where the one before ended."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def in_words(seconds: float) -> str:
+    """A time to two units, such as 9 s, 3 min 20 s or 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+class Ledger:
+    """Tells, records and counts the cases of a run."""
+
+    def __init__(self, share: int, settings: RunSettings, report: Reporter, *, alone: bool):
+        """Begin.
+
+        Args:
+            share: number of cases of this process.
+            settings: of the run.
+            report: where cases are told.
+            alone: whether the run has one case only, whose error is the caller's.
+        """
+        self._share, self._alone = share, alone
+        self._settings, self._report = settings, report
+        self._run = secrets.token_hex(4)  # tells apart the lines of several processes and of reruns
+        self._start = time.monotonic()
+        self._counts: Counter[Status] = Counter()
+
+    def settle(self, case: Identified, outcome: Status | Exception, seconds: float) -> None:
+        """Close a case.
+
+        Args:
+            case: which.
+            outcome: its status, or what its processing raised: ValueError or OSError where the input is at fault.
+            seconds: how long it took.
+
+        Raises:
+            Exception: the outcome, if the case is the only one.
+            ValueError: the folder cannot be made.
+            OSError: the record of cases may not be written.
+        """
+        reason = ""
+        if isinstance(outcome, Exception):
+            if self._alone:
+                raise outcome
+            if isinstance(outcome, (ValueError, OSError)):
+                status, reason = "bad", access.refusal(outcome) if isinstance(outcome, OSError) else str(outcome)
+            else:  # one case's crash must not lose a night's cohort
+                status, reason = "failed", repr(outcome)
+                self._report.line("".join(traceback.format_exception(outcome)))
+        else:
+            status = outcome
+        self._counts[status] += 1
+        self._report.line(f"{case.case_id}: {status} in {seconds:.1f} s{': ' if reason else ''}{reason}")
+        if not self._settings.dry_run:
+            self._record(case, status, reason, seconds)
+
+    def _record(self, case: Identified, status: Status, reason: str, seconds: float) -> None:
+        """Append a line in one write, so that processes of other shards can do the same."""
+        folder = self._settings.output_dir
+        results.make_folder(folder)
+        line = {
+            "run": self._run,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "case_id": case.case_id,
+            "status": status,
+            "reason": reason,
+            "seconds": round(seconds, 3),
+        }
+        with open(folder / FILE, "ab", buffering=0) as file:
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+    def _counted(self) -> str:
+        return ", ".join(f"{status} {self._counts[status]}" for status in get_args(Status) if self._counts[status])
+
+    def summary(self) -> str:
+        """How many cases became what, in how much time."""
+        return f"{self._counted() or 'done 0'} of {self._share} in {in_words(time.monotonic() - self._start)}"
+
+    def left(self) -> str:
+        """What an interruption leaves undone, and how to go on."""
+        left = self._share - self._counts.total()
+        again = "the same command without --overwrite" if self._settings.overwrite else "the same command"
+        return f"{self._counted() or 'done 0'}, left {left} of {self._share}; {again} goes on where it stopped"
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if some case is bad or has failed."""
+        return 1 if self._counts["bad"] or self._counts["failed"] else 0

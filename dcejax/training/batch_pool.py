@@ -1,0 +1,179 @@
+"""A pool: batches of any source, kept on disk and drawn again by key.
+
+    FOLDER/batch-00000.npz, ...   a batch each: an uncompressed array for each leaf, named by its path in `Batch`
+                                  (curves, context.times, truth.aif.plasma, ...); optional leaves may be absent
+    FOLDER/pool.json              written last: number of batches in each split, shape and type of every array, SHA-256
+                                  of every file, seed, what the batches were made from
+
+A batch is in memory only while it is used.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcejax.batch import Batch
+from dcejax.data import access, atomic
+from dcejax.data.provenance import version
+from dcejax.methods.stage import StageConfig
+from dcejax.rng import stream
+from dcejax.training.batch_source import Source, Split, part_of
+
+RECORD = "pool.json"
+"""Name of the record, which marks a whole pool."""
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"batch-{index:05d}.npz"
+
+
+def _arrays_of(batch: Batch) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree.flatten_with_path(batch)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _record_of(kind: type, arrays: Mapping[str, Any], prefix: str = "") -> Any:
+    """A NamedTuple from its leaves by name; what has none is None."""
+    fields = {}
+    for name, hint in get_type_hints(kind).items():
+        full = f"{prefix}{name}"
+        nested = [option for option in (hint, *get_args(hint)) if hasattr(option, "_fields")]
+        if nested and any(leaf.startswith(f"{full}.") for leaf in arrays):
+            fields[name] = _record_of(nested[0], arrays, f"{full}.")
+        else:
+            fields[name] = arrays.get(full)
+    return kind(**fields)
+
+
+def _layout_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
+
+
+def write_pool(
+    folder: Path, source_for: Callable[[Split], Source], count: int, seed: int, made_from: Mapping[str, Any]
+) -> None:
+    """Write a pool, for instance of `partial(batches.source_of, config, protocol)`.
+
+    Batch i is that of the key `stream(seed, "pool", i)`. The last ones, for validation, are of the source for
+    validation, so that splits which share no subject in the source share none in the pool.
+
+    Args:
+        folder: made when it does not exist; an unfinished pool in it is written anew.
+        source_for: split -> source.
+        count: how many batches, two or more.
+        seed: of the keys.
+        made_from: what the source is, ready for JSON, for the record.
+
+    Raises:
+        ValueError: a whole pool is there already, the folder cannot be written, there are fewer than two batches, they
+            differ in shape, or their curves are not float32.
+    """
+    if (folder / RECORD).exists():
+        raise ValueError(f"{folder}: expected a folder without a pool, found a whole one; choose another or remove it")
+    splits = {split: part_of(range(count), split, f"{folder}: batches") for split in get_args(Split)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(access.refusal(error)) from error
+    layout, hashes = None, []
+    for split, indices in splits.items():
+        source = source_for(split)
+        for index in indices:
+            arrays = _arrays_of(source(stream(seed, "pool", index)))
+            found = _layout_of(arrays)
+            layout = found if layout is None else layout
+            if found != layout or found["curves"]["dtype"] != "float32":
+                raise ValueError(
+                    f"{folder}: expected batches of one shape with float32 curves, found {found} in batch {index} and "
+                    f"{layout} in the first; correct the source"
+                )
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            content = buffer.getvalue()
+            atomic.write_bytes(_file(folder, index), content)
+            hashes.append(hashlib.sha256(content).hexdigest())
+    record = {
+        "batches": {split: len(indices) for split, indices in splits.items()},
+        "seed": seed,
+        "made_from": dict(made_from),
+        "dcejax": version("dcejax"),
+        "arrays": layout,
+        "sha256": hashes,
+    }
+    atomic.write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        shapes = [record["arrays"][name]["shape"] for name in ("curves", "context.times")]
+        counts = [record["batches"][split] for split in get_args(Split)]
+        if min(counts) < 1 or len(record["sha256"]) != sum(counts) or [len(shape) for shape in shapes] != [4, 2]:
+            raise ValueError("numbers that do not agree")
+        return record
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / RECORD}: expected the record of a whole pool, found {error!r}; check the path, or write the "
+            "pool again"
+        ) from error
+
+
+def _check_shapes(folder: Path, arrays: Mapping[str, Any], config: StageConfig) -> None:
+    examples, *sides, _ = arrays["curves"]["shape"]
+    patients = arrays["context.times"]["shape"][0]
+    size = config.patch_size
+    expected = config.patients_per_step * config.patches_per_patient, size, size, config.patients_per_step
+    if (examples, *sides, patients) != expected:
+        raise ValueError(
+            f"{folder / RECORD}: expected batches of {config.patients_per_step} patients, {expected[0]} patches in all "
+            f"and {size} x {size} voxels, as patients_per_step, patches_per_patient and patch_size say, found "
+            f"{patients} patients, {examples} patches and {' x '.join(map(str, sides))} voxels; change these fields "
+            "or write another pool"
+        )
+
+
+def open_pool(folder: Path, config: StageConfig, split: Split) -> Source:
+    """The source that draws a batch of a pool, with replacement.
+
+    What the batches show, such as the share of patches on tumours, was decided when they were written.
+
+    Args:
+        folder: of the pool.
+        config: `patients_per_step`, `patches_per_patient` and `patch_size` must be those of the pool.
+        split: the batches for training, or the others.
+
+    Raises:
+        ValueError: no whole pool, or one of other shapes. The source raises it for a file that is missing or not the
+            one that was written.
+    """
+    record = _read_record(folder)
+    _check_shapes(folder, record["arrays"], config)
+    count, first = record["batches"][split], 0 if split == "train" else record["batches"]["train"]
+
+    def source(key: jax.Array) -> Batch:
+        index = first + int(jax.random.randint(key, (), 0, count))
+        content = _read(_file(folder, index), record["sha256"][index])
+        with np.load(io.BytesIO(content)) as arrays:
+            return jax.tree.map(jnp.asarray, _record_of(Batch, dict(arrays)))
+
+    return source
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    found = "other content"
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    except OSError as error:
+        found = error.strerror or str(error)
+    raise ValueError(
+        f"{path}: expected the batch that {RECORD} describes, found {found}; copy the whole pool again or write it anew"
+    )

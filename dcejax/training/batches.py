@@ -1,0 +1,39 @@
+"""Where batches come from: a function from a key to a batch, whatever is behind it.
+
+A batch is a function of its key, and its key of (seed, stage, step), so a run can stop and go on anywhere.
+"""
+
+from pathlib import Path
+
+from dcejax.methods.stage import StageConfig
+from dcejax.protocol import Protocol
+from dcejax.simulation.training.patches import make_sampler
+from dcejax.training import batch_pool, nifti_patches
+from dcejax.training.batch_source import Source, Split
+
+
+def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -> Source:
+    """The source that a configuration names.
+
+    Args:
+        config: of a stage; its `batches` is "simulated" (see `dcejax.simulation.training.patches`), "pool:FOLDER"
+            (`dcejax.training.batch_pool`) or "nifti:FOLDER" (`dcejax.training.nifti_patches`), with the folder absolute
+            or relative to the working directory.
+        protocol: acquisition of simulated batches; for files it says which voxels decide the scale, and stands in for
+            what they do not tell.
+        split: training and validation see different batches of a pool and different subjects of a folder. Every
+            simulated batch has patients of its own.
+
+    Returns:
+        source(key) -> batch of `patients_per_step` examinations with `patches_per_patient` examples
+        [patch_size, patch_size, T] each.
+
+    Raises:
+        ValueError: a frame interval that is not simulated, or a folder that does not hold what the configuration says.
+    """
+    kind, _, folder = config.batches.partition(":")
+    if kind == "pool":
+        return batch_pool.open_pool(Path(folder), config, split)
+    if kind == "nifti":
+        return nifti_patches.make_source(Path(folder), config, protocol, split)
+    return make_sampler(config.patches, protocol, config.patients_per_step)

@@ -40,6 +40,7 @@ ONLY_IN = {
     "flax": ("models/",),
     "torch": ("benchmark/",),
     "llvmlite": ("cpu_kernels/",),
+    "dcejax.cpu_kernels": ("cpu_kernels/", "execution/policy.py"),  # the package works without the folder
     "scipy.optimize": ("benchmark/",),
 }
 

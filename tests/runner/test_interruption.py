@@ -18,17 +18,7 @@ from dcejax.data import cases
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def handlers():
-    """Handlers as they were: a command leaves its own to the process that it ends, which here goes on.
-
-    A process that the tests start hears SIGINT, even where they themselves were started to ignore it.
-    """
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield {number: signal.getsignal(number) for number in former}
-    for number, handler in former.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("handlers")
 
 
 def start(*words):

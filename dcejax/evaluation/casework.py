@@ -19,7 +19,7 @@ from dcejax.evaluation.arms import fit_arms, folder_arms, network_arms, simple_a
 from dcejax.evaluation.arms.simple_arms import Arm, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Examination, Loaded
-from dcejax.evaluation.metrics import arguments, image_metrics, uncertainty
+from dcejax.evaluation.metrics import array_checks, image_metrics, uncertainty_metrics
 from dcejax.runner.case_record import RunSettings, Status
 from dcejax.simulation.reference_object import readers
 from dcejax.types import Reporter, SimulatedScan
@@ -38,7 +38,7 @@ FOLDER = "cases"
 
 _WARMED = ("fit", "network")  # kinds of arms that compile
 _SHAPING = (
-    arguments,
+    array_checks,
     simple_arms,
     fit_arms,
     examinations,
@@ -47,7 +47,7 @@ _SHAPING = (
     network_arms,
     tumour_regions,
     scoring,
-    uncertainty,
+    uncertainty_metrics,
     readers,
 )
 _SHAPING_PACKAGES = ("physics", "cpu_kernels", "models", "execution", "methods", "data", "conventional")

@@ -9,7 +9,6 @@ from scipy.ndimage import find_objects
 
 from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Maps
-from dcejax.evaluation.metrics import uncertainty
 from dcejax.evaluation.metrics.image_metrics import (
     LOG_FLOORS,
     errors,
@@ -19,6 +18,7 @@ from dcejax.evaluation.metrics.image_metrics import (
     ssim,
     tumour_nrmse_percent,
 )
+from dcejax.evaluation.metrics.uncertainty_metrics import ause, coverage, crps_gaussian, edge_test
 from dcejax.methods.lyoo2025 import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
@@ -166,14 +166,14 @@ def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[s
             true, mean, sd = (
                 array[region, channel].astype(np.float64) for array in (simulated.truth, maps.values, maps.sd)
             )
-            covered = uncertainty.coverage(true, mean, sd, LEVELS)
+            covered = coverage(true, mean, sd, LEVELS)
             found[name][parameter] = {
                 "coverage": dict(zip(map(key_of, LEVELS), covered.inside, strict=True)),
                 "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
-                "crps": float(uncertainty.crps_gaussian(true, mean, sd).mean()),
+                "crps": float(crps_gaussian(true, mean, sd).mean()),
                 "mean_absolute_error": float(np.abs(mean - true).mean()),
-                "ause_sd": uncertainty.ause(mean - true, sd, sd_resolution(mean)),
-                "ause_cv": uncertainty.ause(mean - true, relative(sd, mean), CV_RESOLUTION),
+                "ause_sd": ause(mean - true, sd, sd_resolution(mean)),
+                "ause_cv": ause(mean - true, relative(sd, mean), CV_RESOLUTION),
                 "without_sd": float(np.mean(sd == 0)),
             }
     return found
@@ -187,7 +187,7 @@ def edge_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, Any
     found = {}
     for channel, parameter in enumerate(PARAMETERS):
         mean, sd = maps.values[place, channel], maps.sd[place, channel]
-        test = uncertainty.edge_test(mean - simulated.truth[place, channel], sd, mean, np.ones(mean.shape, bool))
+        test = edge_test(mean - simulated.truth[place, channel], sd, mean, np.ones(mean.shape, bool))
         found[parameter] = test._asdict()
     return found
 

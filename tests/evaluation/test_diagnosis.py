@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dcejax.evaluation.metrics.diagnosis import auc, compare, roc
+from dcejax.evaluation.metrics.roc_metrics import auc, compare, roc
 
 
 def _patients(m=14, n=22, shift=1.0, seed=0, decimals=1):

@@ -10,7 +10,7 @@ from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.examinations import Examination
 from dcejax.evaluation.metrics.reliability import repeatability
-from dcejax.evaluation.metrics.uncertainty import ause, sparsification
+from dcejax.evaluation.metrics.uncertainty_metrics import ause, sparsification
 from dcejax.evaluation.pooling import Pool, dig, examined_twice, first_examinations
 from dcejax.evaluation.report import narrative
 from dcejax.evaluation.tables import (
@@ -218,7 +218,7 @@ def test_uncertainty_of_patients_and_of_pooled_voxels(pool):
 
 
 def test_active_latent_dimensions(pool):
-    weights = {"net": {"training": {"stage2": {"best": {"validation": {"kl_nats": 0.12}}}}}}
+    weights = {"net": {"training": {"prob_unet": {"best": {"validation": {"kl_nats": 0.12}}}}}}
     (found,) = uncertainty_tables.latent(pool, weights).rows
     assert (found["kl"], found["dimensions"], found["active"], found["slices"]) == (0.12, 2, 1, 16)
     varies = np.concatenate([[n, -n] for n in range(N)]).var()

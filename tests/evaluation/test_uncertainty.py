@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from dcejax.evaluation.metrics.uncertainty import ause, coverage, crps_ensemble, crps_gaussian, edge_test, ence, pit
+from dcejax.evaluation.metrics.uncertainty_metrics import (
+    ause,
+    coverage,
+    crps_ensemble,
+    crps_gaussian,
+    edge_test,
+    ence,
+    pit,
+)
 
 
 def _calibrated(n=40000, seed=0):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, wilcoxon
 
-from dcejax.evaluation.metrics.arguments import alike, finite
+from dcejax.evaluation.metrics.array_checks import alike, finite
 
 _LEAST_PATIENTS = 3  # two leave the skewness, and with it the acceleration, without meaning
 _LEAST_RESAMPLES = 100

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import correlate1d
 from scipy.stats import rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, region
+from dcejax.evaluation.metrics.array_checks import alike, region
 
 LOG_FLOORS = (1e-4, 1e-3, 1e-2)
 """Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below what tumour has, so that tumour is judged by ratio and

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2, f, linregress, t
 
-from dcejax.evaluation.metrics.arguments import alike, finite
+from dcejax.evaluation.metrics.array_checks import alike, finite
 from dcejax.evaluation.metrics.bootstrap import Interval
 
 _LEVEL = 0.95

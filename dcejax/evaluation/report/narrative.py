@@ -9,7 +9,7 @@ from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.examinations import Cohort, other_priors
 from dcejax.evaluation.pooling import Pool
-from dcejax.evaluation.tables.table import Table
+from dcejax.evaluation.tables.result_table import Table
 from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS
 

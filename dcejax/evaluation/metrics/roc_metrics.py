@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, finite
+from dcejax.evaluation.metrics.array_checks import alike, finite
 from dcejax.evaluation.metrics.bootstrap import Interval
 
 _LEVEL = 0.95

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import kstest, norm, rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, deviations, finite, region
+from dcejax.evaluation.metrics.array_checks import alike, deviations, finite, region
 from dcejax.evaluation.metrics.image_metrics import correlation
 
 REMOVED = np.arange(100) / 100

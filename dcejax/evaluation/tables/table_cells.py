@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.evaluation.tables.table import Column, Table
+from dcejax.evaluation.tables.result_table import Column, Table
 
 NOTHING = "–"
 

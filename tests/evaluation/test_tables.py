@@ -14,9 +14,9 @@ from dcejax.evaluation.metrics.uncertainty_metrics import ause, sparsification
 from dcejax.evaluation.pooling import Pool, dig, examined_twice, first_examinations
 from dcejax.evaluation.report import narrative
 from dcejax.evaluation.tables import (
-    accuracy,
-    agreement,
-    cohort_and_time,
+    accuracy_tables,
+    agreement_tables,
+    cohort_and_time_tables,
     diagnosis_tables,
     patient_statistics,
     uncertainty_tables,
@@ -130,14 +130,14 @@ def one(table, **wanted):
 def test_every_table_has_what_its_columns_ask_for(pool):
     weights = {"net": {"training": {}}}
     tables = [
-        cohort_and_time.table2(pool),
-        cohort_and_time.time(pool),
-        accuracy.table1(pool),
-        accuracy.table1_paired(pool),
-        accuracy.tissues(pool),
-        agreement.reliability(pool),
-        agreement.bland_altman_table(pool),
-        agreement.repeatability_table(pool),
+        cohort_and_time_tables.table2(pool),
+        cohort_and_time_tables.time(pool),
+        accuracy_tables.table1(pool),
+        accuracy_tables.table1_paired(pool),
+        accuracy_tables.tissues(pool),
+        agreement_tables.reliability(pool),
+        agreement_tables.bland_altman_table(pool),
+        agreement_tables.repeatability_table(pool),
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
@@ -151,7 +151,7 @@ def test_every_table_has_what_its_columns_ask_for(pool):
 
 
 def test_means_over_patients(pool):
-    found = one(accuracy.table1(pool), reference="truth", parameter="vp", arm="Reader 2")
+    found = one(accuracy_tables.table1(pool), reference="truth", parameter="vp", arm="Reader 2")
     values = [0.2 * (n + 1) + 0.1 * (n % 2) for n in range(7)]
     assert found["ssim"] == pytest.approx(np.mean(values))
     assert found["ssim_low"] < found["ssim"] < found["ssim_high"]
@@ -159,7 +159,7 @@ def test_means_over_patients(pool):
 
 
 def test_paired_differences_and_their_adjustment(pool):
-    table = accuracy.table1_paired(pool)
+    table = accuracy_tables.table1_paired(pool)
     found = one(table, reference="truth", parameter="ve", arm="All zero", metric="SSIM, as published")
     assert found["difference"] == pytest.approx(0.45 + 0.05)
     assert found["p"] == pytest.approx(2 / 2**8)  # all eight signs alike
@@ -175,7 +175,7 @@ def test_holm_by_hand():
 
 
 def test_reliability_of_conditions(pool):
-    table = agreement.reliability(pool)
+    table = agreement_tables.reliability(pool)
     assert one(table, condition="Reader 1 vs reader 2", parameter="vp", scale="raw")["n"] == 7
     halves = one(table, condition="net: first vs second half of samples", parameter="vp", scale="raw")
     assert halves["icc_a1"] > 0.999
@@ -187,12 +187,12 @@ def test_reliability_of_conditions(pool):
 
 
 def test_test_and_retest(pool):
-    found = one(agreement.repeatability_table(pool), condition="net", parameter="Ktrans")
+    found = one(agreement_tables.repeatability_table(pool), condition="net", parameter="Ktrans")
     first = np.array([0.1, 0.2, 0.3]) + 0.05
     expected = repeatability(np.stack([first, first + 0.02], axis=-1))
     assert found["wsd"] == pytest.approx(expected.within_sd.estimate)
     assert found["wcv"] == pytest.approx(100 * expected.within_cv)
-    assert agreement.repeatability_table(Pool(pool.arms, pool.records, [], pool.folder, 0)) is None
+    assert agreement_tables.repeatability_table(Pool(pool.arms, pool.records, [], pool.folder, 0)) is None
 
 
 def test_diagnosis_counts_higher_as_wildtype_and_as_high_grade(pool):
@@ -229,7 +229,7 @@ def test_active_latent_dimensions(pool):
 
 
 def test_readers_take_as_long_as_the_fit_they_make(pool):
-    table = cohort_and_time.time(pool)
+    table = cohort_and_time_tables.time(pool)
     reader, fit = one(table, arm="Reader 1"), one(table, arm="Fit, true AIF")
     assert reader["inference_median"] == fit["inference_median"] > 0
     assert reader["handling"] == pytest.approx(282.0)
@@ -275,8 +275,8 @@ def test_a_summary_says_what_the_tables_say(pool):
     tables = {
         table.name: table
         for table in (
-            accuracy.table1(pool),
-            agreement.reliability(pool),
+            accuracy_tables.table1(pool),
+            agreement_tables.reliability(pool),
             diagnosis_tables.diagnosis(pool),
             uncertainty_tables.uncertainty_table(pool),
         )

@@ -1,7 +1,7 @@
 """How well repeated measurements agree: intraclass correlation, Bland-Altman limits and repeatability.
 
-A bootstrap interval of an intraclass correlation, which does not lean on the normal distribution as those of `icc` do,
-is `bca(icc_agreement, ratings, seed)`.
+A bootstrap interval of an intraclass correlation, which does not assume the normal distribution as those of `icc` do,
+is `bca(icc_agreement, ratings, seed)`. All functions raise ValueError where values are not finite or too few.
 """
 
 from typing import NamedTuple
@@ -62,17 +62,19 @@ def _agreement(squares: MeanSquares, n: int, k: int) -> np.ndarray:
     return _ratio(msr - mse, msr + (k - 1) * mse + k * (msc - mse) / n)
 
 
+def _consistency(squares: MeanSquares, k: int) -> np.ndarray:
+    msr, _, mse = squares
+    return _ratio(msr - mse, msr + (k - 1) * mse)
+
+
 def icc_agreement(ratings: ArrayLike) -> np.ndarray:
     """ICC(A,1) of many sets of ratings at once (McGraw & Wong 1996, Psychol Methods 1:30, table 4).
 
     Args:
-        ratings: [..., N, k] of N subjects by k measurements.
+        ratings: [..., N, k] of N subjects by k measurements, at least 2 of both.
 
     Returns:
         [...]; NaN where all ratings are one number.
-
-    Raises:
-        ValueError: fewer than 2 subjects or measurements, or values that are not finite.
     """
     ratings = _ratings(ratings, "...", "N", "k")
     return _agreement(_mean_squares(ratings), *ratings.shape[-2:])
@@ -81,8 +83,7 @@ def icc_agreement(ratings: ArrayLike) -> np.ndarray:
 def icc_consistency(ratings: ArrayLike) -> np.ndarray:
     """ICC(C,1) of many sets of ratings [..., N, k] at once, as `icc_agreement`."""
     ratings = _ratings(ratings, "...", "N", "k")
-    msr, _, mse = _mean_squares(ratings)
-    return _ratio(msr - mse, msr + (ratings.shape[-1] - 1) * mse)
+    return _consistency(_mean_squares(ratings), ratings.shape[-1])
 
 
 class Icc(NamedTuple):
@@ -95,34 +96,25 @@ class Icc(NamedTuple):
 def icc(ratings: ArrayLike) -> Icc:
     """Intraclass correlations in a two-way layout (McGraw & Wong 1996, Psychol Methods 1:30, tables 4 and 7).
 
-    The intervals come from F distributions, that of ICC(A,1) with Satterthwaite's degrees of freedom. They are the
-    ICC(2,1) and ICC(3,1) of Shrout & Fleiss 1979 (Psychol Bull 86:420).
+    The intervals come from F distributions, that of ICC(A,1) with Satterthwaite's degrees of freedom. The estimates are
+    the ICC(2,1) and ICC(3,1) of Shrout & Fleiss 1979 (Psychol Bull 86:420): 1 with the interval (1, 1) where
+    measurements agree perfectly, NaN where all ratings are one number.
 
     Args:
-        ratings: [N, k] of N subjects by k measurements.
-
-    Returns:
-        Estimates and intervals: 1 with the interval (1, 1) where measurements agree perfectly, NaN where all ratings
-        are one number.
-
-    Raises:
-        ValueError: fewer than 2 subjects or measurements, or values that are not finite.
+        ratings: [N, k] of N subjects by k measurements, at least 2 of both.
     """
     ratings = _ratings(ratings, "N", "k")
     n, k = ratings.shape
     squares = MeanSquares(*map(float, _mean_squares(ratings)))
-    msr, msc, mse = squares
-    agreement = float(_agreement(squares, n, k))
-    consistency = float(_ratio(msr - mse, msr + (k - 1) * mse))
-    return Icc(
-        agreement=_agreement_interval(agreement, squares, n, k) if mse or msc else _without_error(agreement),
-        consistency=_consistency_interval(consistency, msr / mse, n, k) if mse else _without_error(consistency),
+    # Without error an estimate is 1, or NaN where subjects do not differ either; both are their own interval.
+    agreement, consistency = (
+        Interval(*[float(estimate)] * 3) for estimate in (_agreement(squares, n, k), _consistency(squares, k))
     )
-
-
-def _without_error(estimate: float) -> Interval:
-    """1, or NaN where subjects do not differ either; both are their own interval."""
-    return Interval(estimate, estimate, estimate)
+    if squares.error or squares.columns:
+        agreement = _agreement_interval(agreement.estimate, squares, n, k)
+    if squares.error:
+        consistency = _consistency_interval(consistency.estimate, squares.rows / squares.error, n, k)
+    return Icc(agreement, consistency)
 
 
 def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Interval:
@@ -164,11 +156,8 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     value, not that it does.
 
     Args:
-        a: [N] one value for each subject.
+        a: [N] one value for each subject, at least 2.
         b: [N] of the same subjects.
-
-    Raises:
-        ValueError: fewer than 2 subjects, shapes differ, or values are not finite.
     """
     a, b = alike(("N",), a=a, b=b)
     n = a.size
@@ -219,10 +208,7 @@ def repeatability(ratings: ArrayLike) -> Repeatability:
     freedom. A shift between first and second measurement is part of all of them.
 
     Args:
-        ratings: [N, k] of N subjects by k replicates.
-
-    Raises:
-        ValueError: no subject, fewer than 2 replicates, or values that are not finite.
+        ratings: [N, k] of N subjects by k replicates, at least 2.
     """
     ratings = _ratings(ratings, "N", "k", least=(1, 2))
     n, k = ratings.shape

@@ -103,18 +103,14 @@ def _provenance(evaluation: Evaluation) -> dict[str, Any]:
 
 def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], text: str) -> list[Section]:
     """The questions in order, with what answers them as far as there is any."""
+    calibration = [name for name in figures if name.startswith("uncertainty_")]
     layout: tuple[tuple[str, str, str, Iterable[str]], ...] = (
         ("Limits of these results", text, "", ()),
         ("Who and what", "", "table2 arms", ()),
         ("How close are the maps?", "", "table1 table1_paired tissues", ("case1", "case2", "scatter")),
         ("Do measurements agree?", "", "reliability bland_altman repeatability", ("bland_altman",)),
         ("Can diagnoses be told apart?", "", "diagnosis diagnosis_paired", ("roc",)),
-        (
-            "Is the uncertainty true?",
-            "",
-            "uncertainty edge latent",
-            [f for f in figures if f.startswith("uncertainty_")],
-        ),
+        ("Is the uncertainty true?", "", "uncertainty edge latent", calibration),
         ("How long does it take?", "", "time", ()),
     )
     return [

@@ -114,11 +114,9 @@ def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
     """
     rows = []
     for arm in pool.of_kind("network"):
+        stacks = (pool.arrays(f"{what}/{arm.name}") for what in ("prior", "prior sd"))
         means, deviations = (
-            np.concatenate(
-                [array for array in pool.arrays(f"{what}/{arm.name}") if array is not None], dtype=np.float64
-            )
-            for what in ("prior", "prior sd")
+            np.concatenate([array for array in stack if array is not None], dtype=np.float64) for stack in stacks
         )
         variance = means.var(axis=0) / (deviations**2).mean(axis=0)
         validated = dig(weights[arm.name], "training", "prob_unet", "best", "validation") or {}

@@ -13,12 +13,11 @@ import numpy as np
 import dcejax
 from dcejax.data import atomic, provenance, results
 from dcejax.data import weights as weights_io
-from dcejax.evaluation import examinations, scoring, tumour_regions
+from dcejax.evaluation import scoring, tumour_regions
 from dcejax.evaluation.arms import fit_arms, folder_arms, network_arms, simple_arms
 from dcejax.evaluation.arms.simple_arms import Arm, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Examination, Loaded
-from dcejax.evaluation.metrics import array_checks, image_metrics, uncertainty_metrics
 from dcejax.runner.case_record import RunSettings, Status
 from dcejax.simulation.reference_object import readers
 from dcejax.types import Reporter, SimulatedScan
@@ -36,29 +35,18 @@ FOLDER = "cases"
 """Where the records lie."""
 
 _WARMED = ("fit", "network")  # kinds of arms that compile
-_SHAPING = (
-    array_checks,
-    simple_arms,
-    fit_arms,
-    examinations,
-    image_metrics,
-    folder_arms,
-    network_arms,
-    tumour_regions,
-    scoring,
-    uncertainty_metrics,
-    readers,
-)
-_SHAPING_PACKAGES = ("physics", "cpu_kernels", "models", "execution", "methods", "data", "conventional")
+# Of what shapes scores: folders of the package, and modules of its evaluation.
+_FOLDERS = "physics cpu_kernels models execution methods data conventional evaluation/arms evaluation/metrics"
+_MODULES = "casework examinations scoring tumour_regions"
 _VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
 
 def code_sha256() -> str:
     """Hash of the sources that scores depend on, so that none outlives a change of them."""
-    packages = [Path(dcejax.__file__).parent / name for name in _SHAPING_PACKAGES]
-    sources = [Path(module.__file__) for module in _SHAPING] + [Path(__file__)]
-    sources += sorted(source for folder in packages for source in folder.rglob("*.py"))
+    package = Path(dcejax.__file__).parent
+    sources = [package / "evaluation" / f"{name}.py" for name in _MODULES.split()] + [Path(readers.__file__)]
+    sources += sorted(source for folder in _FOLDERS.split() for source in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 

@@ -286,7 +286,8 @@ def test_a_summary_says_what_the_tables_say(pool):
     assert "SSIM of Ktrans as published is 0.500 (" in text
     assert "0.000 (0.000 to 0.000) for a map of zeros" in text
     assert "hold: Ktrans 35.0 (" in text
-    limits = "\n".join(narrative.limitations(pool, [], [GONE], {"net": {"priors_sha256": "f" * 64}}, ["sub-9"]))
+    evaluation = narrative.Evaluation(pool, [], [GONE], {"net": {"priors_sha256": "f" * 64}}, {}, ["sub-9"])
+    limits = "\n".join(narrative.limitations(evaluation))
     assert "Gone was asked for and has no scores" in limits
     assert "INCOMPLETE: 1 examination(s)" in limits
     assert "Reader 2 is missing in 1 of 8 patients: sub-7" in limits

@@ -17,6 +17,7 @@ from dcejax.evaluation.figures.panels import (
     SERIES_MARKERS,
     UNIT_NAMES,
     VERMILION,
+    Panel,
     by_row,
     grid_of_panels,
     say,
@@ -32,11 +33,12 @@ _FLOORS = dict(zip(PARAMETERS, LOG_FLOORS, strict=True))
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Two measurements of one parameter in N patients, with what `reliability.bland_altman` says of them."""
+class Agreement(Panel):
+    """Two measurements of one parameter in N patients, with what `reliability.bland_altman` says of them.
 
-    title: str  # "reader 1 vs reader 2": differences are the first less the second
-    parameter: str
+    With the title "reader 1 vs reader 2" differences are the first less the second.
+    """
+
     a: np.ndarray  # [N] in the unit of the parameter
     b: np.ndarray  # [N]
     bias: Interval  # mean of a - b
@@ -52,9 +54,6 @@ def bland_altman_figure(panels: Sequence[Agreement]) -> Figure:
 
     A parameter has the same ranges in every row, so that rows compare; the numbers are written out,
     because in the best row they may be too small to see. Intervals of limits are cut at the range.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
     """
     ranges = {name: _difference_range([p for p in panels if p.parameter == name]) for name in PARAMETERS}
     figure, grid = grid_of_panels(panels, partial(_bland_altman, ranges), 2.75, 0.4, sharex="col")
@@ -95,11 +94,9 @@ def _bland_altman(ranges: Mapping[str, tuple[float, float]], axes: Axes, panel: 
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """Means of one parameter over the tumours of N patients, estimated and true."""
+class Scatter(Panel):
+    """Means of one parameter over the tumours of N patients, estimated and true; the title is that of the arm."""
 
-    title: str  # of the arm: "network", "conventional, reader 1"
-    parameter: str
     truth: np.ndarray  # [N] in the unit of the parameter
     estimate: np.ndarray  # [N]
     diagnosis: Sequence[str]  # [N]
@@ -113,9 +110,6 @@ def scatter_figure(panels: Sequence[Scatter]) -> Figure:
 
     Values at or below the floor of a parameter (`image_metrics.LOG_FLOORS`), zero and less among them, have no place on
     such axes; they are drawn hollow at the edge and counted.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
     """
     diagnoses = list(dict.fromkeys(name for panel in panels for name in panel.diagnosis))
     ends = {name: _log_range([p for p in panels if p.parameter == name], _FLOORS[name]) for name in PARAMETERS}

@@ -1,13 +1,15 @@
 """What the figures of an evaluation share: names with units, colours, and the grid of conditions by parameters.
 
-The modules of figures return matplotlib `Figure`s; `png` makes files of them. Colours are those of
+The modules of figures return matplotlib `Figure`s, and raise ValueError for panels that `by_row` refuses; `png` makes
+files of them. Colours are those of
 Okabe & Ito (2008, Color Universal Design), which people with any common colour blindness can tell apart; no figure
 relies on them alone.
 """
 
 import io
-from collections.abc import Callable, Sequence, Sized
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,19 +39,19 @@ REFERENCE = {"color": GREY, "lw": 1.0, "zorder": 1}
 _PACK = np.array([1 << 16, 1 << 8, 1], np.uint32)  # red, green and blue into one number
 
 
-class Panelled(Protocol):
-    """What a panel of a grid shows says where it belongs."""
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn at one place of a grid."""
 
-    @property
-    def title(self) -> str:
-        """Of its row."""
+    title: str  # of its row
+    parameter: str  # its column, one of `PARAMETERS`
 
-    @property
-    def parameter(self) -> str:
-        """One of `PARAMETERS`, its column."""
+    def __len__(self) -> int:
+        """How many patients or curves there are to draw; with 0 the place says that there are no data."""
+        return 1
 
 
-P = TypeVar("P", bound=Panelled)
+P = TypeVar("P", bound=Panel)
 
 
 def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
@@ -72,15 +74,8 @@ def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
     return rows
 
 
-class Drawable(Panelled, Sized, Protocol):
-    """A panel of a grid; its length is 0 where there is nothing to draw."""
-
-
-D = TypeVar("D", bound=Drawable)
-
-
 def grid_of_panels(
-    panels: Sequence[D], draw: Callable[[Axes, D], None], height: float, more: float = 0.0, **options: Any
+    panels: Sequence[P], draw: Callable[[Axes, P], None], height: float, more: float = 0.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Draw a row for each title and a column for each parameter.
 
@@ -93,9 +88,6 @@ def grid_of_panels(
 
     Returns:
         The figure and its axes [rows, parameters].
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
     """
     rows = by_row(panels)
     figure = Figure(figsize=(11, height * len(rows) + more), layout="constrained")

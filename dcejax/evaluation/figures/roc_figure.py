@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, grid_of_panels, tidy
+from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, Panel, grid_of_panels, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
 
 
@@ -22,11 +22,9 @@ class RocCurve:
 
 
 @dataclass(frozen=True)
-class RocPanel:
-    """One question asked of one parameter."""
+class RocPanel(Panel):
+    """One question asked of one parameter; of "IDH wildtype vs mutant" the first is what a positive is."""
 
-    title: str  # "IDH wildtype vs mutant": the first is what a positive is
-    parameter: str
     positives: int  # patients
     negatives: int
     curves: Sequence[RocCurve]  # an arm has the same place, and so the same style, in every panel
@@ -36,11 +34,7 @@ class RocPanel:
 
 
 def roc_figure(panels: Sequence[RocPanel]) -> Figure:
-    """Draw ROC curves, a row a question and a column a parameter, with AUC [95 % CI] in each legend.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
-    """
+    """Draw ROC curves, a row a question and a column a parameter, with AUC [95 % CI] in each legend."""
     return grid_of_panels(panels, _roc, 4.1)[0]
 
 

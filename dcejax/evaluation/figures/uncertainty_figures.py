@@ -7,17 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcejax.evaluation.figures.panels import BLUE, GREEN, REFERENCE, UNIT_NAMES, VERMILION, by_row, say, tidy
+from dcejax.evaluation.figures.panels import BLUE, GREEN, REFERENCE, UNIT_NAMES, VERMILION, Panel, by_row, say, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
 from dcejax.types import PARAMETERS
 
 
 @dataclass(frozen=True)
-class Uncertainty:
-    """How one arm's uncertainty of one parameter compares with its errors."""
+class Uncertainty(Panel):
+    """How one arm's uncertainty of one parameter compares with its errors; one title for the whole figure."""
 
-    title: str  # of the arm; one for the whole figure
-    parameter: str
     level: np.ndarray  # [L] of central intervals, between 0 and 1
     inside: Sequence[Interval]  # [L] share of the truths in them; ends NaN where none are known
     pit: np.ndarray  # [B] voxels or patients in B equal bins of the probability integral transform
@@ -29,11 +27,7 @@ class Uncertainty:
 
 
 def uncertainty_figure(panels: Sequence[Uncertainty]) -> Figure:
-    """Draw one arm: coverage, transforms and sparsification as rows, a column a parameter.
-
-    Raises:
-        ValueError: no panels, two for one parameter, more than one title, or a parameter of another name.
-    """
+    """Draw one arm: coverage, transforms and sparsification as rows, a column a parameter."""
     rows = by_row(panels)
     if len(rows) > 1:
         raise ValueError(f"panels: expected one arm, found {', '.join(map(repr, rows))}; draw a figure for each")

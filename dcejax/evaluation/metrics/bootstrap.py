@@ -9,6 +9,9 @@ from scipy.stats import norm, wilcoxon
 
 from dcejax.evaluation.metrics.array_checks import alike, finite
 
+LEVEL = 0.95  # of confidence of all intervals
+UPPER = (1.0 + LEVEL) / 2  # quantile at the upper end of such an interval
+
 _LEAST_PATIENTS = 3  # two leave the skewness, and with it the acceleration, without meaning
 _LEAST_RESAMPLES = 100
 _VALUES_AT_ONCE = 2**22  # 32 MB of resampled data
@@ -29,7 +32,7 @@ def bca(
     seed: int,
     *,
     resamples: int = 10_000,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> Interval:
     """Bias-corrected and accelerated bootstrap interval (Efron 1987, J Am Stat Assoc 82:171), accelerated by jackknife.
 

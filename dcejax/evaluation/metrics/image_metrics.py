@@ -78,16 +78,6 @@ def ssim(a: ArrayLike, b: ArrayLike, *, data_range: float, mask: ArrayLike | Non
     return means
 
 
-def published_ssim(predicted: ArrayLike, truth: ArrayLike) -> np.ndarray:
-    """SSIM as published for this method: both maps clipped to [0, 1], L = 1, mean over the whole slice with its air.
-
-    Parameters of the brain are far below 1, so this is close to 1 for almost any map, all zeros included; it serves to
-    compare with the paper and nothing else.
-    """
-    predicted, truth = alike(("...", "X", "Y"), predicted=predicted, truth=truth)
-    return ssim(np.clip(predicted, 0.0, 1.0), np.clip(truth, 0.0, 1.0), data_range=1.0)
-
-
 def _percent_of_range(mean_square: np.ndarray, truth: np.ndarray) -> np.ndarray:
     spread = np.ptp(truth, axis=(-2, -1))
     return 100.0 * np.sqrt(mean_square) / np.where(spread > 0, spread, np.nan)

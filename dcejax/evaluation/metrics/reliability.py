@@ -11,10 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import chi2, f, linregress, t
 
 from dcejax.evaluation.metrics.array_checks import alike, finite
-from dcejax.evaluation.metrics.bootstrap import Interval
+from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
 
-_LEVEL = 0.95
-_UPPER = (1.0 + _LEVEL) / 2
 _LIMIT = 1.96  # SDs of the limits of agreement and of the repeatability coefficient, by definition
 _ROUNDING = 1e-12  # of the largest value: float64 leaves less in a mean, and measurements differ by more
 
@@ -122,7 +120,7 @@ def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Inter
     odds = k * r / (n * (1.0 - r))
     a, b = odds * msc, (1.0 + odds * (n - 1)) * mse
     v = (a + b) ** 2 / (a**2 / (k - 1) + b**2 / ((n - 1) * (k - 1)))
-    f1, f2 = f.ppf(_UPPER, n - 1, v), f.ppf(_UPPER, v, n - 1)
+    f1, f2 = f.ppf(UPPER, n - 1, v), f.ppf(UPPER, v, n - 1)
     rest = k * msc + (k * n - k - n) * mse
     low = n * (msr - f1 * mse) / (f1 * rest + n * msr)
     high = n * (f2 * msr - mse) / (rest + n * f2 * msr)
@@ -130,8 +128,8 @@ def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Inter
 
 
 def _consistency_interval(r: float, ratio: float, n: int, k: int) -> Interval:
-    low = ratio / f.ppf(_UPPER, n - 1, (n - 1) * (k - 1))
-    high = ratio * f.ppf(_UPPER, (n - 1) * (k - 1), n - 1)
+    low = ratio / f.ppf(UPPER, n - 1, (n - 1) * (k - 1))
+    high = ratio * f.ppf(UPPER, (n - 1) * (k - 1), n - 1)
     return Interval(r, float((low - 1) / (low + k - 1)), float((high - 1) / (high + k - 1)))
 
 
@@ -169,7 +167,7 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     least = _ROUNDING * max(np.abs(a).max(), np.abs(b).max())
     spread = np.where(np.abs(spread) > least, spread, 0.0)
     sd = np.sqrt(np.sum(spread**2) / (n - 1))
-    quantile = t.ppf(_UPPER, n - 1)
+    quantile = t.ppf(UPPER, n - 1)
     of_bias = quantile * sd / np.sqrt(n)
     of_limit = quantile * sd * np.sqrt(1 / n + _LIMIT**2 / (2 * (n - 1)))
 
@@ -180,15 +178,8 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     if n > 2 and np.ptp(mean) > least:
         line = linregress(mean, spread)
         slope, slope_p = float(line.slope), float(line.pvalue)
-    return BlandAltman(
-        n=n,
-        bias=around(bias, of_bias),
-        sd=float(sd),
-        lower=around(bias - _LIMIT * sd, of_limit),
-        upper=around(bias + _LIMIT * sd, of_limit),
-        slope=slope,
-        slope_p=slope_p,
-    )
+    lower, upper = (around(bias + limit * sd, of_limit) for limit in (-_LIMIT, _LIMIT))
+    return BlandAltman(n, around(bias, of_bias), float(sd), lower, upper, slope, slope_p)
 
 
 class Repeatability(NamedTuple):
@@ -215,11 +206,7 @@ def repeatability(ratings: ArrayLike) -> Repeatability:
     means, variances = ratings.mean(axis=1), ratings.var(axis=1, ddof=1)
     within = np.sqrt(variances.mean())
     freedom = n * (k - 1)
-    ends = within * np.sqrt(freedom / chi2.ppf([_UPPER, 1.0 - _UPPER], freedom))
-    factor = _LIMIT * np.sqrt(2.0)
-    return Repeatability(
-        n=n,
-        within_sd=Interval(float(within), *map(float, ends)),
-        within_cv=float(np.sqrt(np.mean(variances / means**2))) if (means > 0).all() else float("nan"),
-        coefficient=Interval(float(factor * within), *(float(factor * end) for end in ends)),
-    )
+    within_sd = [within, *(within * np.sqrt(freedom / chi2.ppf([UPPER, 1.0 - UPPER], freedom)))]
+    within_cv = float(np.sqrt(np.mean(variances / means**2))) if (means > 0).all() else float("nan")
+    coefficient = (_LIMIT * np.sqrt(2.0) * value for value in within_sd)
+    return Repeatability(n, Interval(*map(float, within_sd)), within_cv, Interval(*map(float, coefficient)))

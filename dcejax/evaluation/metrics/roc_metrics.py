@@ -12,10 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from dcejax.evaluation.metrics.array_checks import alike, finite
-from dcejax.evaluation.metrics.bootstrap import Interval
-
-_LEVEL = 0.95
-_UPPER = (1.0 + _LEVEL) / 2
+from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
 
 
 class Roc(NamedTuple):
@@ -96,10 +93,10 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> Auc:
     m, n = below.size, above.size
     area, variance = float(below.sum() / (m * n)), _variance(below, above)
     if area in (0.0, 1.0):
-        reach = (1.0 - _UPPER) ** (1.0 / min(m, n))
+        reach = (1.0 - UPPER) ** (1.0 / min(m, n))
         low, high = (reach, 1.0) if area else (0.0, 1.0 - reach)
     elif variance > 0:
-        half = norm.ppf(_UPPER) * np.sqrt(variance) / (area * (1.0 - area))
+        half = norm.ppf(UPPER) * np.sqrt(variance) / (area * (1.0 - area))
         low, high = expit(logit(area) - half), expit(logit(area) + half)
     else:
         low = high = float("nan")
@@ -133,6 +130,6 @@ def compare(scores_a: ArrayLike, scores_b: ArrayLike, positive: ArrayLike) -> Co
         nan = float("nan")
         return Comparison(Interval(difference, nan, nan), nan, nan)
     sd = np.sqrt(variance)
-    half, z = norm.ppf(_UPPER) * sd, difference / sd
+    half, z = norm.ppf(UPPER) * sd, difference / sd
     ends = np.clip([difference - half, difference + half], -1.0, 1.0)
     return Comparison(Interval(difference, *map(float, ends)), float(z), float(2.0 * norm.sf(abs(z))))

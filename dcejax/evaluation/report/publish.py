@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dcejax.data import atomic, provenance, results
-from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.casework import code_sha256
-from dcejax.evaluation.examinations import Cohort
 from dcejax.evaluation.figures import all_figures
-from dcejax.evaluation.pooling import Pool
 from dcejax.evaluation.report import html_report, narrative
 from dcejax.evaluation.report.html_report import FigureBlock, Report, Section
+from dcejax.evaluation.report.narrative import Evaluation
 from dcejax.evaluation.scoring import plain
 from dcejax.evaluation.tables import (
     accuracy_tables,
@@ -28,18 +25,6 @@ RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "fig
 """What is written, beside the records of cases."""
 
 _VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "scipy", "nibabel")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that is published."""
-
-    pool: Pool
-    cohorts: Sequence[Cohort]  # the one that is evaluated first
-    asked: Sequence[Description]  # arms that were asked for, with and without scores
-    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> what stands beside its weights
-    flags: Mapping[str, Any]
-    missing: Sequence[str]  # cases without scores
 
 
 def _arms(evaluation: Evaluation) -> Table:
@@ -133,15 +118,10 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
     """
     pool, main = evaluation.pool, evaluation.cohorts[0]
     tables = _tables(evaluation)
-    figures = {
-        **all_figures.cases(pool),
-        **all_figures.scatter(pool),
-        **all_figures.agreement(pool),
-        **all_figures.curves(pool),
-        **all_figures.calibration(pool),
-    }
+    figures = all_figures.cases(pool) | all_figures.scatter(pool) | all_figures.agreement(pool)
+    figures |= all_figures.curves(pool) | all_figures.calibration(pool)
     sentences = narrative.summary(pool, tables)
-    limits = narrative.limitations(pool, evaluation.cohorts, evaluation.asked, evaluation.weights, evaluation.missing)
+    limits = narrative.limitations(evaluation)
     provenance = _provenance(evaluation)
     files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
     content = plain(
@@ -149,15 +129,15 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
             "title": f"dcejax evaluation: {main.name}",
             "warning": narrative.WARNING,
             "complete": not evaluation.missing,
-            "missing": list(evaluation.missing),
+            "missing": evaluation.missing,
             "patients": len(pool.records),
             "examined_twice": len(pool.pairs),
-            "arms": list(tables["arms"].rows),
+            "arms": tables["arms"].rows,
             "main_arm": pool.main.name,
             "summary": sentences,
             "limitations": limits,
             "tables": {
-                name: {"title": table.title, "caption": table.caption, "rows": [dict(row) for row in table.rows]}
+                name: {"title": table.title, "caption": table.caption, "rows": table.rows}
                 for name, table in tables.items()
             },
             "provenance": provenance,

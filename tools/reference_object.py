@@ -20,19 +20,18 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs/ is not part of the package
-from dcejax.training.state import init_state, make_optimizer, train_step
-
 from configs.paper import get_config
 from dcejax import rng
 from dcejax.execution.policy import default_policy
-from dcejax.methods import stages as stages_of_training
+from dcejax.methods import method
 from dcejax.physics.fitting import fit
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.simulation import cohort_definitions, priors
 from dcejax.simulation.anatomy import head_anatomy
 from dcejax.simulation.reference_object import fine_time, paint, render, session
 from dcejax.simulation.scanner import imaging
-from dcejax.simulation.training.patches import make_sampler
+from dcejax.training.batches import source_of
+from dcejax.training.step import init_state, make_train_step
 from dcejax.types import PARAMETERS
 
 mpl.use("Agg")
@@ -312,22 +311,20 @@ def speed_rows():
             lambda i, size=size: render.render(draw(i)[1], draw(i)[0], size, "x").truth, 1 + (size.slab or 0)
         )
         yield f"| a patient, `{name}` | {took:.1f} s |"
-    config = get_config()
-    policy = default_policy()
-    temporal = stages_of_training.temporal_stage(config, policy)
-    spatial = stages_of_training.spatial_stage(config, temporal.init(jax.random.key(0)), policy)
-    for stage in (temporal, spatial):
-        sampler = make_sampler(stage.config, config.protocol, stage.config.patients_per_step)
-        made = seconds(lambda i, sampler=sampler: sampler(rng.stream(0, "speed", i)))
-        batch = sampler(rng.stream(0, "speed", 0))
-        optimizer = make_optimizer(stage.config)
-        state = init_state(stage.init(jax.random.key(0)), optimizer)
+    config, policy = get_config(), default_policy()
+    params = {}
+    for make_stage in method.of(config).stages(config, policy):
+        stage = make_stage(params)
+        source = source_of(stage.config, stage.protocol)
+        made = seconds(lambda i, source=source: source(rng.stream(0, "speed", i)))
+        batch = source(rng.stream(0, "speed", 0))
+        state = init_state(stage, jax.random.key(0))
+        params[stage.name] = state.params
+        update = make_train_step(stage, policy)
 
-        def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
+        def step(i, update=update, batch=batch, state=state):
             fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
-            pieces = stage.split(stage.prepare(batch))
-            how = {"loss": stage.loss, "optimizer": optimizer, "policy": policy}
-            return train_step(fresh, pieces, jax.random.key(i), **how)[1]
+            return update(fresh, batch, jax.random.key(i))[1]
 
         trained = seconds(step)
         yield f"| {stage.name}: a batch of {stage.config.patches_per_patient} patches | {made:.2f} s |"

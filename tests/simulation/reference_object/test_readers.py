@@ -21,7 +21,7 @@ from dcejax.simulation.reference_object import reader_regions, readers, render, 
 from dcejax.simulation.reference_object.fine_time import make_tables
 from dcejax.simulation.scanner import imaging
 
-CALIBRATION = Path(__file__).resolve().parents[2] / "docs" / "reader_calibration.json"
+CALIBRATION = Path(__file__).resolve().parents[3] / "docs" / "reader_calibration.json"
 GLIOBLASTOMA = 0
 
 

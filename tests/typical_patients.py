@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from dcejax.protocol import Protocol
 from dcejax.simulation import aif_prior, priors
 from dcejax.simulation.cohort_definitions import TRAINING_MIX
-from dcejax.simulation.training import patient
+from dcejax.simulation.training import patient, point_measurement
 
 PROTOCOL = Protocol()
 ACQUISITION = PROTOCOL.acquisition
@@ -14,6 +14,12 @@ ACQUISITION = PROTOCOL.acquisition
 def examine(key):
     """A patient and an examination as training draws them."""
     return patient.sample_examination(key, ACQUISITION, TRAINING_MIX)
+
+
+def kernels_of(drawn):
+    """The arterial input of an examination as frames over the protocol's duration see it."""
+    frames = point_measurement.frame_count(PROTOCOL.duration_s)
+    return point_measurement.sample_kernels(drawn.arterial, drawn.frame_interval, frames)
 
 
 def pure(tissue, count):

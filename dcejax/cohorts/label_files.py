@@ -37,7 +37,7 @@ def read_labels(path: Path, names: Path, voxel_mm: tuple[float, float, float] | 
 
     Args:
         path: 3-D NIfTI of integers.
-        names: table of what they are, tissues of `dcejax.simulation.anatomy.head_anatomy.TISSUE_NAMES`.
+        names: table of what they are, tissues of `dcejax.simulation.anatomy.composition.TISSUE_NAMES`.
         voxel_mm: size of its voxels, if the header does not know.
 
     Raises:

@@ -7,18 +7,18 @@ import pytest
 from typical_patients import pure
 
 from dcejax.simulation import priors, tissue_kinetics
-from dcejax.simulation.anatomy import head_anatomy
+from dcejax.simulation.anatomy import composition
 from dcejax.simulation.training import patient
 
 
 def test_kinetics_follow_the_priors_and_their_correlations():
     def white_matter(key):
         drawn = patient.sample_patient(key, jnp.array(0)).kinetics
-        tissue = tissue_kinetics.properties(drawn, pure(head_anatomy.WHITE, 1), jnp.zeros((1, 3)), jnp.array(0.42))
+        tissue = tissue_kinetics.properties(drawn, pure(composition.WHITE, 1), jnp.zeros((1, 3)), jnp.array(0.42))
         return jnp.stack([*tissue.params, tissue.t10, tissue.m0])[:, 0]
 
     values = np.log(jax.jit(jax.vmap(white_matter))(jax.random.split(jax.random.key(2), 6000)))
-    prior = priors.TISSUES[head_anatomy.WHITE]
+    prior = priors.TISSUES[composition.WHITE]
     np.testing.assert_allclose(np.exp(np.median(values[:, 0])), prior.ktrans.median, rtol=0.05)
     np.testing.assert_allclose(np.exp(np.median(values[:, 3])) * 60, prior.t10_s.median, rtol=0.02)
     np.testing.assert_allclose(values[:, 0].std(), np.hypot(prior.ktrans.between, prior.ktrans.within), rtol=0.06)
@@ -33,9 +33,9 @@ def test_a_tumour_has_the_kinetics_of_its_class_or_of_one_that_does_not_enhance(
     def tumour(key, tumour_class):
         drawn = patient.sample_patient(key, tumour_class)
         tissue = tissue_kinetics.properties(
-            drawn.kinetics, pure(head_anatomy.TUMOUR, 1), jnp.zeros((1, 3)), jnp.array(0.42)
+            drawn.kinetics, pure(composition.TUMOUR, 1), jnp.zeros((1, 3)), jnp.array(0.42)
         )
-        return tissue.params.ktrans[0], drawn.anatomy.enhancing
+        return tissue.params.ktrans[0], drawn.anatomy.tumour.enhancing
 
     keys = jax.random.split(jax.random.key(4), 3000)
     for index in (0, 6):

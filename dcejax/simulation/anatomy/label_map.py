@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.simulation.anatomy.head_anatomy import AIR, CORE, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES, TUMOUR
+from dcejax.simulation.anatomy.composition import AIR, CORE, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES, TUMOUR
 
 _OUTSIDE_BRAIN = (DURA, MUCOSA, SKULL, SCALP, MUSCLE, AIR)
 
@@ -30,16 +30,15 @@ def label_map(labels: np.ndarray, affine: np.ndarray, names: Mapping[int, str]) 
     Raises:
         ValueError: a label without a name, or a name that is no tissue.
     """
-    for label in np.unique(labels):
-        if int(label) not in names:
-            raise ValueError(f"label {label}: expected a name for each label, found none; add it to the table")
-        if names[int(label)] not in TISSUE_NAMES:
-            raise ValueError(
-                f"label {label}: expected one of {', '.join(TISSUE_NAMES)}, found {names[int(label)]!r}; rename it"
-            )
     table = np.zeros(int(labels.max()) + 1, np.int32)
-    for label in np.unique(labels):
-        table[int(label)] = TISSUE_NAMES.index(names[int(label)])
+    for label in np.unique(labels).astype(int).tolist():
+        if label not in names:
+            raise ValueError(f"label {label}: expected a name for each label, found none; add it to the table")
+        if names[label] not in TISSUE_NAMES:
+            raise ValueError(
+                f"label {label}: expected one of {', '.join(TISSUE_NAMES)}, found {names[label]!r}; rename it"
+            )
+        table[label] = TISSUE_NAMES.index(names[label])
     inverse = np.linalg.inv(affine[:3, :3])
     middle = (np.array(labels.shape) - 1) / 2
     return LabelMap(

@@ -31,9 +31,7 @@ def tree_depth(x: jax.Array, y: jax.Array, z: jax.Array, segments: np.ndarray) -
     """Depth [V] in mm below the surface of tapered capsules.
 
     Args:
-        x: [V] mm, as are y and z.
-        y: see x.
-        z: see x.
+        x, y, z: [V] mm.
         segments: [S, 8] start and its radius, end and its radius, mm.
     """
     start, end = segments[:, :4], segments[:, 4:]

@@ -92,9 +92,7 @@ def vein_depth(x: jax.Array, y: jax.Array, z: jax.Array, depth: jax.Array) -> ja
     """Depth [V] in mm below the walls of dural sinuses and large veins.
 
     Args:
-        x: [V] mm in the typical head, as are y and z.
-        y: see x.
-        z: see x.
+        x, y, z: [V] mm in the typical head.
         depth: [V] mm below the inner table of the skull, along which the outer sinuses run.
     """
     side = jnp.abs(x)

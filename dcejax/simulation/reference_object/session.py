@@ -34,22 +34,29 @@ class Protocol:
     flip_angle_deg: float
     dose_mmol_per_kg: float
 
-    def acquisition(self, r2_star_per_mM_s: float) -> Acquisition:
-        """In the package's units, with decay by T2*."""
-        base = acquisition(self.tr_ms, self.flip_angle_deg, RELAXIVITY_PER_MM_S)
-        return base._replace(
-            te=self.te_ms / MILLISECONDS_PER_MINUTE, r2_star_relaxivity=r2_star_per_mM_s * SECONDS_PER_MINUTE
-        )
+    @property
+    def times(self) -> np.ndarray:
+        """Start [T] of each frame, min."""
+        return np.arange(self.frames) * self.frame_interval_s / SECONDS_PER_MINUTE
+
+    @property
+    def nominal(self) -> Acquisition:
+        """The acquisition as readers believe it to be, without decay by T2*."""
+        return acquisition(self.tr_ms, self.flip_angle_deg, RELAXIVITY_PER_MM_S)
+
+    def _decaying(self, r2_star_per_mM_s: float) -> Acquisition:
+        te = self.te_ms / MILLISECONDS_PER_MINUTE
+        return self.nominal._replace(te=te, r2_star_relaxivity=r2_star_per_mM_s * SECONDS_PER_MINUTE)
 
     @property
     def tissue(self) -> Acquisition:
         """As tissue sees it."""
-        return self.acquisition(_TISSUE_R2_STAR_PER_MM_S)
+        return self._decaying(_TISSUE_R2_STAR_PER_MM_S)
 
     @property
     def blood(self) -> Acquisition:
         """As blood in large vessels sees it."""
-        return self.acquisition(_BLOOD_R2_STAR_PER_MM_S)
+        return self._decaying(_BLOOD_R2_STAR_PER_MM_S)
 
 
 class Session(NamedTuple):
@@ -76,18 +83,9 @@ def _integer(key: jax.Array, bounds: tuple[int, int]) -> int:
 
 def sample_protocol(key: jax.Array, priors: ScanPriors) -> Protocol:
     """Draw the settings of an examination."""
-
-    def draw(name: str) -> float:
-        return round(_uniform(fold(key, name), getattr(priors, name)), 3)
-
-    return Protocol(
-        frames=_integer(fold(key, "frames"), priors.frames),
-        frame_interval_s=draw("frame_interval_s"),
-        tr_ms=draw("tr_ms"),
-        te_ms=draw("te_ms"),
-        flip_angle_deg=draw("flip_angle_deg"),
-        dose_mmol_per_kg=draw("dose_mmol_per_kg"),
-    )
+    numbers = ("frame_interval_s", "tr_ms", "te_ms", "flip_angle_deg", "dose_mmol_per_kg")
+    drawn = {name: round(_uniform(fold(key, name), getattr(priors, name)), 3) for name in numbers}
+    return Protocol(frames=_integer(fold(key, "frames"), priors.frames), **drawn)
 
 
 def _gain(key: jax.Array, frames: int, drift: float) -> np.ndarray:
@@ -159,12 +157,12 @@ def record(session: Session) -> dict:
     placement, *_ = session.scanner
     return {
         "tumour": {
-            "class": TUMOUR_CLASSES[int(anatomy.tumour_class)].name,
+            "class": TUMOUR_CLASSES[int(anatomy.tumour.tumour_class)].name,
             "kinetics": TUMOUR_KINETICS[int(kinetics.tumour)].name,
-            "enhancing": bool(anatomy.enhancing),
-            "necrotic_core": bool(anatomy.has_core),
-            "centre_mm": [round(float(x), 3) for x in anatomy.centre],
-            "radius_mm": float(anatomy.radius),
+            "enhancing": bool(anatomy.tumour.enhancing),
+            "necrotic_core": bool(anatomy.tumour.has_core),
+            "centre_mm": [round(float(x), 3) for x in anatomy.tumour.centre],
+            "radius_mm": float(anatomy.tumour.radius),
             "rim_mm": float(anatomy.tumour.rim),
             "infiltration_mm": float(anatomy.tumour.infiltration),
             "oedema_mm": float(anatomy.tumour.oedema),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from dcejax.simulation.anatomy.head_anatomy import BRAIN_SEMI_AXES_MM
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.scanner.kspace import area_mean, centres, noise_filled, zero_filled
 from dcejax.simulation.scanner.session_fields import rotation_matrix
 from dcejax.simulation.training.point_measurement import complex_noise
@@ -103,8 +103,7 @@ def noise_sd(x: jax.Array, y: jax.Array, noise: jax.Array, g_factor: jax.Array) 
     centre.
 
     Args:
-        x: any shape, as y.
-        y: see x.
+        x, y: of one shape.
         noise: its mean over the head.
         g_factor: of the centre, relative to the edge of the head.
     """

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.simulation.anatomy.head_anatomy import BRAIN_SEMI_AXES_MM, WHITE
+from dcejax.simulation.anatomy.composition import WHITE
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.priors import PRIORS, TISSUES
 from dcejax.types import Acquisition
 

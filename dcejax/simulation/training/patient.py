@@ -10,10 +10,8 @@ from dcejax.batch import Truth
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
+from dcejax.simulation.anatomy.composition import CORE, TUMOUR
 from dcejax.simulation.anatomy.head_anatomy import (
-    BRAIN_SEMI_AXES_MM,
-    CORE,
-    TUMOUR,
     Anatomy,
     brain_depth,
     brain_mask,
@@ -22,16 +20,11 @@ from dcejax.simulation.anatomy.head_anatomy import (
     tissue_shares,
     vessel_shares,
 )
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.session_fields import Scanner, receive_field, sample_scanner, to_head, transmit_field
 from dcejax.simulation.tissue_kinetics import Kinetics, properties, sample_kinetics, true_maps
-from dcejax.simulation.training.point_measurement import (
-    Kernels,
-    frame_count,
-    measure,
-    sample_kernels,
-    simulated_delay,
-)
+from dcejax.simulation.training.point_measurement import Kernels, measure, simulated_delay
 from dcejax.types import Acquisition
 
 VOXEL_MM = (0.9375, 0.9375, 3.0)
@@ -91,11 +84,6 @@ def sample_examination(key: jax.Array, acquisition: Acquisition, mix: Sequence[f
         scanner=sample_scanner(fold(key, "scanner"), acquisition, snr),
         frame_interval=interval / SECONDS_PER_MINUTE,
     )
-
-
-def arterial_kernels(examination: Examination, duration_s: float) -> Kernels:
-    """The arterial input as the frames of so long a scan see it; compute once, use for all points."""
-    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(duration_s))
 
 
 def observe(

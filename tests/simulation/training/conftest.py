@@ -2,10 +2,9 @@
 
 import jax
 import pytest
-from typical_patients import PROTOCOL, examine
+from typical_patients import examine, kernels_of
 
 from dcejax.rng import stream
-from dcejax.simulation.training import patient
 
 
 @pytest.fixture(scope="module")
@@ -15,4 +14,4 @@ def one_patient():
 
 @pytest.fixture(scope="module")
 def kernels(one_patient):
-    return jax.jit(lambda drawn: patient.arterial_kernels(drawn, PROTOCOL.duration_s))(one_patient)
+    return jax.jit(kernels_of)(one_patient)

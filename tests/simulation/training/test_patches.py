@@ -7,7 +7,7 @@ import pytest
 from typical_patients import PROTOCOL
 
 from dcejax.rng import stream
-from dcejax.simulation.anatomy import head_anatomy
+from dcejax.simulation.anatomy import composition, head_anatomy
 from dcejax.simulation.scanner.session_fields import to_head
 from dcejax.simulation.training import patches, patient
 
@@ -38,7 +38,7 @@ def test_lesion_masks_keep_tumour_only(sampler):
     for number in range(5):
         batch = sampler(stream(0, "lesion", number))
         for mask, tissue in zip(np.asarray(batch.mask), np.asarray(batch.truth.tissue), strict=True):
-            lesion = np.isin(tissue, (head_anatomy.TUMOUR, head_anatomy.CORE))
+            lesion = np.isin(tissue, (composition.TUMOUR, composition.CORE))
             kinds.append(bool(lesion[mask].any()))
             assert lesion[mask].all() or not lesion[mask].any()
     assert 0.5 < np.mean(kinds) < 1  # two in three are centred on a tumour, some of the others hold none

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from typical_patients import ACQUISITION, PROTOCOL, examine
+from typical_patients import ACQUISITION, PROTOCOL, examine, kernels_of
 
 from dcejax.methods import fixed_grid
 from dcejax.rng import stream
@@ -40,7 +40,7 @@ def test_scale_agrees_with_the_percentile_of_a_volume():
     """The scale from the brightest points of a sample, against the percentile over a whole simulated volume."""
     key = stream(11, "scale")
     drawn = jax.jit(examine)(key)
-    kernels = jax.jit(lambda p: patient.arterial_kernels(p, PROTOCOL.duration_s))(drawn)
+    kernels = jax.jit(kernels_of)(drawn)
     observe = jax.jit(lambda points: patient.observe(key, drawn, kernels, points, ACQUISITION))
     fullest, among = jax.jit(patient.fullest_points)(stream(11, "points"), drawn)
     index = np.indices((64, 64, 40)).reshape(3, -1).T * np.array([4, 4, 1])  # every fourth voxel in plane

@@ -10,7 +10,7 @@ from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.rng import stream
 from dcejax.simulation import aif_prior, priors, tissue_kinetics
-from dcejax.simulation.anatomy import head_anatomy
+from dcejax.simulation.anatomy import composition
 from dcejax.simulation.reference_object import fine_time
 from dcejax.simulation.scanner.session_fields import transmit_field
 from dcejax.simulation.training import point_measurement
@@ -77,7 +77,7 @@ def test_noise_free_voxels_of_the_training_generator_give_back_their_truth():
 def test_blood_and_tissue_send_their_own_signals(one_patient, kernels):
     """Half a vessel is half of each signal, which is not the signal of the mean concentration."""
     still = one_patient.scanner._replace(noise=jnp.array(0.0))
-    shares = jnp.stack([pure(head_anatomy.WHITE, 1)[0], pure(head_anatomy.ARTERY, 1)[0]])
+    shares = jnp.stack([pure(composition.WHITE, 1)[0], pure(composition.ARTERY, 1)[0]])
     shares = jnp.concatenate([shares, shares.mean(0, keepdims=True)])
     at = jnp.zeros((3, 3))
     tissue = tissue_kinetics.properties(one_patient.patient.kinetics, shares, at, one_patient.arterial.hematocrit)
@@ -93,7 +93,7 @@ def test_fresh_blood_is_brighter_and_agrees_with_the_reference(one_patient, kern
     still = one_patient.scanner._replace(noise=jnp.array(0.0), bias=jnp.zeros(3))
     at = jnp.array([[0.0, 0.0, -55.0], [0.0, 0.0, 40.0]])
     tissue = tissue_kinetics.properties(
-        one_patient.patient.kinetics, pure(head_anatomy.ARTERY, 2), at, one_patient.arterial.hematocrit
+        one_patient.patient.kinetics, pure(composition.ARTERY, 2), at, one_patient.arterial.hematocrit
     )
     found = point_measurement.measure(
         jax.random.key(0), tissue, at, jnp.ones(2, bool), still, one_patient.arterial, kernels, ACQUISITION
@@ -121,7 +121,7 @@ def test_noise_has_the_stated_level(one_patient, kernels):
     scanner = one_patient.scanner
     at_centre = jnp.zeros((20_000, 3))
     tissue = tissue_kinetics.properties(
-        one_patient.patient.kinetics, pure(head_anatomy.WHITE, 20_000), at_centre, jnp.array(0.42)
+        one_patient.patient.kinetics, pure(composition.WHITE, 20_000), at_centre, jnp.array(0.42)
     )
     nothing = jax.tree.map(jnp.zeros_like, kernels)
     signal = point_measurement.measure(

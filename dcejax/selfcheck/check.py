@@ -76,11 +76,6 @@ class Result:
         return tuple(finding for finding in self.missed if finding.case in self.check.known)
 
     @property
-    def passed(self) -> int:
-        """Number of cases within tolerance."""
-        return self.cases - len(self.missed)
-
-    @property
     def worst(self) -> Finding:
         """The largest error relative to its tolerance, known cases included."""
         return max(self.findings, key=lambda finding: finding.share)
@@ -132,6 +127,5 @@ def largest(
 def scaled(case: str, found: ArrayLike, expected: ArrayLike, tolerance: float) -> Finding:
     """Finding of the largest error of a curve as a fraction of the expected curve's maximum."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    return Finding(
-        case, float(np.max(np.abs(found - expected)) / np.max(np.abs(expected))), tolerance, "of the maximum"
-    )
+    error = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+    return Finding(case, error, tolerance, "of the maximum")

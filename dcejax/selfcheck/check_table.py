@@ -13,20 +13,17 @@ def _error(finding: Finding) -> str:
         return "no number"
     if finding.error == 0:
         return "none"
-    share = f"{finding.share:.2g}"
-    return f"{finding.error:.2g} {finding.unit} (× {share})"
+    return f"{finding.error:.2g} {finding.unit} (× {finding.share:.2g})"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = (1, 2)  # the two counts
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    columns = []
+    for i, cells in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, cells))
+        columns.append(
+            [cell.rjust(width) if i in (1, 2) else cell.ljust(width) for cell in cells]
+        )  # counts to the right
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float) -> str:
@@ -39,7 +36,9 @@ def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float
     """
     results = tuple(results)
     rows = [("check", "cases", "passed", "worst error (× tolerance)", "tolerance")]
-    rows += [(r.check.name, str(r.cases), str(r.passed), _error(r.worst), r.check.tolerance) for r in results]
+    rows += [
+        (r.check.name, str(r.cases), str(r.cases - len(r.missed)), _error(r.worst), r.check.tolerance) for r in results
+    ]
     lines = _columns(rows)
     failing = [r for r in results if r.failures]
     for result in failing:

@@ -24,12 +24,12 @@ def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
     """
     if folder is not None:
         reference_data.validate(folder)
-    plan = [(check, ()) for check in ANALYTIC]
-    plan += [(check, (folder,)) for check in REFERENCE] if folder is not None else []
+    plan = [(check,) for check in ANALYTIC]
+    plan += [(check, folder) for check in REFERENCE] if folder is not None else []
     results = []
     # Most of the time goes into compilation, which keeps one core busy: two checks at a time.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for number, result in enumerate(pool.map(lambda step: run(step[0], *step[1]), plan), 1):
+        for number, result in enumerate(pool.map(lambda step: run(*step), plan), 1):
             report.status("checking", number, len(plan), "checks")
             results.append(result)
     report.line(f"{len(plan)} checks run")

@@ -90,12 +90,13 @@ def _simulate(
 ) -> SimulatedScan:
     key = cohort_definitions.patient_key(cohort, settings.seed, person.number)
     session = sample_session(key, person.tumour_class, cohort.scan, number)
-    arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
+    arguments = [rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id]
+    if settings.labels is not None:
+        geometry = settings.labels.geometry
+        arguments += [label_shares, geometry, tumour_centre_mm(geometry)]
+    found = with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
     if settings.labels is None:
-        return with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
-    geometry = settings.labels.geometry
-    found = render.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry), **progress)
-    found = with_readers(rng.fold(key, "readers", number), session, found)
+        return found
     # Of the patient's own tumour only the kinetics are there.
     kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
     return replace(found, settings={**found.settings, "tumour": kept, "head": "label map"})
@@ -173,15 +174,10 @@ def _compute(examination: Examination, report: Reporter) -> tuple[Examination, S
 
 def _write(folder: Path, made: tuple[Examination, SimulatedScan]) -> None:
     examination, simulated = made
-    subject, session = examination.subject, examination.session
-    dataset.write_examination(folder, subject, session, simulated)
-    record = {
-        "hash": provenance.digest(examination.origin),
-        "description": simulated.description,
-        "settings": simulated.settings,
-        "origin": examination.origin,
-    }
-    dataset.write_record(folder, subject, session, record)
+    origin, where = examination.origin, (folder, examination.subject, examination.session)
+    dataset.write_examination(*where, simulated)
+    record = {"hash": provenance.digest(origin), "description": simulated.description, "settings": simulated.settings}
+    dataset.write_record(*where, {**record, "origin": origin})
 
 
 def run(planned: Plan, how: RunSettings, report: Reporter) -> int:

@@ -60,13 +60,18 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
+def json_text(content: Mapping[str, Any]) -> str:
+    """Format as JSON, for people to read too."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_sidecar(sidecar: Path, record: Mapping[str, Any]) -> None:
     """Mark a case done.
 
     Raises:
         ValueError: the folder cannot be written.
     """
-    atomic.write_text(sidecar, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic.write_text(sidecar, json_text(record))
 
 
 def make_folder(folder: Path) -> None:

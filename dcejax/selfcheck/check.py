@@ -27,11 +27,6 @@ class Finding(NamedTuple):
             return math.inf if self.error > 0 else 0.0
         return self.error / self.tolerance
 
-    @property
-    def holds(self) -> bool:
-        """Whether the error is within its tolerance."""
-        return self.error <= self.tolerance
-
 
 @dataclass(frozen=True)
 class Check:
@@ -52,18 +47,17 @@ class Result:
     findings: tuple[Finding, ...]
 
     @property
-    def cases(self) -> int:
-        """Number of cases."""
-        return len({finding.case for finding in self.findings})
+    def by_case(self) -> dict[str, Finding]:
+        """The worst finding of each case."""
+        worst: dict[str, Finding] = {}
+        for finding in self.findings:
+            worst[finding.case] = max(worst.get(finding.case, finding), finding, key=lambda one: one.share)
+        return worst
 
     @property
     def missed(self) -> tuple[Finding, ...]:
-        """Findings out of tolerance, one a case (its worst), the known ones among them."""
-        worst: dict[str, Finding] = {}
-        for finding in self.findings:
-            if not finding.holds and (finding.case not in worst or finding.share > worst[finding.case].share):
-                worst[finding.case] = finding
-        return tuple(worst.values())
+        """The worst findings of the cases out of tolerance, the known ones among them."""
+        return tuple(finding for finding in self.by_case.values() if finding.share > 1)
 
     @property
     def failures(self) -> tuple[Finding, ...]:

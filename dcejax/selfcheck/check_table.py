@@ -36,9 +36,10 @@ def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float
     """
     results = tuple(results)
     rows = [("check", "cases", "passed", "worst error (× tolerance)", "tolerance")]
-    rows += [
-        (r.check.name, str(r.cases), str(r.cases - len(r.missed)), _error(r.worst), r.check.tolerance) for r in results
-    ]
+    for result in results:
+        cases, missed = len(result.by_case), len(result.missed)
+        row = result.check.name, str(cases), str(cases - missed), _error(result.worst), result.check.tolerance
+        rows.append(row)
     lines = _columns(rows)
     failing = [r for r in results if r.failures]
     for result in failing:
@@ -52,6 +53,6 @@ def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float
     not_covered = tuple(not_covered)
     if not_covered:
         lines += ["", "Not covered:", *(f"  {text}" for text in not_covered)]
-    cases = sum(r.cases for r in results)
+    cases = sum(len(r.by_case) for r in results)
     verdict = f"{len(failing)} of {len(results)} checks MISSED" if failing else f"all {len(results)} checks passed"
     return "\n".join([*lines, "", f"{verdict}: {cases} cases, {len(known)} known to fail, {seconds:.0f} s"])

@@ -1,4 +1,4 @@
-"""What a folder of simulated patients was made from, so that it never holds two kinds."""
+"""What a folder of simulated patients was made from, so that two data sets are never mixed in it."""
 
 import hashlib
 import json

@@ -156,7 +156,7 @@ def _prepare_folder(planned: Plan, how: RunSettings) -> None:
 
 
 def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
-    """There is nothing to read but whether it is done."""
+    """Find out whether an examination is done already; there is nothing else to read."""
     record = dataset.record_path(how.output_dir, examination.subject, examination.session)
     if how.skips(record, provenance.digest(examination.origin)):
         return "skipped"

@@ -99,7 +99,7 @@ def _frame_interval_s(times: np.ndarray) -> float | None:
 def write_examination(folder: Path, subject: str, session: str | None, simulated: SimulatedScan) -> None:
     """Write all files of a simulated examination but its record.
 
-    The series comes last, so that an examination cut short has none and no command takes it for a case.
+    The series comes last: an unfinished examination has none, so that no command reads it as a case.
 
     Args:
         folder: of the data set.
@@ -114,7 +114,7 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
     scan, path = simulated.scan, partial(_file, folder, subject, session)
     series = path("dce.nii.gz")
     results.make_folder(series.parent)
-    # Those of an earlier version vouch for files that are about to change.
+    # The record and the series of an earlier version would stand for files that are about to change.
     record_path(folder, subject, session).unlink(missing_ok=True)
     series.unlink(missing_ok=True)
 
@@ -158,7 +158,7 @@ def write_new(path: Path, text: str) -> None:
 
 
 def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write what describes a whole simulated data set; files that are as they should be are left alone.
+    """Write what describes a whole simulated data set; unchanged files are not written again.
 
     Args:
         folder: of the data set.

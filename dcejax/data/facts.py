@@ -1,4 +1,4 @@
-"""What a user may state about a case beside its image: a flag each, and a column of a manifest each.
+"""What a user may state about a case besides its image; each fact is a flag and a column of a manifest.
 
 A command that accepts more than `Facts` extends it; manifests, BIDS folders and flags follow from the fields.
 """

@@ -1,4 +1,4 @@
-"""Names and tables of what a case leaves on disk, whatever made it."""
+"""Names and tables of the files of a case, for all commands."""
 
 import csv
 import io

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Check:
-    """A comparison with an independent statement of what is right, over any number of cases."""
+    """A comparison with an independent reference, over any number of cases."""
 
     name: str
     tolerance: str  # in words, for the table
@@ -76,7 +76,7 @@ class Result:
 
 
 def run(check: Check, *arguments) -> Result:
-    """Run a check; whatever stops it is a failure of its own, because that is what a new machine is checked for.
+    """Run a check; an exception counts as a failure, because a new machine may raise one.
 
     Args:
         check: what to run.

@@ -1,4 +1,4 @@
-"""Fits and bounds against the truth of simulated curves, and against float64 statements of the same."""
+"""Fits and bounds against the truth of simulated curves, and against implementations in float64."""
 
 from collections.abc import Iterator
 

@@ -18,7 +18,7 @@ FAMILIES = ("Parker", "gamma variate", "Georgiou")
 TRAINED_FAMILIES = (PRIORS.parker_share, 1.0 - PRIORS.parker_share, 0.0)
 """Probability of each family in training; Georgiou's shape is kept for tests."""
 
-_ONSET_MIN = 0.45  # where the first pass gives way to recirculation, in all families
+_ONSET_MIN = 0.45  # where recirculation follows the first pass, in all families
 _ONSET_STEEPNESS = 30.0  # 1/min
 _PARKER_CLEARANCE = 0.1685  # 1/min, of which `clearance` is a multiple
 

@@ -248,7 +248,7 @@ class Priors:
     most_delay_s: float = 5.0
     sinus_delay_s: tuple[float, float] = (4.0, 8.0)
     sinus_dispersion_s: tuple[float, float] = (1.5, 3.5)  # spread of the paths through the brain
-    # Net rise of arterial blood through the slab, whose way winds: M1 is reached after 0.5 to 1.1 s. At 100 mm/s an
+    # Net rise of arterial blood through the slab in winding arteries: M1 is reached after 0.5 to 1.1 s. At 100 mm/s an
     # input inverted from its own baseline reads 0.7 of its peak there, as large as the errors that inflow is known for.
     inflow_mm_per_s: tuple[float, float] = (60.0, 140.0)
     plasma_flow_per_min: LogNormal = LogNormal(0.5, 0.35)  # Fp of tumours that follow the exchange model

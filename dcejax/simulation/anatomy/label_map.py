@@ -1,4 +1,4 @@
-"""An anatomy from somebody else's label map, with the kinetics, arterial input and scanner of a simulated patient."""
+"""An anatomy from a given label map, with the kinetics, arterial input and scanner of a simulated patient."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def label_map(labels: np.ndarray, affine: np.ndarray, names: Mapping[int, str]) 
     Args:
         labels: [X, Y, Z] integers.
         affine: [4, 4] voxel to mm; only axes and voxel sizes count, the map's centre becomes the head's.
-        names: of the labels, each one of `anatomy.TISSUE_NAMES`.
+        names: of the labels, each one of `composition.TISSUE_NAMES`.
 
     Raises:
         ValueError: a label without a name, or a name that is no tissue.

@@ -1,7 +1,7 @@
 """Concentrations and blood signals on a time grid of 0.1 s, averaged within frames, in float64 numpy.
 
-The residue of tissue is convolved by a recursion of its own, not by the code of the fits that are judged on it; only
-the arterial input comes from what both generators share. A frame sees the average over its duration, weighted towards
+The residue of tissue is convolved by a recursion of its own, so that fits are not tested against their own code; only
+the arterial input is shared with the training generator. A frame sees the average over its duration, weighted towards
 its middle, where the lines at the centre of k-space are read.
 """
 

@@ -113,7 +113,7 @@ def expose(subject: Subject, shares_at: SharesAt, points: jax.Array, blur_mm: fl
     inside = to_head(scanner.placement, points)
     shares, mask = shares_at(subject.geometry, inside, blur_mm)
     tissue = properties(subject.kinetics, shares, inside, arterial.hematocrit)
-    if subject.plasma_flow is not None:  # nothing leaks faster than it arrives
+    if subject.plasma_flow is not None:  # leakage cannot exceed the flow
         most = jnp.where(tissue.tumour > _TUMOUR_SHARE, _MOST_EXTRACTION * subject.plasma_flow, jnp.inf)
         tissue = tissue._replace(params=tissue.params._replace(ktrans=jnp.minimum(tissue.params.ktrans, most)))
     vp, slow, slow_rate, fast, fast_rate = exponentials(tissue, subject.plasma_flow)

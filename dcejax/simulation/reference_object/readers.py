@@ -155,9 +155,9 @@ def analyse(signal: np.ndarray, reading: Reading, protocol: Protocol, practice: 
     """
     curves, _ = concentration(signal, reading.frames, practice.t10_s, protocol.nominal)
     found = fit("extended_tofts", curves, protocol.times, reading.plasma)
-    told = found.status < FitStatus.NOT_ENHANCING
+    fitted = found.status < FitStatus.NOT_ENHANCING
     params = without_fast_exchange(found, practice.fastest_kep).params
-    return np.where(told[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
+    return np.where(fitted[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
 
 
 def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> SimulatedScan:

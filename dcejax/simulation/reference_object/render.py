@@ -1,6 +1,6 @@
-"""The digital reference object: whole examinations, rendered by other numerics than the training generator's.
+"""The digital reference object: whole examinations, rendered by numerical methods of their own.
 
-Anatomy and kinetics are the same functions of position. Everything else differs: a spatial grid twice as fine as the
+Anatomy and kinetics are those of the training generator. Everything else differs: a spatial grid twice as fine as the
 acquisition, on which tissues and blood send their own signals; a time grid of 0.1 s averaged within frames; rigid
 motion; a k-space cut to the acquired lines and zero-filled; complex noise shaped by a g-factor.
 """
@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def _untold(parts: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
+    """Report nothing."""
 
 
 def first_slice(session: Session, size: Size, centre_mm: jax.Array) -> int:

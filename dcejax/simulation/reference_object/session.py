@@ -89,13 +89,13 @@ def sample_protocol(key: jax.Array, priors: ScanPriors) -> Protocol:
 
 
 def _gain(key: jax.Array, frames: int, drift: float) -> np.ndarray:
-    """A linear drift that goes either way."""
+    """A linear drift, up or down."""
     slope = _uniform(key, (-drift, drift))
     return 1.0 + slope * np.linspace(-0.5, 0.5, frames)
 
 
 def _poses(key: jax.Array, frames: int, priors: ScanPriors) -> np.ndarray:
-    """Jitter that motion correction leaves, and steps that nobody corrected."""
+    """Jitter that motion correction leaves, and steps that were not corrected."""
     sd_mm = _uniform(fold(key, "residual"), priors.residual_motion_mm) / np.sqrt(3)  # of each axis
     scale = sd_mm * np.array([1.0] * 3 + [np.deg2rad(_ROTATION_DEG_PER_MM)] * 3)
     poses = scale * np.asarray(jax.random.normal(fold(key, "jitter"), (frames, 6)))
@@ -109,7 +109,7 @@ def _poses(key: jax.Array, frames: int, priors: ScanPriors) -> np.ndarray:
 
 
 def sample_session(key: jax.Array, tumour_class: int, priors: ScanPriors, number: int = 0) -> Session:
-    """Draw a patient and one of his examinations.
+    """Draw a patient and one of the examinations.
 
     Args:
         key: of the patient; sessions of one key are of one patient.

@@ -109,7 +109,7 @@ def observe(
 def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
     """The points of a volume, from a sample of it, that hold most of a large vessel.
 
-    One voxel in ten thousand, which decides the scale of a volume, is a matter of the large vessels alone.
+    The scale of a volume is that of its brightest voxel in ten thousand, which always lies in a large vessel.
 
     Returns:
         Positions [P, 3] in mm in the scanner, and how many points of the sample lie in the head.

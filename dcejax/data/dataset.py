@@ -101,11 +101,7 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
 
     The series comes last: an unfinished examination has none, so that no command reads it as a case.
 
-    Args:
-        folder: of the data set.
-        subject: BIDS label with its sub-.
-        session: BIDS label with its ses-, None for a subject's only one.
-        simulated: what to write; the type of the series is kept.
+    Labels are those of BIDS, with their sub- and ses-; a subject's only session has none. The series keeps its type.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -160,10 +156,8 @@ def write_new(path: Path, text: str) -> None:
 def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, Any]]) -> None:
     """Write what describes a whole simulated data set; unchanged files are not written again.
 
-    Args:
-        folder: of the data set.
-        name: of the data set, one line.
-        participants: label with its sub- -> `PARTICIPANT_COLUMNS`, in order; without any there is no table.
+    The name is one line. Participants are given as label with its sub- -> `PARTICIPANT_COLUMNS`, in order; without any
+    there is no table.
 
     Raises:
         ValueError: the folder cannot be written.

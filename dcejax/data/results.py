@@ -38,12 +38,7 @@ def statistics(values: np.ndarray) -> dict[str, float]:
 
 
 def roi_rows(labels: np.ndarray, maps: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """Statistics per label above zero and per map, with the columns `ROI_COLUMNS`.
-
-    Args:
-        labels: [V] integers.
-        maps: name -> [V].
-    """
+    """Statistics per label [V] above zero and per map [V] of a name, with the columns `ROI_COLUMNS`."""
     for label in np.unique(labels[labels > 0]):
         for name, values in maps.items():
             inside = values[labels == label]

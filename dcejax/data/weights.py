@@ -82,13 +82,10 @@ def _stem(path: str | None) -> Path:
 
 
 def load(path: str | None) -> Weights:
-    """Read weights.
+    """Read weights, their parameters as float32.
 
     Args:
         path: the .npz or the .json beside it, or None for the default weights in the package.
-
-    Returns:
-        Parameters as float32 and the record.
 
     Raises:
         ValueError: a file that cannot be read, is damaged, of other content than its record says, or without a network.

@@ -76,11 +76,9 @@ class Result:
 
 
 def run(check: Check, *arguments) -> Result:
-    """Run a check; an exception counts as a failure, because a new machine may raise one.
+    """Run a check on the arguments of its `measure`: none, or the folder of the reference data.
 
-    Args:
-        check: what to run.
-        arguments: of its `measure`: none, or the folder of the reference data.
+    An exception counts as a failure, because a new machine may raise one.
     """
     try:
         with jax.enable_x64(check.x64):

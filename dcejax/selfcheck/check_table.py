@@ -1,7 +1,7 @@
 """The outcome of a self-check as plain text."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dcejax.selfcheck.check import Finding, Result
 
@@ -16,31 +16,19 @@ def _error(finding: Finding) -> str:
     return f"{finding.error:.2g} {finding.unit} (× {finding.share:.2g})"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    columns = []
-    for i, cells in enumerate(zip(*rows, strict=True)):
-        width = max(map(len, cells))
-        columns.append(
-            [cell.rjust(width) if i in (1, 2) else cell.ljust(width) for cell in cells]
-        )  # counts to the right
-    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
-
-
 def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float) -> str:
-    """Write the table, the failing and the known cases, and one line that sums up.
-
-    Args:
-        results: of all checks.
-        not_covered: what the reference data hold and no check looks at.
-        seconds: that the checks took.
-    """
+    """Format the table, the failing and the known cases, what no check looks at, and one line that sums up."""
     results = tuple(results)
     rows = [("check", "cases", "passed", "worst error (× tolerance)", "tolerance")]
     for result in results:
         cases, missed = len(result.by_case), len(result.missed)
         row = result.check.name, str(cases), str(cases - missed), _error(result.worst), result.check.tolerance
         rows.append(row)
-    lines = _columns(rows)
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{name:{width[0]}}  {cases:>{width[1]}}  {passed:>{width[2]}}  {worst:{width[3]}}  {tolerance}"
+        for name, cases, passed, worst, tolerance in rows
+    ]
     failing = [r for r in results if r.failures]
     for result in failing:
         lines += ["", f"MISSED in {result.check.name}:"]

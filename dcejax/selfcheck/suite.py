@@ -13,11 +13,7 @@ NOT_COVERED = ("osipi/T1_mapping column 'T1 linear B1cor': not what a linear fit
 
 
 def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
-    """Run the analytic checks, and those on reference data if there are any.
-
-    Args:
-        folder: of the reference data; None without.
-        report: told which checks are done.
+    """Run the analytic checks, and those on the folder of reference data if there is one.
 
     Raises:
         ValueError: a folder that is not the reference data.

@@ -146,14 +146,9 @@ def apportion(counts: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 def participants(cohort: Cohort, seed: int, limit: int | None = None) -> list[Participant]:
-    """The patients of a cohort, or the first of them.
+    """The patients of a cohort, or the first of them up to a limit; the seed is that of the whole data set.
 
     A cohort of a size has exactly its composition, in random order; an unlimited one draws each patient by itself.
-
-    Args:
-        cohort: which.
-        seed: of the whole data set.
-        limit: how many, if not all.
 
     Raises:
         ValueError: no limit for an unlimited cohort, or one that is not from 1 to the cohort's size.

@@ -104,14 +104,8 @@ def blood_t10(kinetics: Kinetics) -> jax.Array:
 def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematocrit: jax.Array) -> Properties:
     """Mix the tissues at each point.
 
-    Ktrans, vp and ve are those of the tissues times their shares, as plasma, leakage and interstitium of a voxel add
-    up. Relaxation rates are weighted by protons.
-
-    Args:
-        kinetics: one patient's.
-        shares: [V, K] of `anatomy.tissue_shares`.
-        points: [V, 3] mm.
-        hematocrit: scalar.
+    Ktrans, vp and ve are those of the tissues times their shares [V, K], as plasma, leakage and interstitium of a voxel
+    add up. Relaxation rates are weighted by protons. Points [V, 3] are in mm in the head.
     """
     fields = jax.vmap(evaluate, (0, None))(kinetics.within, points)
     local = _correlate(fields.T).clip(-3.0, 3.0).T  # [5, V]

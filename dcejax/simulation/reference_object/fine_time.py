@@ -64,12 +64,9 @@ def fine_time(session: Session) -> FineTime:
 
 
 def convolve(rates: np.ndarray, times: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """Convolution [R, F] of a curve [F], linear between its samples, with exp(-rate t) for rates [R].
+    """Convolution [R, F] of a curve [F], linear between its samples, with exp(-rate t) for rates [R] in 1/min.
 
-    Args:
-        rates: 1/min, positive.
-        times: [F] min, evenly spaced.
-        curve: [F].
+    Rates are positive, times [F] in min evenly spaced.
     """
     step = times[1] - times[0]
     x = rates * step

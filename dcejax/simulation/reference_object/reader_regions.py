@@ -91,13 +91,7 @@ def window_centre(session: Session, side: int) -> np.ndarray:
 
 
 def arterial_windows(key: jax.Array, session: Session, tables: Tables) -> tuple[Window, Window]:
-    """Render the windows on the left and on the right.
-
-    Args:
-        key: of the noise.
-        session: everything else that is random.
-        tables: of the session.
-    """
+    """Render the windows on the left and on the right of a session with its tables; the key is that of the noise."""
     subject, protocol, frames = subject_of(session), session.protocol, jax.device_put(tables.frames)
     edge = halo(WINDOW, session.poses)
     inner = np.zeros(WINDOW.shape, bool)

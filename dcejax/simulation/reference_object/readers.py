@@ -161,16 +161,11 @@ def analyse(signal: np.ndarray, reading: Reading, protocol: Protocol, practice: 
 
 
 def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> SimulatedScan:
-    """Let both readers analyse an examination.
-
-    Args:
-        key: of the noise in the arteries and the readers' choices.
-        session: what was examined.
-        simulated: the examination.
+    """Let both readers analyse an examination; the key is that of the noise in the arteries and of their choices.
 
     Returns:
-        The same with the readers' maps, zero outside the mask, and in its settings how they came about. Where no artery
-        is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
+        The examination with the readers' maps, zero outside the mask, and in its settings how they came about. Where no
+        artery is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
     """
     scan, protocol = simulated.scan, session.protocol
     windows = arterial_windows(fold(key, "arteries"), session, make_tables(session))

@@ -177,12 +177,7 @@ def _frames(
 
 
 def segmentation(truth: Truth, *, enhancing: bool) -> np.ndarray:
-    """Labels [X, Y, Z] uint8: enhancing tumour, core, and what is abnormal but does not enhance.
-
-    Args:
-        truth: of the voxels.
-        enhancing: whether the solid tumour does.
-    """
+    """Labels [X, Y, Z] uint8: tumour that enhances (if this one does), core, and what is abnormal without it."""
     tumour, core = truth.shares[..., TUMOUR], truth.shares[..., CORE]
     solid = tumour + core > 0.5
     abnormal = tumour + core + truth.shares[..., OEDEMA] > 0.5

@@ -109,13 +109,9 @@ def _poses(key: jax.Array, frames: int, priors: ScanPriors) -> np.ndarray:
 
 
 def sample_session(key: jax.Array, tumour_class: int, priors: ScanPriors, number: int = 0) -> Session:
-    """Draw a patient and one of the examinations.
+    """Draw a patient with a tumour of a class (index into `TUMOUR_CLASSES`), and one of the examinations, from 0.
 
-    Args:
-        key: of the patient; sessions of one key are of one patient.
-        tumour_class: index into `priors.TUMOUR_CLASSES`.
-        priors: of the cohort.
-        number: of the session, from 0.
+    Sessions of one key are of one patient.
     """
     key_session = fold(key, "session", number)
     protocol = sample_protocol(fold(key_session, "protocol"), priors)

@@ -68,11 +68,9 @@ def fine_points(size: Size, first: jax.Array, count: int, centre: jax.Array) -> 
 
 
 def halo(size: Size, poses: np.ndarray) -> int:
-    """Planes of the fine grid beyond either end that motion may bring in.
+    """Planes of the fine grid beyond either end that motion by poses [T, 6] in mm and rad may bring in.
 
-    Args:
-        size: of the image.
-        poses: [T, 6] mm and rad; the head reaches 110 mm from the centre.
+    The head reaches 110 mm from the centre.
     """
     reach = (np.abs(poses[:, 2]) + 110.0 * (np.abs(poses[:, 3]) + np.abs(poses[:, 4]))).max()
     return 2 * (1 + int(reach / size.fine_mm[2]) // 2)  # in steps of two: fewer shapes to compile

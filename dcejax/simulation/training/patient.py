@@ -66,12 +66,9 @@ def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
 
 
 def sample_examination(key: jax.Array, acquisition: Acquisition, mix: Sequence[float]) -> Examination:
-    """Draw a patient and an examination for training.
+    """Draw a patient and an examination for training; the frame interval, too, is drawn from the priors.
 
-    Args:
-        key: decides everything.
-        acquisition: TR and flip angle; the frame interval is drawn from the priors.
-        mix: relative frequency of each of `priors.TUMOUR_CLASSES`.
+    The mix is the relative frequency of each of `TUMOUR_CLASSES`.
     """
     tumour_class = jax.random.categorical(fold(key, "class"), jnp.log(jnp.array(mix)))
     low, high = (jnp.log(snr) for snr in PRIORS.snr_training)

@@ -145,12 +145,14 @@ def latent(pool: Pool, weights: dict[str, Any]) -> Table | None:
     rows = []
     for arm in pool.of_kind("network"):
         means = [array for array in pool.arrays(f"prior/{arm.name}") if array is not None]
+        if not means:  # a method without a latent
+            continue
         stacked = np.concatenate(means).astype(np.float64)
         own = np.concatenate([a for a in pool.arrays(f"prior sd/{arm.name}") if a is not None]).astype(np.float64)
         variance = stacked.var(axis=0) / (own**2).mean(axis=0)
         row: dict[str, Any] = {
             "arm": arm.label,
-            "kl": dig(weights[arm.name], "training", "stage2", "best", "validation", "kl_nats"),
+            "kl": dig(weights[arm.name], "training", "prob_unet", "best", "validation", "kl_divergence"),
             "dimensions": variance.size,
             "active": int((variance > ACTIVE_SHARE).sum()),
             "largest": float(variance.max()),

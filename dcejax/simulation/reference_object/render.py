@@ -46,10 +46,6 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being made (slices or frames), how many are done and how many there will be."""
 
 
-def _untold(parts: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
 def first_slice(session: Session, size: Size, centre_mm: jax.Array) -> int:
     """Index of the first slice rendered: a slab holds a centre [3] in the head, mm, and comes as near to the large
     arteries at the base as that allows."""
@@ -206,8 +202,7 @@ def render(
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
     centre_mm: np.ndarray | None = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> SimulatedScan:
     """Render an examination.
 
@@ -239,8 +234,7 @@ def examine(
     first: int,
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> tuple[np.ndarray, Truth]:
     """The series [X, Y, Z, T] int16 of an examination, and what is true in it, [X, Y, Z, ...].
 

@@ -1,5 +1,6 @@
 """Simulated patients, one examination after another: from a cohort's name to a data set."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -115,13 +116,11 @@ def plan(settings: SimulateSettings) -> Plan:
         raise ValueError(f"--{error}") from error  # they begin with what the flags are called
     described = manifest.make(cohort, settings.size, settings.seed, settings.labels.sha256 if settings.labels else None)
     examinations = []
-    for person in people:
-        for number in range(cohort.sessions):
-            session = f"ses-{number + 1}" if cohort.sessions > 1 else None
-            name = dataset.case_id(person.subject, session)
-            origin = {**described, "participant": asdict(person), "session": number}
-            simulate = partial(_simulate, settings, cohort, person, number, name)
-            examinations.append(Examination(person.subject, session, origin, simulate))
+    for person, number in itertools.product(people, range(cohort.sessions)):
+        session = f"ses-{number + 1}" if cohort.sessions > 1 else None
+        origin = {**described, "participant": asdict(person), "session": number}
+        simulate = partial(_simulate, settings, cohort, person, number, dataset.case_id(person.subject, session))
+        examinations.append(Examination(person.subject, session, origin, simulate))
     return Plan(settings, cohort, people, described, examinations)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +23,10 @@ def _check_numbers(case: Case) -> None:
             raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}")
 
 
-class _Plausible(NamedTuple):
-    """What a map's median in the mask must be."""
-
-    name: str
-    content: str
-    above: float
-    most: float
-    remedy: str
-
-
-_T1 = _Plausible("T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000")
-_B1 = _Plausible("B1 map", "the ratio of true to nominal flip angle", 0.2, 5.0, "divide a map in percent by 100")
-
-
-def _read_map(path: Path, image: nifti.Image, mask: np.ndarray, plausible: _Plausible) -> np.ndarray:
-    """A map [X, Y, Z] float32; maps hold zero or NaN where their own fit failed, which the median leaves out."""
-    name, content, above, most, remedy = plausible
+def _read_map(
+    path: Path, image: nifti.Image, mask: np.ndarray, name: str, content: str, above: float, most: float, remedy: str
+) -> np.ndarray:
+    """A map [X, Y, Z] float32 with a plausible median in the mask; maps hold zero or NaN where their own fit failed."""
     values = nifti.read_volume(path, name, image).values
     usable = values[mask & np.isfinite(values) & (values > 0)]
     if not usable.size:
@@ -97,7 +84,8 @@ def load_scan(case: Case) -> Scan:
         )
     t1_map = None
     if case.facts.t1_map is not None:
-        t1_map = _read_map(case.facts.t1_map, image, mask, _T1) / np.float32(SECONDS_PER_MINUTE)
+        plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"
+        t1_map = _read_map(case.facts.t1_map, image, mask, *plausible) / np.float32(SECONDS_PER_MINUTE)
     stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
     if stated and case.quantity == "concentration":
         warnings.append(f"{' and '.join(stated)} without effect on concentration input")
@@ -156,4 +144,6 @@ def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
     """
     if case.facts.b1_map is None:
         return None
-    return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, _B1)
+    ratio = "the ratio of true to nominal flip angle"
+    plausible = "B1 map", ratio, 0.2, 5.0, "divide a map in percent by 100"
+    return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, *plausible)

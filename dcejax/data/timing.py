@@ -75,10 +75,6 @@ def _header_interval_s(header: Any) -> float | None:
     return float(f"{interval * _SECONDS_PER_HEADER_UNIT[unit]:.7g}")
 
 
-def _describe(seconds: np.ndarray) -> str:
-    return f"{seconds.size} frames over {seconds[-1]:.6g} s"
-
-
 def resolve(
     path: Path,
     frames: int,
@@ -134,7 +130,8 @@ def resolve(
             warnings.append(f"frame times from {name}; {other_name} cannot be used ({error})")
             continue
         if np.abs(other - seconds).max() > AGREEMENT * seconds[-1]:
-            difference = f"{name} gives {_describe(seconds)}, {other_name} gives {_describe(other)}"
+            both = ((name, seconds), (other_name, other))
+            difference = ", ".join(f"{source} gives {s.size} frames over {s[-1]:.6g} s" for source, s in both)
             if times_file is None:
                 raise ValueError(
                     f"{path}: expected one timing, found two that differ by more than {AGREEMENT:.0%}: {difference}; "

@@ -25,9 +25,7 @@ def last_word(text: str) -> None:
 def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) -> None:
     """Run a command and exit: with its code, 2 for what is wrong with its input, 130 or 143 after Ctrl-C or SIGTERM.
 
-    Args:
-        run: from program name and arguments to a code.
-        argv: program name and arguments; those of the process if absent.
+    The command takes program name and arguments, those of the process if absent.
     """
     stop = interruption.Stop()
     with stop.listening(to_the_end=True):
@@ -47,15 +45,12 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
 def entry_point(
     run: Callable[[flags.FlagValues, list[str]], int], values: flags.FlagValues, about: str | Callable[[], str]
 ) -> Callable[..., None]:
-    """Make the `main` of a command, which runs the command, or shows its help, and exits.
+    """Make the `main` of a command: `exit_with` what it does with its flags and other words, or with its help.
 
     Args:
         run: from flags and other words to an exit code.
         values: the command's flags, --help among them.
         about: what the help says above the flags, or a function that returns it.
-
-    Returns:
-        A function of program name and arguments; those of the process if absent. See `exit_with`.
     """
 
     def run_or_help(argv: list[str]) -> int:

@@ -18,11 +18,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def use(folder: str | None, *, dry_run: bool = False) -> None:
-    """Keep compiled programs in a folder and take them from there; call it before anything compiles.
-
-    Args:
-        folder: what the flag says.
-        dry_run: only check the folder.
+    """Keep compiled programs in the flag's folder, which a dry run only checks; call it before anything compiles.
 
     Raises:
         ValueError: a folder that cannot be made or written.

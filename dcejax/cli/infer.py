@@ -14,8 +14,7 @@ from absl import flags
 
 from dcejax.cli import case_flags, command, compilation_cache
 
-# Flags of this command only: another command's module may define the same names in the same process.
-_FLAGS = flags.FlagValues()
+_FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 _DEMO_DIR = "output/demo"
 case_flags.define(_FLAGS)
 _OWN = {"flag_values": _FLAGS}

@@ -16,8 +16,7 @@ from absl import flags
 
 from dcejax.cli import command
 
-# Flags of this command only: another command's module may define the same names in the same process.
-_FLAGS = flags.FlagValues()
+_FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 flags.DEFINE_string(
     "reference", None, "Folder of the reference data, with osipi/, qiba_v6/ and so on.", flag_values=_FLAGS
 )

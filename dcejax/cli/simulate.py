@@ -22,8 +22,7 @@ from absl import flags
 
 from dcejax.cli import case_flags, command
 
-# Flags of this command only: another command's module may define the same names in the same process.
-_FLAGS = flags.FlagValues()
+_FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 case_flags.define_run(_FLAGS)
 _OWN = {"flag_values": _FLAGS}
 flags.DEFINE_string("cohort", None, "Which patients.", **_OWN)

@@ -52,7 +52,7 @@ class Examination:
     subject: str  # BIDS label with its sub-
     session: str | None  # BIDS label with its ses-; None for a subject's only one
     origin: Mapping[str, Any]  # all that shapes it, ready for JSON
-    simulate: Callable[..., SimulatedScan]  # takes the `progress` of `dcejax.simulation.reference_object.render`
+    simulate: Callable[..., SimulatedScan]  # takes a `progress`, called like a reporter's status with the part made
 
     @property
     def case_id(self) -> str:
@@ -87,15 +87,23 @@ class Plan:
 
 
 def _simulate(
-    settings: SimulateSettings, cohort: Cohort, person: Participant, number: int, case_id: str, **progress: Any
+    settings: SimulateSettings,
+    cohort: Cohort,
+    person: Participant,
+    number: int,
+    case_id: str,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> SimulatedScan:
+    progress("patient")
     key = cohort_definitions.patient_key(cohort, settings.seed, person.number)
     session = sample_session(key, person.tumour_class, cohort.scan, number)
-    arguments = [rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id]
+    arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
     if settings.labels is not None:
         geometry = settings.labels.geometry
-        arguments += [label_shares, geometry, tumour_centre_mm(geometry)]
-    found = with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
+        arguments += label_shares, geometry, tumour_centre_mm(geometry)
+    found = render.render(*arguments, progress=progress)
+    progress("readers")
+    found = with_readers(rng.fold(key, "readers", number), session, found)
     if settings.labels is None:
         return found
     # Of the patient's own tumour only the kinetics are there.
@@ -165,7 +173,7 @@ def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examinatio
 
 def _compute(examination: Examination, report: Reporter) -> tuple[Examination, SimulatedScan]:
     return examination, examination.simulate(
-        progress=lambda parts, done, total: report.status(f"simulating {parts}", done, total)
+        progress=lambda part, *counts: report.status(f"simulating {part}", *counts)
     )
 
 

@@ -14,8 +14,6 @@ from typing import Any, Literal, TypeVar, get_args
 from dcejax.data import access, results
 from dcejax.types import Reporter
 
-FILE = "cases.jsonl"
-
 Status = Literal["done", "skipped", "checked", "bad", "failed"]
 """`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
 
@@ -117,7 +115,7 @@ class Ledger:
             "reason": reason,
             "seconds": round(seconds, 3),
         }
-        with open(folder / FILE, "ab", buffering=0) as file:
+        with open(folder / "cases.jsonl", "ab", buffering=0) as file:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
     def _counted(self) -> str:

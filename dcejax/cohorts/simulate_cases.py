@@ -124,7 +124,8 @@ def plan(settings: SimulateSettings) -> Plan:
     return Plan(settings, cohort, people, described, examinations)
 
 
-def _row(person: Participant) -> dict[str, Any]:
+def participant_row(person: Participant) -> dict[str, Any]:
+    """What a data set's table of participants says of a patient."""
     tumour = TUMOUR_CLASSES[person.tumour_class]
     return {
         "sex": person.sex,
@@ -151,7 +152,7 @@ def _prepare_folder(planned: Plan, how: RunSettings) -> None:
         people = cohort_definitions.participants(planned.cohort, planned.settings.seed, there)
     manifest.write(how.output_dir, planned.manifest, len(people))
     name = f"Simulated DCE-MRI of gliomas: {planned.cohort.name}, {planned.cohort.what}"
-    dataset.write_root(how.output_dir, name, {person.subject: _row(person) for person in people})
+    dataset.write_root(how.output_dir, name, {person.subject: participant_row(person) for person in people})
 
 
 def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
@@ -163,12 +164,9 @@ def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examinatio
 
 
 def _compute(examination: Examination, report: Reporter) -> tuple[Examination, SimulatedScan]:
-    report.status("simulating")
-
-    def progress(parts: str, done: int, total: int) -> None:
-        report.status(f"simulating {parts}", done, total)
-
-    return examination, examination.simulate(progress=progress)
+    return examination, examination.simulate(
+        progress=lambda parts, done, total: report.status(f"simulating {parts}", done, total)
+    )
 
 
 def _write(folder: Path, made: tuple[Examination, SimulatedScan]) -> None:

@@ -32,7 +32,7 @@ def _cohorts(settings: EvaluateSettings) -> list[Cohort]:
         raise ValueError("--size: expected none, because the cohort is a folder, found one; leave it out")
     found = [enumerate_cohort(text, settings, flag) for flag, text in texts.items()]
     hashes: dict[str, str] = {}
-    for examination in _all(found):
+    for examination in (examination for cohort in found for examination in cohort.examinations):
         if hashes.setdefault(examination.case_id, examination.hash) != examination.hash:
             raise ValueError(
                 f"--retest: expected other patients than those of --cohort, found {examination.case_id} in both; "

@@ -20,7 +20,6 @@ from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.simulation.cohort_definitions import COHORTS
-from dcejax.simulation.priors import TUMOUR_CLASSES
 from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS, SimulatedScan
 
@@ -89,16 +88,7 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     people = {person.subject: person for person in planned.participants}
     found = []
     for made in planned.examinations:
-        person = people[made.subject]
-        tumour = TUMOUR_CLASSES[person.tumour_class]
-        row = {
-            "sex": person.sex,
-            "age": person.age,
-            "diagnosis": tumour.diagnosis,
-            "idh": "mutant" if tumour.idh_mutant else "wildtype",
-            "grade": tumour.grade,
-        }
-        number = int(made.origin["session"])
+        row, number = dro.participant_row(people[made.subject]), int(made.origin["session"])
         digest = provenance.digest(made.origin)
         found.append(Examination(made.subject, made.session, number, row, digest, partial(_render, made)))
     return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)

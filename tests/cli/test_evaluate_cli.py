@@ -225,7 +225,7 @@ def test_a_second_run_scores_nothing_and_changes_nothing(copied, data, retest, t
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file() and path.name != "cases.jsonl"}
     code, _, err = evaluate(copied, cohort=data, retest=retest, weights=tiny_weights)
     assert code == 0, err
-    assert err.count("skipped") == 11
+    assert err.count(": skipped in") == 11
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -272,7 +272,7 @@ def test_shards_make_the_whole(whole, copied, data, retest, tiny_weights, plain)
 def test_dry_run_writes_nothing(data, tiny_weights, tmp_path):
     code, _, err = evaluate(tmp_path / "out", "--dry_run", cohort=data, weights=tiny_weights, limit=2)
     assert code == 0
-    assert err.count("checked") == 2
+    assert err.count(": checked in") == 2
     assert not (tmp_path / "out").exists()
 
 

@@ -218,7 +218,7 @@ def test_uncertainty_of_patients_and_of_pooled_voxels(pool):
 
 
 def test_active_latent_dimensions(pool):
-    weights = {"net": {"training": {"prob_unet": {"best": {"validation": {"kl_nats": 0.12}}}}}}
+    weights = {"net": {"training": {"prob_unet": {"best": {"validation": {"kl_divergence": 0.12}}}}}}
     (found,) = uncertainty_tables.latent(pool, weights).rows
     assert (found["kl"], found["dimensions"], found["active"], found["slices"]) == (0.12, 2, 1, 16)
     varies = np.concatenate([[n, -n] for n in range(N)]).var()

@@ -27,10 +27,10 @@ LABELS = {name: f"{name} ({unit})" for name, unit in UNIT_NAMES.items()}
 """Names of the maps with their units."""
 
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-SERIES_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-SERIES_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
-SERIES_MARKERS = "osD^vP*"
-"""Style of the i-th curve or group of a panel; after seven they begin again."""
+_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+SERIES = tuple(zip(_COLOURS, _LINES, "osD^vP*", strict=True))
+"""Colour, line and marker of each curve or group of a panel; after the last the first is used again."""
 
 GREY = "#6b7280"
 REFERENCE = {"color": GREY, "lw": 1.0, "zorder": 1}

@@ -114,15 +114,17 @@ def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
     """
     rows = []
     for arm in pool.of_kind("network"):
-        stacks = (pool.arrays(f"{what}/{arm.name}") for what in ("prior", "prior sd"))
         means, deviations = (
-            np.concatenate([array for array in stack if array is not None], dtype=np.float64) for stack in stacks
+            [array for array in pool.arrays(f"{what}/{arm.name}") if array is not None]
+            for what in ("prior", "prior sd")
         )
+        if not means:  # a method without a latent
+            continue
+        means, deviations = (np.concatenate(arrays, dtype=np.float64) for arrays in (means, deviations))
         variance = means.var(axis=0) / (deviations**2).mean(axis=0)
-        validated = dig(weights[arm.name], "training", "prob_unet", "best", "validation") or {}
         row: dict[str, Any] = {
             "arm": arm.label,
-            "kl": validated.get("kl_divergence", validated.get("kl_nats")),  # the second is an earlier name
+            "kl": dig(weights[arm.name], "training", "prob_unet", "best", "validation", "kl_divergence"),
             "dimensions": variance.size,
             "active": int((variance > ACTIVE_SHARE).sum()),
             "largest": float(variance.max()),

@@ -36,16 +36,10 @@ _POINTS_PER_CALL = 1 << 16
 BLUR_OF_POINT = 0.4
 """Half-width of borders, in points of the fine grid."""
 _LEAST_SIGNAL = 1e-4  # of fully relaxed CSF; air sends none
-Progress = Callable[[str, int, int], None]
-"""Called with what is being made (slices or frames), how many are done and how many there will be."""
-
-
-def _untold(parts: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
-
-
 _ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
 
+Progress = Callable[[str, int, int], None]
+"""Called with what is being made (slices or frames), how many are done and how many there will be."""
 
 _M1_Z_MM = -22.0  # level of the middle cerebral arteries, which a slab should hold if it can
 
@@ -233,8 +227,7 @@ def render(
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
     centre_mm: np.ndarray | None = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> SimulatedScan:
     """Render an examination.
 
@@ -267,8 +260,7 @@ def examine(
     centre_mm: np.ndarray,
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> tuple[np.ndarray, Truth]:
     """The signal of a field of view, and what is true in it.
 

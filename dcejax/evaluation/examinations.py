@@ -67,12 +67,7 @@ def is_name(text: str) -> bool:
 
 
 def enumerate_cohort(text: str, settings: EvaluateSettings, flag: str) -> Cohort:
-    """List the examinations of a cohort.
-
-    Args:
-        text: name of a cohort, or folder of a data set.
-        settings: `size`, `limit` and `cohort_seed`.
-        flag: that the text comes from, for messages.
+    """List the examinations of a cohort, which a flag gives by its name or as the folder of a data set.
 
     Raises:
         ValueError: neither a name nor a folder of a simulated data set, or one without a table of its patients.

@@ -201,13 +201,7 @@ def latent_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, f
 
 
 def score(maps: Maps, references: Mapping[str, np.ndarray], simulated: SimulatedScan) -> dict[str, Any]:
-    """Everything about one arm's maps of one examination, ready for JSON.
-
-    Args:
-        maps: the arm's.
-        references: name -> [X, Y, Z, C], the truth among them.
-        simulated: the examination.
-    """
+    """Everything about one arm's maps of one examination, against references [X, Y, Z, C] by name, ready for JSON."""
     record: dict[str, Any] = {
         "against": {name: against(maps.values, reference, simulated) for name, reference in references.items()},
         "tissues": tissue_errors(maps.values, simulated),

@@ -121,7 +121,7 @@ class Reader:
         number = name.removeprefix("reader")
         self.description = Description(
             name,
-            f"Reader {number}" if number != name else name,
+            f"Reader {number}",
             "reader",
             f"Simulated reader {number}: an arterial input measured in arterial voxels of their own choice, extended "
             "Tofts, T1 of 1.5 s everywhere, nominal flip angle; exchange too fast to be believed counts as plasma.",

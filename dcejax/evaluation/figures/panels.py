@@ -77,17 +77,9 @@ def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
 def grid_of_panels(
     panels: Sequence[P], draw: Callable[[Axes, P], None], height: float, more: float = 0.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Draw a row for each title and a column for each parameter.
+    """Draw a row for each title and a column for each parameter; returns the figure and its axes [rows, parameters].
 
-    Args:
-        panels: what is drawn.
-        draw: draws one panel that is not empty.
-        height: of a row in inches.
-        more: inches beside the rows.
-        options: of `Figure.subplots`.
-
-    Returns:
-        The figure and its axes [rows, parameters].
+    A row has a height in inches, and the figure so many more; the options are those of `Figure.subplots`.
     """
     rows = by_row(panels)
     figure = Figure(figsize=(11, height * len(rows) + more), layout="constrained")

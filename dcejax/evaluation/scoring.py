@@ -1,4 +1,4 @@
-"""What one arm's maps of one examination are worth, as numbers ready for JSON."""
+"""Scores of one arm's maps of one examination, ready for JSON."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def around(mask: np.ndarray) -> tuple[slice, slice]:
-    """Part of every slice that holds the brain and what windows at its edge see."""
+    """The part of every slice with the brain and a margin, as wide as the windows of SSIM at its edge need."""
     ((x, y, _),) = find_objects(mask.astype(np.int8))
     return tuple(
         slice(max(part.start - _MARGIN, 0), min(part.stop + _MARGIN, size))

@@ -1,4 +1,4 @@
-"""Arms that run weights, through the path that dcejax-infer takes."""
+"""Arms that run weights, by the same functions as dcejax-infer."""
 
 import dataclasses
 import time
@@ -39,7 +39,7 @@ class Network:
         if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
             raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
         self._config, self._settings = config, settings
-        self.record = weights.record  # what stands beside the weights
+        self.record = weights.record  # the content of the .json beside the weights
         self._networks = self._method.load(weights.params, config, default_policy())
         spread = method.of_parameters(self._method.OUTPUTS, "spread")
         what = f"estimates{'' if spread is None else ' and their SD'}."

@@ -15,7 +15,7 @@ ENHANCING, NECROTIC, OTHER_ABNORMAL = 1, 2, 3
 
 @dataclass(frozen=True)
 class Description:
-    """What a reader is told of an arm."""
+    """What the report says of an arm."""
 
     name: str  # in files and tables
     label: str  # for people

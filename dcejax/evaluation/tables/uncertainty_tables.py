@@ -106,7 +106,7 @@ def edge(pool: Pool) -> Table:
 
 
 def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
-    """What the latent of each network does; None without one. Weights: name of an arm -> what stands beside them."""
+    """What the latent of each network does; None without one. `weights`: name of an arm -> record of its weights."""
     rows = []
     for arm in pool.of_kind("network"):
         means, deviations = (

@@ -29,7 +29,7 @@ VOXELS = 800
 """At most as many voxels of each region are kept for pooling, drawn at random."""
 
 PICTURE = "picture/"
-"""How the names of arrays begin that are drawn, not pooled."""
+"""Prefix of the names of arrays that are drawn, not pooled."""
 
 FOLDER = "cases"
 """Where the records lie."""
@@ -43,7 +43,7 @@ _LARGEST_HALF = 65_504.0  # float16
 
 
 def code_sha256() -> str:
-    """Hash of the sources that scores depend on, so that none outlives a change of them."""
+    """Hash of the sources that scores depend on: when they change, every examination is scored again."""
     package = Path(dcejax.__file__).parent
     sources = [package / "evaluation" / f"{name}.py" for name in _MODULES.split()] + [Path(readers.__file__)]
     sources += sorted(source for folder in _FOLDERS.split() for source in (package / folder).rglob("*.py"))
@@ -91,7 +91,7 @@ def _picture(simulated: SimulatedScan, maps: Maps) -> tuple[dict[str, np.ndarray
 
 
 def _facts(simulated: SimulatedScan) -> dict[str, Any]:
-    """What tables and figures say of an examination, whatever the arm."""
+    """What tables and figures say of an examination; it does not depend on the arm."""
     mm = np.linalg.norm(simulated.scan.affine[:3, :3], axis=0)
     ml = float(np.prod(mm)) / 1e3
     regions = tumour_regions.judged(simulated) | {tumour_regions.ABNORMAL: tumour_regions.abnormal(simulated)}
@@ -142,19 +142,19 @@ class Casework:
         )
 
     def is_done(self, examination: Examination, folder: Path) -> bool:
-        """Whether a record and its arrays are there and still hold."""
+        """Whether a record and its arrays exist and are still valid."""
         name = examination.case_id
         stored = results.stored_hash(record_path(folder, name))
         return stored == self.expected_hash(examination) and arrays_path(folder, name).is_file()
 
     def read(self, how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
-        """Whether it is to be scored; it is loaded later, so that the seconds of arms are those of nothing else."""
+        """Whether an examination is to be scored. `score` loads it, so that loading disturbs no measured times."""
         if not how.overwrite and self.is_done(examination, how.output_dir):
             return "skipped"
         return "checked" if how.dry_run else examination
 
     def _maps(self, arm: Arm, loaded: Loaded) -> Maps:
-        """Run an arm, and once more where it had to compile for images of this shape: those seconds do not count."""
+        """Run an arm; where it has to compile for images of this shape, run it first without measuring."""
         run = (arm.description.name, loaded.simulated.scan.values.shape)
         if arm.description.kind in _WARMED and run not in self._warm:
             arm.maps(loaded)

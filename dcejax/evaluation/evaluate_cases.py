@@ -32,7 +32,7 @@ def _cohorts(settings: EvaluateSettings) -> list[Cohort]:
         raise ValueError("--size: expected none, because the cohort is a folder, found one; leave it out")
     found = [enumerate_cohort(text, settings, flag) for flag, text in texts.items()]
     hashes: dict[str, str] = {}
-    for examination in _all(found):
+    for examination in (examination for cohort in found for examination in cohort.examinations):
         if hashes.setdefault(examination.case_id, examination.hash) != examination.hash:
             raise ValueError(
                 f"--retest: expected other patients than those of --cohort, found {examination.case_id} in both; "
@@ -49,7 +49,7 @@ def _all(cohorts: Sequence[Cohort]) -> list[Examination]:
 
 
 def _flags(settings: EvaluateSettings) -> dict[str, Any]:
-    """What was asked for, as far as it shapes results; of paths the names, so that moving data changes nothing."""
+    """The flags that change results; of paths only the names, so that moved data give the same record."""
 
     def name(text: str) -> str:
         return text if is_name(text) else Path(text).resolve().name
@@ -67,7 +67,7 @@ def _flags(settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def _publish(cohorts: Sequence[Cohort], casework: Casework, how: RunSettings, report: Reporter) -> None:
-    """Publish what is there, and say what is missing."""
+    """Publish the report of all scored examinations, and say how many are missing."""
     report.status("tables and figures")
     settings, arms, folder = casework.settings, casework.arms, how.output_dir
     examinations = _all(cohorts)

@@ -67,12 +67,7 @@ def is_name(text: str) -> bool:
 
 
 def enumerate_cohort(text: str, settings: EvaluateSettings, flag: str) -> Cohort:
-    """List the examinations of a cohort.
-
-    Args:
-        text: name of a cohort, or folder of a data set.
-        settings: `size`, `limit` and `cohort_seed`.
-        flag: that the text comes from, for messages.
+    """List the examinations of a cohort, which a flag gives by its name or as the folder of a data set.
 
     Raises:
         ValueError: neither a name nor a folder of a simulated data set, or one without a table of its patients.
@@ -88,9 +83,7 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     people = {person.subject: person for person in planned.participants}
     found = []
     for made in planned.examinations:
-        person = people[made.subject]
-        row = dro.participant_row(person)
-        number = int(made.origin["session"])
+        row, number = dro.participant_row(people[made.subject]), int(made.origin["session"])
         digest = provenance.digest(made.origin)
         found.append(Examination(made.subject, made.session, number, row, digest, partial(_render, made)))
     return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)

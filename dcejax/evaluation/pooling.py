@@ -1,4 +1,4 @@
-"""The records of a whole cohort, side by side: a patient a place, the unit of every test and interval."""
+"""The records of a cohort as arrays of one value for each patient, who is the unit of every test and interval."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ class Pool:
 
     @cached_property
     def _arrays(self) -> list[Mapping[str, np.ndarray]]:
-        """Arrays of each record but the pictures, of which few are drawn."""
+        """Arrays of each record without the pictures, of which only a few are drawn."""
         return [self._load(record, lambda name: not name.startswith(PICTURE)) for record in self.records]
 
     def arrays(self, name: str) -> list[np.ndarray | None]:

@@ -1,4 +1,4 @@
-"""What one arm's maps of one examination are worth, as numbers ready for JSON."""
+"""Scores of one arm's maps of one examination, ready for JSON."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def around(mask: np.ndarray) -> tuple[slice, slice]:
-    """Part of every slice that holds the brain and what windows at its edge see."""
+    """The part of every slice with the brain and a margin, as wide as the windows of SSIM at its edge need."""
     ((x, y, _),) = find_objects(mask.astype(np.int8))
     return tuple(
         slice(max(part.start - _MARGIN, 0), min(part.stop + _MARGIN, size))
@@ -201,13 +201,7 @@ def latent_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, f
 
 
 def score(maps: Maps, references: Mapping[str, np.ndarray], simulated: SimulatedScan) -> dict[str, Any]:
-    """Everything about one arm's maps of one examination, ready for JSON.
-
-    Args:
-        maps: the arm's.
-        references: name -> [X, Y, Z, C], the truth among them.
-        simulated: the examination.
-    """
+    """Everything about one arm's maps of one examination, against references [X, Y, Z, C] by name, ready for JSON."""
     record: dict[str, Any] = {
         "against": {name: against(maps.values, reference, simulated) for name, reference in references.items()},
         "tissues": tissue_errors(maps.values, simulated),

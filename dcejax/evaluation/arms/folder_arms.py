@@ -16,12 +16,12 @@ from dcejax.types import PARAMETERS, Output
 
 
 class _Writer(NamedTuple):
-    """What maps are called, by who wrote them."""
+    """How a program names the maps that it writes."""
 
     estimate: str  # how files name the estimates
     sd: str | None  # and their SD
     sidecar: str
-    stages: tuple[str, ...]  # in the sidecar, that are inference
+    stages: tuple[str, ...]  # names in the sidecar of the seconds that are inference
 
 
 _FIT = _Writer("fit", "se", "fit", ("fit",))
@@ -61,7 +61,7 @@ class MapFolder:
         yield _FIT
 
     def require_any(self, case_ids: Iterable[str]) -> None:
-        """Refuse a folder that has nothing to do with an evaluation.
+        """Refuse a folder without maps of the cases that are evaluated.
 
         Raises:
             ValueError: there are maps of none of the cases.

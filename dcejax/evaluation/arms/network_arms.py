@@ -1,4 +1,4 @@
-"""Arms that run weights, through the path that dcejax-infer takes."""
+"""Arms that run weights, by the same functions as dcejax-infer."""
 
 import dataclasses
 import time
@@ -38,7 +38,8 @@ class Network:
             config = dataclasses.replace(config, num_samples=settings.num_samples)
         if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
             raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
-        self._weights, self._config, self._settings = weights, config, settings
+        self._config, self._settings = config, settings
+        self.record = weights.record  # the content of the .json beside the weights
         self._networks = self._method.load(weights.params, config, default_policy())
         spread = method.of_parameters(self._method.OUTPUTS, "spread")
         what = f"estimates{'' if spread is None else ' and their SD'}."
@@ -47,14 +48,9 @@ class Network:
             what += "sees the truth."
         self.description = Description(weights.name, weights.name, "network", f"The weights {weights.name}: {what}")
 
-    @property
-    def record(self) -> Any:
-        """What stands beside the weights."""
-        return self._weights.record
-
     def identity(self, case_id: str) -> list:
         """The weights and the samples that are drawn."""
-        return [self._weights.record["sha256"], self._settings.num_samples, self._settings.seed]
+        return [self.record["sha256"], self._settings.num_samples, self._settings.seed]
 
     def _key(self, case_id: str, number: int):
         """Of a half of the samples: streams of two seeds are independent."""

@@ -15,7 +15,7 @@ ENHANCING, NECROTIC, OTHER_ABNORMAL = 1, 2, 3
 
 @dataclass(frozen=True)
 class Description:
-    """What a reader is told of an arm."""
+    """What the report says of an arm."""
 
     name: str  # in files and tables
     label: str  # for people
@@ -121,7 +121,7 @@ class Reader:
         number = name.removeprefix("reader")
         self.description = Description(
             name,
-            f"Reader {number}" if number != name else name,
+            f"Reader {number}",
             "reader",
             f"Simulated reader {number}: an arterial input measured in arterial voxels of their own choice, extended "
             "Tofts, T1 of 1.5 s everywhere, nominal flip angle; exchange too fast to be believed counts as plasma.",

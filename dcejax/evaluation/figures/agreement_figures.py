@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +14,7 @@ from dcejax.evaluation.figures.panels import (
     GREY,
     LABELS,
     REFERENCE,
-    SERIES_COLOURS,
-    SERIES_MARKERS,
+    SERIES,
     UNIT_NAMES,
     VERMILION,
     Panel,
@@ -135,8 +135,7 @@ def _scatter(diagnoses: Sequence[str], ranges: Mapping[str, tuple[float, float]]
     given = np.array(panel.diagnosis)
     low = (panel.truth <= floor) | (panel.estimate <= floor)
     x, y = np.maximum(panel.truth, floor), np.maximum(panel.estimate, floor)
-    for i, diagnosis in enumerate(diagnoses):
-        colour, marker = SERIES_COLOURS[i % len(SERIES_COLOURS)], SERIES_MARKERS[i % len(SERIES_MARKERS)]
+    for diagnosis, (colour, _, marker) in zip(diagnoses, cycle(SERIES), strict=False):
         style = {"ls": "", "marker": marker, "ms": 4.5, "color": colour}
         chosen = given == diagnosis
         # Drawn even where empty, so that the legend has everyone.

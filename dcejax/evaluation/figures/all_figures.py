@@ -111,7 +111,7 @@ def agreement(pool: Pool) -> dict[str, FigureBlock]:
 
 
 def _contestants(pool: Pool) -> list[Description]:
-    """Arms worth a curve: readers, what they would find at best, and all that is not conventional."""
+    """Arms that are drawn: readers, the oracle fit, which is the best they could reach, networks and maps."""
     kept = ("reader1", "reader2", "fit-oracle")
     return [arm for arm in pool.arms if arm.name in kept or arm.kind in ("network", "maps")]
 

@@ -1,4 +1,4 @@
-"""Maps of one patient as the eye compares them: conventional, true, predicted, and how sure against how wrong."""
+"""Maps of one patient side by side: conventional, true and predicted, and the stated SD beside the error."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ CV_TOP = 0.5  # of every panel of CV, so that patients compare
 _MARGIN_VOXELS = 4
 _BAR_MM = 20.0
 _OUTSIDE = "#30343a"
-_NO_VALUE = "#4fd8ff"  # cyan, which none of the maps of colours has
+_NO_VALUE = "#4fd8ff"  # cyan, which none of the colour maps has
 _COLOURS = ("inferno",) * 3 + ("cividis",) + ("viridis",) * 2  # of maps, SD / mean, and SD and error
-_LEVELS = 48  # of a map of colours: hardly more can be told apart, and noise in them takes bytes
+_LEVELS = 48  # of a colour map: more can hardly be distinguished, and noise in them makes files large
 _EDGE = [patheffects.withStroke(linewidth=2.2, foreground="black")]  # so that white shows on bright colours too
 
 

@@ -27,10 +27,10 @@ LABELS = {name: f"{name} ({unit})" for name, unit in UNIT_NAMES.items()}
 """Names of the maps with their units."""
 
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-SERIES_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-SERIES_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
-SERIES_MARKERS = "osD^vP*"
-"""Style of the i-th curve or group of a panel; after seven they begin again."""
+_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+SERIES = tuple(zip(_COLOURS, _LINES, "osD^vP*", strict=True))
+"""Colour, line and marker of each curve or group of a panel; after the last the first is used again."""
 
 GREY = "#6b7280"
 REFERENCE = {"color": GREY, "lw": 1.0, "zorder": 1}
@@ -77,17 +77,9 @@ def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
 def grid_of_panels(
     panels: Sequence[P], draw: Callable[[Axes, P], None], height: float, more: float = 0.0, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Draw a row for each title and a column for each parameter.
+    """Draw a row for each title and a column for each parameter; returns the figure and its axes [rows, parameters].
 
-    Args:
-        panels: what is drawn.
-        draw: draws one panel that is not empty.
-        height: of a row in inches.
-        more: inches beside the rows.
-        options: of `Figure.subplots`.
-
-    Returns:
-        The figure and its axes [rows, parameters].
+    A row has a height in inches, and the figure so many more; the options are those of `Figure.subplots`.
     """
     rows = by_row(panels)
     figure = Figure(figsize=(11, height * len(rows) + more), layout="constrained")

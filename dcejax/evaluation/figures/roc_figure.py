@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, Panel, grid_of_panels, tidy
+from dcejax.evaluation.figures.panels import REFERENCE, SERIES, Panel, grid_of_panels, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
 
 
@@ -40,9 +41,8 @@ def roc_figure(panels: Sequence[RocPanel]) -> Figure:
 
 def _roc(axes: Axes, panel: RocPanel) -> None:
     axes.plot([0, 1], [0, 1], **REFERENCE)
-    for i, curve in enumerate(panel.curves):
-        style = {"color": SERIES_COLOURS[i % len(SERIES_COLOURS)], "ls": SERIES_LINES[i % len(SERIES_LINES)]}
-        axes.plot(curve.fpr, curve.tpr, **style, lw=1.6, label=_legend(curve))
+    for curve, (colour, line, _) in zip(panel.curves, cycle(SERIES), strict=False):
+        axes.plot(curve.fpr, curve.tpr, color=colour, ls=line, lw=1.6, label=_legend(curve))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_title(f"{panel.parameter}: {panel.title}", fontsize=10.5, pad=20)
     counts = f"{panel.positives} positive, {panel.negatives} negative"

@@ -5,12 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def finite(name: str, values: ArrayLike, *axes: str) -> np.ndarray:
-    """Return values in float64.
-
-    Args:
-        name: of the argument, for the message.
-        values: the argument.
-        axes: its axes, such as "N", "k"; a first "..." stands for any further axes, none included.
+    """Return an argument in float64; its axes have names such as "N", "k", and "..." stands for any number of them.
 
     Raises:
         ValueError: the wrong number of axes, no values at all, or values that are not finite.

@@ -12,7 +12,7 @@ from dcejax.evaluation.metrics.array_checks import alike, finite
 LEVEL = 0.95  # of confidence of all intervals
 UPPER = (1.0 + LEVEL) / 2  # quantile at the upper end of such an interval
 
-_LEAST_PATIENTS = 3  # two leave the skewness, and with it the acceleration, without meaning
+_LEAST_PATIENTS = 3  # with two the skewness, and so the acceleration, is not defined
 _LEAST_RESAMPLES = 100
 _VALUES_AT_ONCE = 2**22  # 32 MB of resampled data
 _ROUNDING = 1e-12  # of the largest value of a statistic, which depends a little on the order of its patients
@@ -87,11 +87,11 @@ def bca(
 
 
 def _shares(estimate: float, values: np.ndarray, jackknife: np.ndarray, level: float) -> np.ndarray:
-    """Shares of the resamples below each end: corrected, or those of the percentiles where that degenerates."""
+    """Shares of the resamples below each end: corrected, or those of the percentiles where BCa is not defined."""
     plain = np.array([(1.0 - level) / 2, (1.0 + level) / 2])
     pull = jackknife.mean() - jackknife
     scale = np.sqrt(np.sum(pull**2))
-    # Ties count half; a resample that is a permutation of the patients ties but for rounding.
+    # Ties count half; a resample that is a permutation of the patients differs from the estimate by rounding only.
     least = _ROUNDING * np.abs(values).max()
     bias = norm.ppf((np.mean(values < estimate - least) + np.mean(values <= estimate + least)) / 2)
     if not (scale > 0 and np.isfinite(bias)):
@@ -121,7 +121,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike, seed: int) -> PairedDifference
     """
     a, b = alike(("N",), a=a, b=b)
     differences = a - b
-    unequal = differences[differences != 0]  # whatever this version of scipy makes of zeros
+    unequal = differences[differences != 0]  # versions of scipy treat zeros differently
     return PairedDifference(
         n=differences.size,
         mean=bca(lambda x: x.mean(axis=1), differences, seed),

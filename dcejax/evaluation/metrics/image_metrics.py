@@ -1,4 +1,4 @@
-"""Errors of maps against a known truth: as images, the way they are published, and as values that mean something.
+"""Errors of maps against a known truth: as images, as they are published, and as values in tissue.
 
 The image metrics take slices [..., X, Y] with any axes in front and return one value for each slice [...]. X and Y may
 be exchanged, so that maps [X, Y, Z, C] can be given as `maps.T`, which returns [C, Z]. All functions raise ValueError
@@ -19,8 +19,8 @@ from scipy.stats import rankdata
 from dcejax.evaluation.metrics.array_checks import alike, region
 
 LOG_FLOORS = (1e-4, 1e-3, 1e-2)
-"""Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below what tumour has, so that tumour is judged by ratio and
-no credit or blame goes to how close to zero a value comes that no acquisition could tell from zero."""
+"""Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below values in tumour, so that tumour is judged by ratio,
+and differences near zero, which no acquisition could measure, hardly count."""
 
 # Wang 2004, IEEE Trans Image Process 13:600, section III-C.
 _WINDOW_RADIUS = 5
@@ -46,7 +46,7 @@ def _ssim_map(a: np.ndarray, b: np.ndarray, data_range: float, window: np.ndarra
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     mean_a, mean_b = _smooth(a, window), _smooth(b, window)
     product, squares = mean_a * mean_b, mean_a**2 + mean_b**2
-    # Only the sum of the two variances is needed, which saves one filter of five.
+    # Only the sum of the two variances is needed: four filters instead of five.
     variances = _smooth(a**2 + b**2, window) - squares
     covariance = _smooth(a * b, window) - product
     return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
@@ -71,7 +71,7 @@ def ssim(a: ArrayLike, b: ArrayLike, *, data_range: float, mask: ArrayLike | Non
     inside = region("mask", True if mask is None else mask, a.shape)
     window = _window()
     means = np.full(a.shape[:-2], np.nan)
-    # One slice at a time stays in the cache.
+    # One slice at a time fits into the cache.
     for i in np.ndindex(means.shape):
         if inside[i].any():
             means[i] = _ssim_map(a[i], b[i], data_range, window)[inside[i]].mean()

@@ -14,7 +14,7 @@ from dcejax.evaluation.metrics.array_checks import alike, finite
 from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
 
 _LIMIT = 1.96  # SDs of the limits of agreement and of the repeatability coefficient, by definition
-_ROUNDING = 1e-12  # of the largest value: float64 leaves less in a mean, and measurements differ by more
+_ROUNDING = 1e-12  # of the largest value: more than the rounding of a mean, less than measurements differ
 
 
 class MeanSquares(NamedTuple):
@@ -40,7 +40,7 @@ def _mean_squares(ratings: np.ndarray) -> MeanSquares:
     least = _ROUNDING * np.abs(ratings).max(axis=(-2, -1), keepdims=True)
     centred = ratings - ratings.mean(axis=(-2, -1), keepdims=True)
     rows, columns = centred.mean(axis=-1, keepdims=True), centred.mean(axis=-2, keepdims=True)
-    # Perfect agreement has no error at all; what rounding leaves would make 0 / 0 an arbitrary number.
+    # Perfect agreement has no error at all; rounding would turn 0 / 0 into an arbitrary number.
     rows, columns, error = (
         np.where(np.abs(effect) > least, effect, 0.0) for effect in (rows, columns, centred - rows - columns)
     )

@@ -1,4 +1,4 @@
-"""A report of results as one HTML file that needs nothing else: no network, no scripts, no other files.
+"""A report of results as one self-contained HTML file: no network, no scripts, no other files.
 
 What a reader sees is formatted by `dcejax.evaluation.tables.table_cells`; how the page looks is in report.html.j2.
 """
@@ -23,8 +23,8 @@ class FigureBlock:
     """A figure with its text."""
 
     title: str
-    caption: str  # what is drawn, of whom, and what it cannot say
-    alt: str  # what a reader who cannot see it must know
+    caption: str  # what is drawn, of which patients, and its limits
+    alt: str  # for readers who cannot see the figure
     png: bytes  # content of a PNG file
 
     def __post_init__(self):
@@ -49,7 +49,7 @@ class Section:
     """One question, with what answers it."""
 
     title: str
-    text: str = ""  # plain; blank lines part paragraphs
+    text: str = ""  # plain; blank lines separate paragraphs
     tables: Sequence[Table] = ()
     figures: Sequence[FigureBlock] = ()
 
@@ -115,5 +115,5 @@ def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    """JSON that no HTML parser takes for the end of its element, nor JSON parser for something else."""
+    """JSON without "<", so that no HTML parser finds the end of the script element in it."""
     return json.dumps(plain(record), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

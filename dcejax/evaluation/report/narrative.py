@@ -26,7 +26,7 @@ class Evaluation:
     pool: Pool
     cohorts: Sequence[Cohort]  # the one that is evaluated first
     asked: Sequence[Description]  # arms that were asked for, with and without scores
-    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> what stands beside its weights
+    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> the record (.json) of its weights
     flags: Mapping[str, Any]
     missing: Sequence[str]  # cases without scores
 

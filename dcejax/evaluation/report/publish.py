@@ -87,7 +87,7 @@ def _provenance(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], text: str) -> list[Section]:
-    """The questions in order, with what answers them as far as there is any."""
+    """The questions in order, each with the tables and figures that answer it and exist."""
     calibration = [name for name in figures if name.startswith("uncertainty_")]
     layout: tuple[tuple[str, str, str, Iterable[str]], ...] = (
         ("Limits of these results", text, "", ()),

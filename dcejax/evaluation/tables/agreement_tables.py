@@ -24,7 +24,7 @@ _PUBLISHED = (
     "voxels and as the median of twenty cohorts, of which a single one may lie outside."
 )
 _ICC_DECIMALS = 9
-_LEAST = 3  # patients, for an agreement that means anything
+_LEAST = 3  # patients; fewer say nothing about agreement
 _RETEST = ": test vs retest"
 _WHAT = columns(condition="Measurements", parameter="Map", scale="Scale")
 
@@ -38,7 +38,7 @@ class Condition:
 
 
 def _condition(name: str, a: tuple[Sequence[Record], tuple], b: tuple[Sequence[Record], tuple]) -> Condition:
-    """Compare what two paths lead to in records; the means over enhancing tumour lie there."""
+    """Compare means over enhancing tumour; each side is records and the path in them to the regions."""
     pairs = []
     for parameter in PARAMETERS:
         sides = (column(records, "arms", *path, TUMOUR, parameter, "mean") for records, path in (a, b))
@@ -95,7 +95,7 @@ def reliability(pool: Pool) -> Table:
         for key, estimate in (("icc_a1", icc_agreement), ("icc_c1", icc_consistency)):
             boot = bca(estimate, pairs, pool.seed, resamples=FEWER_RESAMPLES)
             row |= {f"{key}_bca_low": boot.low, f"{key}_bca_high": boot.high}
-        # Of a constant map rounding leaves some 1e-17, which would look like a result.
+        # For a constant map rounding gives about 1e-17, which would look like a result.
         return {key: round(value, _ICC_DECIMALS) for key, value in row.items()}
 
     caption = (
@@ -166,7 +166,7 @@ def repeatability_table(pool: Pool) -> Table | None:
 
 
 def shown_conditions(pool: Pool) -> Sequence[Condition]:
-    """Those that are drawn: within, main arm and readers against the truth, and its test-retest."""
+    """Conditions that are drawn: those within, main arm and reader 1 against the truth, and the main arm's retest."""
     truth = [arm.label for arm in pool.arms if arm == pool.main or arm.name == "reader1"]
     kept = [c for c in truth_conditions(pool) if c.name.removesuffix(" vs truth") in truth]
     again = [c for c in retest_conditions(pool) if c.name.removesuffix(_RETEST) == pool.main.label]

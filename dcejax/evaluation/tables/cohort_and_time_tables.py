@@ -23,7 +23,7 @@ _PUBLISHED = {
 }
 _PUBLISHED_AGE = (57.3, 14.2)  # mean and SD in years
 
-# The same: seconds of a conventional analysis in all, and of its fit; the rest is mostly what humans do.
+# From the same paper: seconds of a whole conventional analysis, and of its fit; the rest is mostly manual work.
 _TOTAL_S, _FIT_S = 344.1, 62.1
 _HANDLING_S = _TOTAL_S - _FIT_S
 

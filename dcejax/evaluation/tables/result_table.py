@@ -34,7 +34,7 @@ class Table:
 
     name: str  # of its CSV file and its key in the JSON
     title: str
-    caption: str  # how each number was calculated, its n, and what it cannot say
+    caption: str  # how each number was calculated, its n, and its limits
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]  # values that the columns do not ask for are dropped, missing ones become None
 

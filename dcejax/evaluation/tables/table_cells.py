@@ -7,7 +7,7 @@ from dcejax.evaluation.tables.result_table import Column, Table
 
 NOTHING = "–"
 
-_LEAST, _MOST = 1e-4, 1e5  # magnitudes between which nobody wants powers of ten
+_LEAST, _MOST = 1e-4, 1e5  # magnitudes that are written without powers of ten
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -16,11 +16,11 @@ class Cell(NamedTuple):
 
     text: str
     numeric: bool
-    again: bool = False  # first of its row, and the same as above
+    again: bool = False  # the first cell of a row repeats that of the row above
 
 
 def text(value: Any, digits: int | None = None) -> str:
-    """A single value: numbers with a decimal point to `digits` significant digits (without, to six), others whole."""
+    """A single value: floats to `digits` significant digits, six if not given; integers and text as they are."""
     value = plain(value)
     if value is None:
         return NOTHING
@@ -57,7 +57,7 @@ def with_interval(value: Any, low: Any, high: Any, digits: int) -> str:
 
 
 def _decimals(value: float, digits: int) -> int:
-    """Decimals that leave so many significant digits; never fewer than none, for whole numbers stay whole."""
+    """How many decimals give so many significant digits; none for large numbers, whose digits are all shown."""
     exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
     return max(digits - 1 - exponent, 0)
 
@@ -68,7 +68,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def is_numeric(table: Table, column: Column) -> bool:
-    """Whether a column holds numbers, and so stands to the right."""
+    """Whether a column holds numbers, which are aligned to the right."""
     values = [plain(row[column.key]) for row in table.rows]
     found = [value for value in values if value is not None]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
@@ -85,7 +85,7 @@ def table_rows(table: Table) -> list[list[Cell]]:
     shown, above = [], None
     for row in table.rows:
         words = [_word(row, column) for column in table.columns]
-        # Groups have names; numbers that happen to repeat are data.
+        # Repeated names are those of groups; repeated numbers are data.
         again = words[0] == above and not numeric[0]
         shown.append([Cell(word, right) for word, right in zip(words, numeric, strict=True)])
         shown[-1][0] = shown[-1][0]._replace(again=again)

@@ -106,12 +106,7 @@ def edge(pool: Pool) -> Table:
 
 
 def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
-    """What the latent of each network does; None without networks.
-
-    Args:
-        pool: all cases.
-        weights: name of an arm -> what stands beside its weights.
-    """
+    """What the latent of each network does; None without one. `weights`: name of an arm -> record of its weights."""
     rows = []
     for arm in pool.of_kind("network"):
         stacks = [[a for a in pool.arrays(f"{what}/{arm.name}") if a is not None] for what in ("prior", "prior sd")]

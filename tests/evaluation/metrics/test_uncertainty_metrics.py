@@ -11,6 +11,7 @@ from dcejax.evaluation.metrics.uncertainty_metrics import (
     edge_test,
     ence,
     pit,
+    sparsification,
 )
 
 
@@ -131,6 +132,15 @@ def test_ause_is_what_removing_voxels_one_by_one_gives():
     found = average(sorted(range(7), key=lambda i: uncertainty[i]))
     expected = (found - oracle) / (np.abs(error).mean() - oracle)
     assert ause(error, uncertainty) == pytest.approx(expected, rel=1e-12)
+
+
+def test_sparsification_is_what_its_area_is_taken_of():
+    rng = np.random.default_rng(1)
+    error, sd = rng.normal(size=1000), rng.integers(1, 9, 1000) / 10
+    curves = [sparsification(error, order) for order in (sd, np.abs(error))]
+    chance = np.abs(error).mean()
+    assert curves[0][0] == pytest.approx(chance)
+    assert np.mean(curves[0] - curves[1]) / np.mean(chance - curves[1]) == pytest.approx(ause(error, sd))
 
 
 def test_ause_depends_on_the_order_of_uncertainty_alone_and_not_on_the_unit():

@@ -1,5 +1,7 @@
 """Training through its real entry point: resuming, refusing, exporting."""
 
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import scans
 
-from dcejax.cli.train import command_line
+from dcejax.cli import train as command
 from dcejax.data import weights
 from dcejax.execution.policy import default_policy
 from dcejax.methods import lyoo2025, method
@@ -23,20 +25,34 @@ from dcejax.training.step import init_state
 from dcejax.types import Scan
 
 ROOT = Path(__file__).resolve().parents[2]
-# Three epochs of three updates in either stage; the test below kills the second run inside the first.
-COMMAND = [sys.executable, "train.py", "--config=configs/smoke.py"]
+CONFIG = "--config=configs/smoke.py"  # three epochs of three updates in either stage
 
 
-def run(workdir, *flags):
-    return subprocess.run([*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture(autouse=True)
+def _root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def start(workdir):
+    """Train in a process of its own."""
+    words = [sys.executable, "train.py", CONFIG, f"--workdir={workdir}"]
+    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def run(*flags):
+    """Run the command in this process; returns its exit code and what it wrote to stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit) as stop:
+        command.main(["train.py", CONFIG, *flags])
+    return stop.value.code, err.getvalue()
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    result = run(workdir)
-    assert result.returncode == 0, result.stderr
-    return workdir, result
+    process = start(workdir)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return workdir, err
 
 
 def records(workdir):
@@ -60,7 +76,7 @@ def without_seconds(rows):
 
 
 def test_run_writes_what_it_promises(whole_run):
-    workdir, result = whole_run
+    workdir, err = whole_run
     assert {p.name for p in workdir.iterdir()} == {
         "config.json",
         "metrics.jsonl",
@@ -71,7 +87,7 @@ def test_run_writes_what_it_promises(whole_run):
     rows = records(workdir)
     assert [(r["stage"], r["epoch"]) for r in rows] == [(s, e) for s in ("tcn", "prob_unet") for e in (1, 2, 3)]
     assert all(np.isfinite([r["training"]["loss"], r["validation"]["loss"]]).all() for r in rows)
-    assert "prob_unet: epoch 3" in result.stderr  # log lines where there is no terminal
+    assert "prob_unet: epoch 3" in err  # log lines where there is no terminal
     loaded = weights.load(str(workdir / "weights.npz"))
     assert set(loaded.params["prob_unet"]) == {"unet", "prior", "combination"}  # no posterior: not for inference
     record = loaded.record
@@ -86,23 +102,28 @@ def test_run_writes_what_it_promises(whole_run):
             assert arm["interval_95"][0] <= arm["mean"] <= arm["interval_95"][1]
 
 
-@pytest.mark.parametrize("stage", ["tcn", "prob_unet"])
-def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, stage):
-    reference, _ = whole_run
-    workdir = tmp_path / "killed"
-    process = subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, stderr=subprocess.DEVNULL)
+def kill_after_an_epoch_of(stage, workdir):
+    """Start or continue the run in a process of its own, and kill that once the stage has its first checkpoint."""
     checkpoints = workdir / "checkpoints" / stage
+    process = start(workdir)
     deadline = time.monotonic() + 300
     while not (checkpoints / "3").exists():  # a checkpoint gets its name once it is whole
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline, "no checkpoint within five minutes"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (workdir / "weights.npz").exists()
-    result = run(workdir)
-    assert result.returncode == 0, result.stderr
-    assert "going on after epoch" in result.stderr
+
+
+def test_a_run_killed_in_every_stage_and_continued_equals_an_uninterrupted_one(whole_run, tmp_path):
+    reference, _ = whole_run
+    workdir = tmp_path / "killed"
+    for stage in ("tcn", "prob_unet"):
+        kill_after_an_epoch_of(stage, workdir)
+    code, err = run(f"--workdir={workdir}")
+    assert code == 0, err
+    assert "prob_unet: going on after epoch" in err
     assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
     assert without_seconds(records(workdir)) == without_seconds(records(reference))
     for name in ("tcn", "prob_unet"):
@@ -128,11 +149,12 @@ def test_exported_weights_predict(whole_run):
 def test_folder_of_another_configuration_is_refused(whole_run):
     workdir, _ = whole_run
     before = (workdir / "config.json").read_bytes()
-    result = run(workdir, "--config.seed=3", "--config.prob_unet_training.losses.kl_divergence=0.5")
-    assert result.returncode == 2
-    assert "seed" in result.stderr
-    assert "prob_unet_training.losses.kl_divergence" in result.stderr
-    assert "Traceback" not in result.stderr
+    flags = "--config.seed=3", "--config.prob_unet_training.losses.kl_divergence=0.5"
+    code, err = run(f"--workdir={workdir}", *flags)
+    assert code == 2
+    assert "seed" in err
+    assert "prob_unet_training.losses.kl_divergence" in err
+    assert "Traceback" not in err
     assert (workdir / "config.json").read_bytes() == before
 
 
@@ -151,21 +173,22 @@ def test_folder_of_another_configuration_is_refused(whole_run):
     ],
 )
 def test_bad_flags_are_refused(tmp_path, flag, message):
-    result = run(tmp_path / "x", flag)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    code, err = run(f"--workdir={tmp_path / 'x'}", flag)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
     assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_is_asked_for():
-    result = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "--workdir" in result.stderr
+    code, err = run()
+    assert code == 2
+    assert "--workdir" in err
 
 
-def test_command_of_the_record_leaves_out_the_folder_only():
-    assert command_line(["--config=a.py", "--workdir", "x y", "--config.seed=1"]) == (
-        "python train.py --config=a.py --config.seed=1"
-    )
-    assert command_line(["--workdir=x", "--config=a.py"]) == "python train.py --config=a.py"
+def test_command_of_the_record_leaves_out_the_folders_only():
+    words = ["--config=a.py", "--workdir", "x y", "--config.seed=1"]
+    assert command.command_line(words) == "python train.py --config=a.py --config.seed=1"
+    assert command.command_line(["--workdir=x", "--config=a.py"]) == "python train.py --config=a.py"
+    words = ["--compilation_cache", "x", "--config=a.py", "--workdir=y", "--compilation_cache=z", "--config.seed=1"]
+    assert command.command_line(words) == "python train.py --config=a.py --config.seed=1"

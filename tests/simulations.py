@@ -5,7 +5,8 @@ import commands
 from dcejax.cli import simulate as command
 from dcejax.simulation.scanner import imaging
 
-COARSE = imaging.Size((24, 24, 20), 16, slab=2)
+COARSE = imaging.Size((32, 32, 20), 24, slab=3)
+"""One size for all tests that need no finer image: to compile the renderer for another takes half a minute."""
 
 
 def simulate(folder, *arguments, **flags):

@@ -41,7 +41,7 @@ def run_infer(tiny_weights, capsys, monkeypatch):
     from dcejax.cli import infer
     from dcejax.runner import map_picture
 
-    monkeypatch.setattr(map_picture, "overview", lambda scan, prediction, footer: b"picture")
+    monkeypatch.setattr(map_picture, "overview", lambda *_: b"picture")
 
     def call(*arguments, **flags):
         words = [f"--{name}={value}" for name, value in ({"weights": tiny_weights} | flags).items()]

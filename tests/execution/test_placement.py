@@ -32,11 +32,14 @@ def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path)
         rows.append(f"{scan},{scans.save_mask(tmp_path / f'mask_{name}.nii.gz', inside)}")
     cohort = tmp_path / "cohort.csv"
     cohort.write_text("\n".join(rows))
-    assert run_infer(input=cohort, output_dir=tmp_path / "one", num_samples=5)[0] == 0
+    code, err = run_infer(input=cohort, output_dir=tmp_path / "one", num_samples=5)
+    assert code == 0, err
     flags = [f"--input={cohort}", f"--weights={tiny_weights}", "--num_samples=5", f"--output_dir={tmp_path / 'more'}"]
-    code = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == 3; infer.main()"
+    program = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == 3; infer.main()"
     more = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
-    done = subprocess.run([sys.executable, "-c", code, *flags], env=more, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags], env=more, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     for name in [f"{case}_desc-{kind}_{of}.nii.gz" for case in "ab" for kind in ("mean", "std") for of in PARAMETERS]:
         found, expected = (nib.load(tmp_path / folder / name).get_fdata() for folder in ("more", "one"))

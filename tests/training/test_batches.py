@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import labelled_scans
 import numpy as np
 import pytest
+import scans
 
 from dcejax.batch import Batch, TrueInput, Truth
 from dcejax.execution.policy import default_policy
@@ -175,10 +176,8 @@ def test_every_stage_learns_from_what_is_on_disk(tmp_path, kind):
         for number in range(2):
             labelled_scans.write(tmp_path, f"sub-{number}", seed=number)
     training = StageConfig(batches=f"{kind}:{tmp_path}", **SMALL)
-    config = lyoo2025.Config(
-        tcn=lyoo2025.TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
+    config = scans.tiny_config(
         tcn_training=training,
-        prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 8), combination_layers=2),
         prob_unet_training=dataclasses.replace(training, losses={**SMALL["losses"], "kl_divergence": 1.0}),
     )
     policy, params = default_policy(), {}

@@ -1,1 +1,58 @@
-"""dcejax: pharmacokinetic maps with uncertainty from DCE-MRI, in JAX."""
+"""dcejax: pharmacokinetic maps with uncertainty from DCE-MRI, in JAX. What stands in `__all__` is the public API."""
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dcejax import methods, physics
+    from dcejax.api import (
+        batches,
+        fit,
+        init_state,
+        load_weights,
+        make_scan,
+        make_stage,
+        make_train_step,
+        open_scan,
+        predict,
+        save_maps,
+        simulate,
+    )
+
+try:
+    __version__ = metadata.version("dcejax")
+except metadata.PackageNotFoundError:  # run from a checkout that was not installed
+    __version__ = "not installed"
+
+_PACKAGES = ("methods", "physics")
+
+__all__ = [
+    "__version__",
+    "batches",
+    "fit",
+    "init_state",
+    "load_weights",
+    "make_scan",
+    "make_stage",
+    "make_train_step",
+    "methods",
+    "open_scan",
+    "physics",
+    "predict",
+    "save_maps",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: JAX takes seconds that a command's --help need not wait for."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"dcejax.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("dcejax.api"), name)
+    raise AttributeError(f"module 'dcejax' has no attribute {name!r}; its public names are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

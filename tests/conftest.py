@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import compilation_cache  # noqa: F401 - before anything imports JAX
@@ -67,6 +68,19 @@ def run_fit(capsys, monkeypatch):
         return stop.value.code, capsys.readouterr().err
 
     return call
+
+
+@pytest.fixture
+def handlers():
+    """Handlers of signals as they were: a command leaves its own to the process that it ends, which here goes on.
+
+    Processes that a test starts hear SIGINT, even where the tests themselves were started to ignore it.
+    """
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield {number: signal.getsignal(number) for number in former}
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ LEVELS = (
     ("runner",),
     ("cohorts",),
     ("evaluation", "selfcheck", "benchmark"),
-    ("cli",),
+    ("api", "cli"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
@@ -40,6 +40,7 @@ ONLY_IN = {
     "flax": ("models/",),
     "torch": ("benchmark/",),
     "llvmlite": ("cpu_kernels/",),
+    "dcejax.cpu_kernels": ("cpu_kernels/", "execution/policy.py"),  # the package works without the folder
     "scipy.optimize": ("benchmark/",),
 }
 

@@ -20,19 +20,18 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs/ is not part of the package
-from dcejax.training.state import init_state, make_optimizer, train_step
-
 from configs.paper import get_config
 from dcejax import rng
 from dcejax.execution.policy import default_policy
-from dcejax.methods import stages as stages_of_training
+from dcejax.methods import method
 from dcejax.physics.fitting import fit
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.simulation import cohort_definitions, priors
-from dcejax.simulation.anatomy import head_anatomy
+from dcejax.simulation.anatomy import composition, head_anatomy
 from dcejax.simulation.reference_object import fine_time, paint, render, session
 from dcejax.simulation.scanner import imaging
-from dcejax.simulation.training.patches import make_sampler
+from dcejax.training.batches import source_of
+from dcejax.training.step import init_state, make_train_step
 from dcejax.types import PARAMETERS
 
 mpl.use("Agg")
@@ -87,12 +86,12 @@ def realism(simulated):
     scan, drawn = simulated.scan, simulated.settings
     signal = scan.values[..., FRAME] / scan.values[scan.mask].max()
     rim = scan.segmentation == 1 if drawn["tumour"]["kinetics"] == "glioblastoma" else np.zeros_like(scan.mask)
-    white = interior(simulated.tissue, head_anatomy.WHITE, scan.mask, 3)
+    white = interior(simulated.tissue, composition.WHITE, scan.mask, 3)
     regions = (
         white,
         rim,
-        interior(simulated.tissue, head_anatomy.VEIN, scan.mask, 3),
-        interior(simulated.tissue, head_anatomy.CSF, scan.mask, 5),
+        interior(simulated.tissue, composition.VEIN, scan.mask, 3),
+        interior(simulated.tissue, composition.CSF, scan.mask, 5),
     )
     levels = [float(np.median(signal[region])) if region.sum() > 50 else np.nan for region in regions]
     arrival = int(drawn["arterial_input"]["arrival_s"] / drawn["protocol"]["frame_interval_s"])
@@ -138,23 +137,23 @@ def errors(stage, acquisition):
 def fine_signal(shown, exposure):
     """Signal [V, T, G] of points in every group of every frame, and the tables."""
     tables = fine_time.make_tables(shown)
-    frames = render.Frame(tables.tissue, tables.convolved, tables.artery, tables.vein)
     see = jax.jit(jax.vmap(render.tissue_signal, (None, 0, None, None, None)), static_argnums=4)
-    return np.moveaxis(np.asarray(see(exposure, frames, tables.delay_step, shown.protocol.tissue, False)), 0, 1), tables
+    signal = see(exposure, tables.frames, tables.delay_step, shown.protocol.tissue, False)
+    return np.moveaxis(np.asarray(signal), 0, 1), tables
 
 
 def tumour_points(shown, count=150):
     """Exposure and true maps [V, C] of points of pure tumour."""
-    reach = float(shown.patient.anatomy.radius)
+    reach = float(shown.patient.anatomy.tumour.radius)
     generator = np.random.default_rng(0)
     placement = shown.scanner.placement
-    centre = placement.rotation @ shown.patient.anatomy.centre + placement.shift
+    centre = placement.rotation @ shown.patient.anatomy.tumour.centre + placement.shift
     points = np.asarray(centre) + generator.uniform(-reach, reach, (4096, 3)).astype(np.float32)
     subject = paint.Subject(
         shown.patient.anatomy, shown.patient.kinetics, shown.arterial, shown.scanner, shown.protocol.tissue, None
     )
     exposure, truth = jax.jit(paint.expose, static_argnums=1)(subject, head_anatomy.tissue_shares, points, 0.25)
-    pure = np.flatnonzero(np.asarray(truth.shares[:, head_anatomy.TUMOUR]) > 0.999)[:count]
+    pure = np.flatnonzero(np.asarray(truth.shares[:, composition.TUMOUR]) > 0.999)[:count]
     return jax.tree.map(lambda a: a[pure], exposure), np.asarray(truth.maps)[pure]
 
 
@@ -239,9 +238,9 @@ def volume_row():
     drawn = jax.jit(jax.vmap(head_anatomy.sample_anatomy))(
         jax.random.split(rng.stream(SEED, "volumes"), 10_000), classes
     )
-    volume = (4 / 3 * np.pi * np.asarray(drawn.radius) ** 3 / 1e3)[np.asarray(drawn.enhancing)]
+    volume = (4 / 3 * np.pi * np.asarray(drawn.tumour.radius) ** 3 / 1e3)[np.asarray(drawn.tumour.enhancing)]
     quartiles = np.percentile(volume, [25, 50, 75])
-    share = 1 - np.asarray(drawn.enhancing).mean()
+    share = 1 - np.asarray(drawn.tumour.enhancing).mean()
     return quartiles, len(volume), share
 
 
@@ -312,22 +311,20 @@ def speed_rows():
             lambda i, size=size: render.render(draw(i)[1], draw(i)[0], size, "x").truth, 1 + (size.slab or 0)
         )
         yield f"| a patient, `{name}` | {took:.1f} s |"
-    config = get_config()
-    policy = default_policy()
-    temporal = stages_of_training.temporal_stage(config, policy)
-    spatial = stages_of_training.spatial_stage(config, temporal.init(jax.random.key(0)), policy)
-    for stage in (temporal, spatial):
-        sampler = make_sampler(stage.config, config.protocol, stage.config.patients_per_step)
-        made = seconds(lambda i, sampler=sampler: sampler(rng.stream(0, "speed", i)))
-        batch = sampler(rng.stream(0, "speed", 0))
-        optimizer = make_optimizer(stage.config)
-        state = init_state(stage.init(jax.random.key(0)), optimizer)
+    config, policy = get_config(), default_policy()
+    params = {}
+    for make_stage in method.of(config).stages(config, policy):
+        stage = make_stage(params)
+        source = source_of(stage.config, stage.protocol)
+        made = seconds(lambda i, source=source: source(rng.stream(0, "speed", i)))
+        batch = source(rng.stream(0, "speed", 0))
+        state = init_state(stage, jax.random.key(0))
+        params[stage.name] = state.params
+        update = make_train_step(stage, policy)
 
-        def step(i, stage=stage, batch=batch, optimizer=optimizer, state=state):
+        def step(i, update=update, batch=batch, state=state):
             fresh = jax.tree.map(jnp.copy, state)  # a step gives its input's memory away
-            pieces = stage.split(stage.prepare(batch))
-            how = {"loss": stage.loss, "optimizer": optimizer, "policy": policy}
-            return train_step(fresh, pieces, jax.random.key(i), **how)[1]
+            return update(fresh, batch, jax.random.key(i))[1]
 
         trained = seconds(step)
         yield f"| {stage.name}: a batch of {stage.config.patches_per_patient} patches | {made:.2f} s |"
@@ -368,8 +365,8 @@ def draw_pictures():
     for number in range(COHORT.size):
         shown, key = draw(number)
         drawn = shown.patient.anatomy
-        kind = bool(drawn.enhancing), bool(drawn.has_core)
-        if kind in wanted and drawn.radius > 14:  # mm; smaller ones hardly show at this scale
+        kind = bool(drawn.tumour.enhancing), bool(drawn.tumour.has_core)
+        if kind in wanted and drawn.tumour.radius > 14:  # mm; smaller ones hardly show at this scale
             simulated = render.render(key, shown, imaging.SIZES["full"], "x")
             mosaic(simulated, DOCS / f"reference_object_{wanted.pop(kind)}.png")
 

@@ -7,17 +7,15 @@ of the volume exist, and the compilations by function for it, for it once more w
 cut along X.
 """
 
+import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
 
-from dcejax.benchmark import volume
+from dcejax.benchmark import own_inference, volume
 from dcejax.benchmark.compilations import counted
 from dcejax.data import weights
-from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
-from dcejax.types import Series
 
 _CUT = 8
 
@@ -25,18 +23,16 @@ _CUT = 8
 def _main(path: str, samples: str, started: str) -> None:
     series = volume.load(Path(path))
 
-    def predict(case: Series, more: int = 0) -> None:
-        engine.predict(networks, case, case_id="volume", num_samples=int(samples) + more, seed=0)
-
     with counted() as first:
-        networks = engine.build(weights.load(None), default_policy())
-        predict(series)
+        networks = own_inference.load(weights.load(None))
+        own_inference.predict(networks, series, int(samples))
     seconds = time.time() - float(started)
     with counted() as again:
-        predict(series, more=1)
+        own_inference.predict(networks, series, int(samples) + 1)
     cut = series.mask[_CUT:]
     with counted() as other_shape:
-        predict(Series(series.curves[-cut.sum() :], cut, series.scale))
+        case = dataclasses.replace(series, curves=series.curves[-cut.sum() :], mask=cut)
+        own_inference.predict(networks, case, int(samples))
     counts = {"first_map": first, "same_shape_again": again, "other_shape": other_shape}
     print(json.dumps({"seconds": seconds, "compilations": counts}))
 

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 
 from dcejax.benchmark import curve_fit
+from dcejax.benchmark.measuring import timed, worker
 from dcejax.benchmark.problem import Problem, make_problem
 from dcejax.physics import variable_projection
 from dcejax.physics.fitting import fit
@@ -29,9 +29,7 @@ _PYTHONS = ("python3.12", "python3.13", "python3.14")  # osipy needs 3.12 or new
 
 
 def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    return timed(run)[1]
 
 
 def _fit(problem: Problem):
@@ -107,8 +105,7 @@ def _beside_osipy(python: str | None, problem: Problem, clean: Problem, report: 
 
 def _whole_brain(report: Reporter) -> dict[str, Any]:
     report.status(f"{_WHOLE_BRAIN} voxels in a process of their own")
-    command = [sys.executable, "-m", "dcejax.benchmark.whole_brain_worker", str(_WHOLE_BRAIN)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    found = worker("whole_brain_worker", str(_WHOLE_BRAIN))
     return {"whole_brain_voxels": found["voxels"], "seconds": found["seconds"], "peak_rss_gib": found["peak_rss_gib"]}
 
 

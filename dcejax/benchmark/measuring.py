@@ -1,4 +1,4 @@
-"""What measurements share: seconds, trials of PyTorch's forms, turns, processes of their own, the machine."""
+"""What measurements share: seconds, trials of PyTorch's forms, rounds, processes of their own, the machine."""
 
 import json
 import os
@@ -62,11 +62,11 @@ def try_forms(
     return Trial(forms[name], name, seconds)
 
 
-def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Reporter) -> None:
-    """Call a round again and again.
+def repeat(measure: Callable[[], None], rounds: int, seconds: float, report: Reporter) -> None:
+    """Measure in several rounds.
 
     Args:
-        turn: measures every contestant once.
+        measure: every implementation once.
         rounds: how many.
         seconds: no round begins that would end later than this after the first one's start, but for the first.
         report: where progress is told.
@@ -77,7 +77,7 @@ def take_turns(turn: Callable[[], None], rounds: int, seconds: float, report: Re
         if number and time.perf_counter() - start + longest > seconds:
             break
         report.status("rounds", number, rounds)
-        longest = max(longest, timed(turn)[1])
+        longest = max(longest, timed(measure)[1])
 
 
 def over_rounds(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Training as dcejax does it, on one batch in memory: what the simulation of patients costs is no part of it."""
 
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -9,56 +8,57 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dcejax.batch import Batch, Truth
+from dcejax.benchmark import volume
 from dcejax.benchmark.problem import make_problem
-from dcejax.config import Config, StageConfig
-from dcejax.execution.policy import default_policy
-from dcejax.methods.stages import Stage, spatial_stage, temporal_stage
+from dcejax.execution.policy import Policy, default_policy
+from dcejax.methods import lyoo2025
+from dcejax.methods.lyoo2025 import Config
+from dcejax.methods.stage import Stage, StageConfig
 from dcejax.rng import stream
-from dcejax.simulation.training.patches import Batch
-from dcejax.training.state import init_state, make_optimizer, train_step
+from dcejax.training.step import init_state, make_train_step
+from dcejax.types import Known
 
-_SEED = 1  # with others, 0 among them, the TCN's last ReLU is never positive, so its last block has no gradient
+_SEED = 1  # with others, 4 among them, the TCN's last ReLU is never positive, so its last block has no gradient
 _FIRST_MEAN = 0.1  # share of the first gradient in Adam's running mean after one step: 1 - beta1
 
 
-def patches(settings: StageConfig) -> int:
-    """Patches of one step, B."""
-    return settings.patients_per_step * settings.patches_per_patient
-
-
 def make_batch(settings: StageConfig) -> Batch:
-    """A batch of the shape that training sees: every voxel an extended Tofts curve of its own, scaled to at most 1."""
-    shape = (patches(settings), settings.patch_size, settings.patch_size)
+    """A batch of the shape that training sees: every voxel an extended Tofts curve of its own, scaled to at most 1.
+
+    All patches are of one examination, whose frames and scale need no encoding.
+    """
+    shape = (settings.patients_per_step * settings.patches_per_patient, settings.patch_size, settings.patch_size)
     problem = make_problem(math.prod(shape), _SEED)
+    context = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], volume.context())
+    unknown = Known(jnp.zeros(shape), jnp.zeros(shape[0], bool))
     return Batch(
         curves=jnp.asarray(problem.curves / problem.curves.max(), jnp.float32).reshape(*shape, -1),
-        maps=jnp.asarray(np.stack(problem.truth, axis=-1), jnp.float32).reshape(*shape, -1),
         mask=jnp.ones(shape, bool),
-        tissue=jnp.zeros(shape, int),
+        context=context._replace(t10=unknown, b1=unknown),
+        truth=Truth(jnp.asarray(np.stack(problem.truth, axis=-1), jnp.float32).reshape(*shape, -1)),
+        row=jnp.zeros(shape[0], int),
     )
 
 
 class Training:
     """A stage from its first parameters on; every step sees the same batch and the same key."""
 
-    def __init__(self, stage: Stage):
-        self.settings = stage.config
+    def __init__(self, stage: Stage, policy: Policy):
+        self.stage, self.batch = stage, make_batch(stage.config)
         self.key = stream(_SEED, stage.name, "step", 0)
-        self._stage, optimizer = stage, make_optimizer(stage.config)
-        self._update = partial(train_step, loss=stage.loss, optimizer=optimizer, policy=default_policy())
-        self._batch = make_batch(stage.config)
-        self.inputs = self.prepare()
-        params = jax.jit(stage.init)(stream(_SEED, stage.name, "init"))
-        self.first_params = jax.tree.map(np.array, params)  # copies: the first step consumes its state
-        self._state = init_state(params, optimizer)
+        self.examples = self.prepare()
+        self._step = make_train_step(stage._replace(prepare=lambda batch: self.examples), policy)
+        self._state = init_state(stage, stream(_SEED, stage.name, "init"))
+        self.first_params = jax.tree.map(np.array, self._state.params)  # copies: the first step consumes its state
 
-    def prepare(self) -> Any:
-        """What the stage makes of a batch before its losses."""
-        return jax.block_until_ready(self._stage.prepare(self._batch))
+    def prepare(self) -> tuple[Any, Batch]:
+        """What the stage makes of a batch before its losses: inputs and batch by example."""
+        return jax.block_until_ready(self.stage.prepare(self.batch))
 
     def step(self) -> float:
         """Do one update; returns the loss before it."""
-        self._state, metrics = self._update(self._state, self._stage.split(self.inputs), self.key)
+        self._state, metrics = self._step(self._state, self.batch, self.key)
         jax.block_until_ready(self._state)
         return float(metrics["loss"])
 
@@ -67,16 +67,12 @@ class Training:
         return jax.tree.map(lambda mean: np.asarray(mean) / _FIRST_MEAN, optax.tree.get(self._state.opt_state, "mu"))
 
 
-def temporal(config: Config) -> Training:
-    """Stage 1; its inputs are a `Batch`."""
-    return Training(temporal_stage(config, default_policy()))
-
-
-def spatial(config: Config) -> Training:
-    """Stage 2 on the maps of a network that is not trained.
-
-    Its inputs are these and the truth, [B, X, Y, C], and indices [B].
-    """
-    policy = default_policy()
-    tcn = jax.jit(temporal_stage(config, policy).init)(stream(_SEED, "stage1", "init"))
-    return Training(spatial_stage(config, tcn, policy))
+def training_of(config: Config, part: str) -> Training:
+    """The stage that trains a part, on parts before it that are not trained."""
+    policy, params = default_policy(), {}
+    for make_stage in lyoo2025.stages(config, policy):
+        stage = make_stage(params)
+        if stage.name == part:
+            return Training(stage, policy)
+        params[stage.name] = jax.jit(stage.init)(stream(_SEED, stage.name, "init"))
+    raise ValueError(f"expected one of {', '.join(params)}, found {part}")

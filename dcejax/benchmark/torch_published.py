@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dcejax.methods.method import Params
 from dcejax.models.interop import from_torch_state_dict
-from dcejax.types import Weights
 
 
 def _weight_norm(conv: nn.Module) -> nn.Module:
@@ -234,10 +234,10 @@ class Published:
     computed, and nothing is written in between.
     """
 
-    def __init__(self, weights: Weights):
+    def __init__(self, params: Params):
         self.tcn, self.unet = TorchTCN().eval(), TorchProbUNet().eval()
-        load_params(self.tcn, weights.tcn)
-        load_params(self.unet, weights.prob_unet)
+        load_params(self.tcn, params["tcn"])
+        load_params(self.unet, params["prob_unet"])
 
     @torch.inference_mode()
     def run(self, curves: np.ndarray, mask: np.ndarray, noise: np.ndarray) -> Maps:

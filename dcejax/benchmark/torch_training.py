@@ -1,10 +1,10 @@
 """Both stages' training steps in PyTorch: the published modules, the same losses, Adam. Needs torch.
 
-Stage 1 is the published module on whole patches, as the authors train it. Stage 2 is tried with images in both layouts
-and compiled, which takes PyTorch half a minute, and the fastest is used.
+The TCN is the published module on whole patches, as the authors train it. The probabilistic U-Net is tried with images
+in both layouts and compiled, which takes PyTorch half a minute, and the fastest is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,40 +13,47 @@ from torch import nn
 
 from dcejax.benchmark.measuring import Trial, try_forms
 from dcejax.benchmark.torch_published import TorchProbUNet, TorchTCN, load_params
-from dcejax.config import SpatialStageConfig, StageConfig
+from dcejax.methods.stage import StageConfig, Weight
 from dcejax.models.interop import from_torch_state_dict
-from dcejax.types import Reporter
+from dcejax.types import PARAMETERS, Reporter
 
 _REPEATS = 2
 
 
-def _weighted_l1(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Of images [B, C, X, Y], per map [C]."""
-    error = (prediction - target).abs() * (1 + weights[:, None, None] * target.relu())
-    return error.mean(dim=(0, 2, 3))
+class _ErrorOfMaps(nn.Module):
+    """Absolute errors and those at high values, weighted and added, of images [B, C, X, Y]."""
 
-
-class _TemporalLoss(nn.Module):
-    """Sum over the maps, of curves [B, T, X, Y] and maps [B, C, X, Y]."""
-
-    def __init__(self, params: Any, settings: StageConfig):
+    def __init__(self, losses: Mapping[str, Weight]):
         super().__init__()
-        self.net = TorchTCN()
+        self.everywhere, self.at_high_values = (
+            torch.tensor(losses[name]).expand(len(PARAMETERS))[:, None, None]
+            for name in ("absolute_error", "absolute_error_at_high_values")
+        )
+
+    def forward(self, prediction: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        error = (prediction - maps).abs() * (self.everywhere + self.at_high_values * maps.relu())
+        return error.mean(dim=(0, 2, 3)).sum()
+
+
+class _TCNLoss(nn.Module):
+    """Of curves [B, T, X, Y] and maps [B, C, X, Y]."""
+
+    def __init__(self, params: Any, losses: Mapping[str, Weight]):
+        super().__init__()
+        self.net, self.error = TorchTCN(), _ErrorOfMaps(losses)
         load_params(self.net, params)
-        self.weights = torch.tensor(settings.loss_weights)
 
     def forward(self, curves: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        return _weighted_l1(self.net(curves), maps, self.weights).sum()
+        return self.error(self.net(curves), maps)
 
 
-class _SpatialLoss(nn.Module):
-    """Mean over the maps and the divergence in nats, of images and maps [B, C, X, Y] and noise [B, L]."""
+class _ProbUNetLoss(nn.Module):
+    """Errors and the divergence in nats, of images and maps [B, C, X, Y] and noise [B, L]."""
 
-    def __init__(self, params: Any, settings: SpatialStageConfig):
+    def __init__(self, params: Any, losses: Mapping[str, Weight]):
         super().__init__()
-        self.net = TorchProbUNet()
+        self.net, self.error, self.kl_weight = TorchProbUNet(), _ErrorOfMaps(losses), losses["kl_divergence"]
         load_params(self.net, params)
-        self.weights, self.kl_weight = torch.tensor(settings.loss_weights), settings.kl_weight
 
     def forward(self, images: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         net = self.net
@@ -56,7 +63,7 @@ class _SpatialLoss(nn.Module):
         distance = ((mean - prior_mean) * torch.exp(-prior_log_std)) ** 2
         variance_ratio = torch.exp(2 * (log_std - prior_log_std))
         divergence = (0.5 * (variance_ratio + distance - 1) - (log_std - prior_log_std)).sum(dim=1).mean()
-        return _weighted_l1(prediction, maps, self.weights).mean() + self.kl_weight * divergence
+        return self.error(prediction, maps) + self.kl_weight * divergence
 
 
 class Training:
@@ -101,8 +108,8 @@ def _images(array: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(array)).movedim(-1, 1).contiguous()
 
 
-def temporal(params: Any, curves: Any, maps: Any, settings: StageConfig) -> First:
-    """Stage 1 as published.
+def first_step_tcn(params: Any, curves: Any, maps: Any, settings: StageConfig) -> First:
+    """The TCN as published.
 
     Args:
         params: of the flax network, to begin with.
@@ -110,16 +117,18 @@ def temporal(params: Any, curves: Any, maps: Any, settings: StageConfig) -> Firs
         maps: [B, X, Y, C], the truth.
         settings: of the stage.
     """
-    loss = _TemporalLoss(params, settings)
+    loss = _TCNLoss(params, settings.losses)
     return _first(Training(loss, loss, (_images(curves), _images(maps)), settings.learning_rate))
 
 
-def spatial(params: Any, images: Any, maps: Any, noise: Any, settings: SpatialStageConfig, report: Reporter) -> Trial:
-    """Stage 2 in its fastest form.
+def first_step_prob_unet(
+    params: Any, images: Any, maps: Any, noise: Any, settings: StageConfig, report: Reporter
+) -> Trial:
+    """The probabilistic U-Net in its fastest form.
 
     Args:
         params: of the flax network, the posterior's among them, to begin with.
-        images: [B, X, Y, C], maps of stage 1.
+        images: [B, X, Y, C], maps of the TCN.
         maps: [B, X, Y, C], the truth.
         noise: standard normal [B, L], which makes the latent.
         settings: of the stage.
@@ -127,7 +136,7 @@ def spatial(params: Any, images: Any, maps: Any, noise: Any, settings: SpatialSt
     """
 
     def make(layout: torch.memory_format, compiled: bool = False) -> First:
-        loss = _SpatialLoss(params, settings).to(memory_format=layout)
+        loss = _ProbUNetLoss(params, settings.losses).to(memory_format=layout)
         inputs = [_images(array).contiguous(memory_format=layout) for array in (images, maps)]
         run = torch.compile(loss, dynamic=False) if compiled else loss
         return _first(Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate))

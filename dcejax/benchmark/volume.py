@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from dcejax import rng
 from dcejax.data import nifti
-from dcejax.types import Series
+from dcejax.methods.fixed_grid import grid_of
+from dcejax.protocol import Protocol
+from dcejax.types import Brightest, Context, Known, Series
 
+PROTOCOL = Protocol()
+"""Of the released weights."""
 _BRAIN_SHARE = 0.25  # of all voxels
 _VOXEL_MM = (0.94, 0.94, 3.0)
 _ARRIVAL = 0.15  # of the scan's duration
@@ -33,12 +35,19 @@ def _mask(shape: tuple[int, int, int]) -> np.ndarray:
     return distance <= np.quantile(distance, _BRAIN_SHARE)
 
 
-def make_volume(shape: tuple[int, int, int], frames: int, seed: int) -> Series:
+def context() -> Context:
+    """Curves on the protocol's grid and in the unit of their scale, so that encoding leaves them as they are."""
+    grid, unknown = grid_of(PROTOCOL), Known(0.0, False)
+    beside = {"noise_sd": unknown, "aif": Known(np.zeros_like(grid), False), "t10": unknown, "b1": unknown}
+    one = np.ones((1, grid.size), np.float32)
+    return Context(grid, PROTOCOL.acquisition, **beside, brightest=Brightest(one, 1))
+
+
+def make_volume(shape: tuple[int, int, int], seed: int) -> Series:
     """Draw a scan whose every slice holds brain, a quarter of all voxels.
 
     Args:
         shape: X, Y, Z.
-        frames: T.
         seed: of the curves.
     """
     mask = _mask(shape)
@@ -47,15 +56,15 @@ def make_volume(shape: tuple[int, int, int], frames: int, seed: int) -> Series:
         draw.uniform(low, high, (np.count_nonzero(mask), 1)).astype(np.float32)
         for low, high in ((0.1, 0.2), (0.0, 0.6), (2.0, 30.0), (0.0, 1.0))
     )
-    since = np.maximum(np.arange(frames, dtype=np.float32) / frames - _ARRIVAL, 0.0)
-    return Series(baseline + uptake * (1.0 - np.exp(-speed * since)) * np.exp(-loss * since), mask, scale=1.0)
+    since = np.maximum(np.arange(PROTOCOL.frames, dtype=np.float32) / PROTOCOL.frames - _ARRIVAL, 0.0)
+    return Series(baseline + uptake * (1.0 - np.exp(-speed * since)) * np.exp(-loss * since), mask, context())
 
 
 def slices_of(series: Series, slices: slice) -> Series:
     """A part of a scan along Z."""
     inside = np.zeros_like(series.mask)
     inside[:, :, slices] = True
-    return Series(series.curves[inside[series.mask]], np.ascontiguousarray(series.mask[:, :, slices]), series.scale)
+    return Series(series.curves[inside[series.mask]], np.ascontiguousarray(series.mask[:, :, slices]), series.context)
 
 
 def dense_slice(series: Series, z: int) -> np.ndarray:
@@ -63,11 +72,6 @@ def dense_slice(series: Series, z: int) -> np.ndarray:
     curves = np.zeros((*series.mask.shape[:2], series.curves.shape[-1]), np.float32)
     curves[series.mask[:, :, z]] = slices_of(series, slice(z, z + 1)).curves
     return curves
-
-
-def latents(seed: int, case_id: str, z: int, samples: int, size: int) -> np.ndarray:
-    """The standard normal draws [S, L] that `dcejax.methods.engine` makes for a slice."""
-    return np.array(jax.random.normal(rng.stream(seed, "latent", case_id, z), (samples, size), np.float32))
 
 
 def save(path: Path, series: Series) -> None:
@@ -78,17 +82,17 @@ def save(path: Path, series: Series) -> None:
 def load(path: Path) -> Series:
     """Read what `save` wrote."""
     with np.load(path) as arrays:
-        return Series(arrays["curves"], arrays["mask"], scale=1.0)
+        return Series(arrays["curves"], arrays["mask"], context())
 
 
-def write_files(folder: Path, series: Series, frame_interval_s: float) -> Files:
+def write_files(folder: Path, series: Series) -> Files:
     """Write a scan as a scanner's integers, with noise in brain and air, and its mask."""
     shape = (*series.mask.shape, series.curves.shape[-1])
     values = np.random.default_rng(0).integers(0, _NOISE, shape, np.int16)
     values[series.mask] += np.rint(_SIGNAL * series.curves).astype(np.int16)
     affine = np.diag([*_VOXEL_MM, 1.0])
     files = Files(folder / "volume_dce.nii.gz", folder / "volume_desc-mask.nii.gz")
-    header = nifti.header_for_series(frame_interval_s)
+    header = nifti.header_for_series(PROTOCOL.frame_interval_s)
     nifti.write(files.image, values, affine, header, "dcejax benchmark", compression=1)
     nifti.write(files.mask, series.mask.astype(np.uint8), affine, header, "dcejax benchmark", compression=1)
     return files

@@ -22,15 +22,10 @@ from dcejax.cli import command
 
 _FLAGS = flags.FlagValues()
 _SUBJECTS = ("fit", "infer", "train")
-
-
-def _define() -> None:
-    text = "For fit: interpreter that has osipy; searched on the path if absent."
-    flags.DEFINE_string("osipy_python", None, text, flag_values=_FLAGS)
-    command.define_help(_FLAGS)
-
-
-_define()
+flags.DEFINE_string(
+    "osipy_python", None, "For fit: interpreter that has osipy; searched on the path if absent.", flag_values=_FLAGS
+)
+command.define_help(_FLAGS)
 
 
 def _show(results: dict) -> None:

@@ -12,20 +12,6 @@ from dcejax.data import access
 from dcejax.runner import interruption
 
 
-def parse(values: flags.FlagValues, argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """Flags, in a copy so that one process can call a command often, and the words that are none.
-
-    Raises:
-        ValueError: an unknown flag, or a value of the wrong type.
-    """
-    values = copy.deepcopy(values)
-    try:
-        _, *words = values(argv)
-    except flags.Error as error:
-        raise ValueError(f"{error}; see --help") from error
-    return values, words
-
-
 def define_help(values: flags.FlagValues) -> None:
     """Define --help."""
     flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=values)
@@ -73,9 +59,14 @@ def entry_point(
     """
 
     def run_or_help(argv: list[str]) -> int:
-        parsed, words = parse(values, argv)
+        parsed = copy.deepcopy(values)  # so that one process can call a command often
+        try:
+            _, *words = parsed(argv)
+        except flags.Error as error:
+            raise ValueError(f"{error}; see --help") from error
         if parsed.help:
-            print(f"{about() if callable(about) else about}\nFlags:\n{parsed.get_help()}")
+            shown = about() if callable(about) else about
+            print(f"{shown}\nAfter Ctrl-C the exit code is 130, after SIGTERM 143.\n\nFlags:\n{parsed.get_help()}")
             return 0
         return run(parsed, words)
 

@@ -24,23 +24,17 @@ from dcejax.cli import case_flags, command
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
-
-
-def _define() -> None:
-    case_flags.define_run(_FLAGS)
-    own = {"flag_values": _FLAGS}
-    flags.DEFINE_string("cohort", None, "Folder of a simulated data set, or name of a cohort.", **own)
-    flags.DEFINE_string("retest", None, "The same, of patients who were examined twice.", **own)
-    flags.DEFINE_string("size", None, "full, half or slab: of images that are rendered on the fly.", **own)
-    flags.DEFINE_integer("limit", None, "The first patients only, of each cohort.", **own)
-    flags.DEFINE_integer("cohort_seed", 0, "Root of all random streams of cohorts rendered on the fly.", **own)
-    flags.DEFINE_multi_string("weights", [], "Weights (.npz with its .json), or paper-v0; repeat for more.", **own)
-    flags.DEFINE_multi_string("maps", [], "LABEL=FOLDER of maps; repeat for more.", **own)
-    flags.DEFINE_integer("num_samples", 4, "Latent samples of each network, an even number.", **own)
-    flags.DEFINE_integer("seed", 0, "Root of the latent samples and of resampling.", **own)
-
-
-_define()
+case_flags.define_run(_FLAGS)
+_OWN = {"flag_values": _FLAGS}
+flags.DEFINE_string("cohort", None, "Folder of a simulated data set, or name of a cohort.", **_OWN)
+flags.DEFINE_string("retest", None, "The same, of patients who were examined twice.", **_OWN)
+flags.DEFINE_string("size", None, "full, half or slab: of images that are rendered on the fly.", **_OWN)
+flags.DEFINE_integer("limit", None, "The first patients only, of each cohort.", **_OWN)
+flags.DEFINE_integer("cohort_seed", 0, "Root of all random streams of cohorts rendered on the fly.", **_OWN)
+flags.DEFINE_multi_string("weights", [], "Weights (.npz with its .json), or paper-v0; repeat for more.", **_OWN)
+flags.DEFINE_multi_string("maps", [], "LABEL=FOLDER of maps; repeat for more.", **_OWN)
+flags.DEFINE_integer("num_samples", 4, "Latent samples of each network, an even number.", **_OWN)
+flags.DEFINE_integer("seed", 0, "Root of the latent samples and of resampling.", **_OWN)
 
 
 def _maps(texts: list[str]) -> tuple[tuple[str, Path], ...]:
@@ -55,12 +49,6 @@ def _maps(texts: list[str]) -> tuple[tuple[str, Path], ...]:
     return tuple(found)
 
 
-def _weights(texts: list[str]) -> tuple[str | None, ...]:
-    from dcejax.data.weights import DEFAULT
-
-    return tuple(None if text == DEFAULT else text for text in texts)
-
-
 def _run(values: flags.FlagValues, words: list[str]) -> int:
     if words:
         raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
@@ -69,6 +57,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     how = case_flags.run_settings(values)
     maps = _maps(values.maps)
     from dcejax.cli.console import Console
+    from dcejax.data.weights import DEFAULT
     from dcejax.evaluation import evaluate_cases
     from dcejax.evaluation.evaluate_settings import EvaluateSettings
 
@@ -78,7 +67,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         size=values.size,
         limit=values.limit,
         cohort_seed=values.cohort_seed,
-        weights=_weights(values.weights),
+        weights=tuple(None if text == DEFAULT else text for text in values.weights),
         maps=maps,
         num_samples=values.num_samples,
         seed=values.seed,

@@ -9,7 +9,7 @@ series, the arterial input used, a sidecar (.json) and a picture. Research only;
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
 
-import dataclasses
+from dataclasses import fields
 
 from absl import flags
 
@@ -17,57 +17,44 @@ from dcejax.cli import case_flags, command
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
-
-
-def _define() -> None:
-    case_flags.define(_FLAGS)
-    own = {"flag_values": _FLAGS}
-    flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD (extended_tofts).", **own)
-    flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **own)
-    flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **own)
-    flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **own)
-    flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **own)
-    flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **own)
-    flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **own)
-    flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **own)
-    flags.DEFINE_float("flip_angle_deg", None, "Nominal flip angle in degrees.", **own)
-    flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s) (4.5).", **own)
-    flags.DEFINE_string("t1_map", None, "Native T1 in s.", **own)
-    flags.DEFINE_string("vfa", None, "Signal at several flip angles along the fourth axis, to fit T1.", **own)
-    flags.DEFINE_string("vfa_flip_angles_deg", None, "Flip angles of --vfa in degrees, such as 2,5,10.", **own)
-    flags.DEFINE_float("vfa_tr_ms", None, "TR of --vfa in ms (that of the series).", **own)
-    flags.DEFINE_float("t1_s", None, "One native T1 in s for all tissue (1.5).", **own)
-    flags.DEFINE_float("blood_t1_s", None, "Native T1 of blood in s, for --aif=roi:... and auto (1.65).", **own)
-    flags.DEFINE_string("b1_map", None, "True to nominal flip angle.", **own)
-    flags.DEFINE_integer("baseline_frames", None, "Frames before contrast (found automatically).", **own)
-    flags.DEFINE_float("te_ms", None, "Echo time in ms, with --r2_star_relaxivity, to allow for T2* decay.", **own)
-    flags.DEFINE_float("r2_star_relaxivity", None, "Agent's r2* in 1/(mM s), with --te_ms.", **own)
-    flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (yes).", **own)
-
-
-_define()
-
-
-def _settings(values: flags.FlagValues):
-    from dcejax.conventional.fit_settings import FitSettings
-
-    names = [field.name for field in dataclasses.fields(FitSettings) if field.name in values]
-    stated = {name: values[name].value for name in names}
-    return FitSettings(**{name: value for name, value in stated.items() if value is not None})
+case_flags.define(_FLAGS)
+_OWN = {"flag_values": _FLAGS}
+flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD (extended_tofts).", **_OWN)
+flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **_OWN)
+flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **_OWN)
+flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **_OWN)
+flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **_OWN)
+flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **_OWN)
+flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **_OWN)
+flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **_OWN)
+flags.DEFINE_float("flip_angle_deg", None, "Nominal flip angle in degrees.", **_OWN)
+flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s) (4.5).", **_OWN)
+flags.DEFINE_string("t1_map", None, "Native T1 in s.", **_OWN)
+flags.DEFINE_string("vfa", None, "Signal at several flip angles along the fourth axis, to fit T1.", **_OWN)
+flags.DEFINE_string("vfa_flip_angles_deg", None, "Flip angles of --vfa in degrees, such as 2,5,10.", **_OWN)
+flags.DEFINE_float("vfa_tr_ms", None, "TR of --vfa in ms (that of the series).", **_OWN)
+flags.DEFINE_float("t1_s", None, "One native T1 in s for all tissue (1.5).", **_OWN)
+flags.DEFINE_float("blood_t1_s", None, "Native T1 of blood in s, for --aif=roi:... and auto (1.65).", **_OWN)
+flags.DEFINE_string("b1_map", None, "True to nominal flip angle.", **_OWN)
+flags.DEFINE_integer("baseline_frames", None, "Frames before contrast (found automatically).", **_OWN)
+flags.DEFINE_float("te_ms", None, "Echo time in ms, with --r2_star_relaxivity, to allow for T2* decay.", **_OWN)
+flags.DEFINE_float("r2_star_relaxivity", None, "Agent's r2* in 1/(mM s), with --te_ms.", **_OWN)
+flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (yes).", **_OWN)
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
     inputs = case_flags.inputs(values, words)
     if not inputs:
         raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
-    from dcejax.conventional.fit_facts import FitFacts
-
-    facts = case_flags.facts(values, FitFacts)
-    how, settings = case_flags.run_settings(values), _settings(values)
     from dcejax.cli.console import Console
+    from dcejax.conventional.fit_facts import FitFacts
+    from dcejax.conventional.fit_settings import FitSettings
     from dcejax.data import cases
     from dcejax.runner import fit_cases
 
+    facts, how = case_flags.facts(values, FitFacts), case_flags.run_settings(values)
+    shaping = {field.name: values[field.name].value for field in fields(FitSettings) if field.name in values}
+    settings = FitSettings(**{name: value for name, value in shaping.items() if value is not None})
     return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, how, Console())
 
 

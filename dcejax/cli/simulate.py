@@ -24,21 +24,15 @@ from dcejax.cli import case_flags, command
 
 # Flags of this command only: another command's module may define the same names in the same process.
 _FLAGS = flags.FlagValues()
-
-
-def _define() -> None:
-    case_flags.define_run(_FLAGS)
-    own = {"flag_values": _FLAGS}
-    flags.DEFINE_string("cohort", None, "Which patients.", **own)
-    flags.DEFINE_string("size", None, "full: 256x256x40 voxels; half: 128x128x20; slab: 6 slices of half.", **own)
-    flags.DEFINE_integer("limit", None, "The first patients only.", **own)
-    flags.DEFINE_string("labels", None, "3-D NIfTI of labels, instead of the patients' own anatomy.", **own)
-    flags.DEFINE_string("label_names", None, "Table (index, name) of the labels' tissues.", **own)
-    flags.DEFINE_list("label_voxel_mm", None, "Size of the labels' voxels, x,y,z in mm, if the header is wrong.", **own)
-    flags.DEFINE_integer("seed", 0, "Root of all random streams.", **own)
-
-
-_define()
+case_flags.define_run(_FLAGS)
+_OWN = {"flag_values": _FLAGS}
+flags.DEFINE_string("cohort", None, "Which patients.", **_OWN)
+flags.DEFINE_string("size", None, "full: 256x256x40 voxels; half: 128x128x20; slab: 6 slices of half.", **_OWN)
+flags.DEFINE_integer("limit", None, "The first patients only.", **_OWN)
+flags.DEFINE_string("labels", None, "3-D NIfTI of labels, instead of the patients' own anatomy.", **_OWN)
+flags.DEFINE_string("label_names", None, "Table (index, name) of the labels' tissues.", **_OWN)
+flags.DEFINE_list("label_voxel_mm", None, "Size of the labels' voxels, x,y,z in mm, if the header is wrong.", **_OWN)
+flags.DEFINE_integer("seed", 0, "Root of all random streams.", **_OWN)
 
 
 def _labels(values: flags.FlagValues):

@@ -1,16 +1,16 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 130 or
-143 after Ctrl-C or SIGTERM.
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
 """
 
 import shlex
+import sys
 from functools import partial
 from pathlib import Path
 
 from absl import flags, logging
 
-from dcejax.cli import command, compilation_cache
+from dcejax.cli import command, compilation_cache, config_file
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
@@ -36,20 +36,13 @@ def command_line(argv: list[str]) -> str:
     return shlex.join(["python", "train.py", *kept])
 
 
-def _run(argv: list[str]) -> int:
-    from dcejax.cli import config_file
-
-    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
-    overrides, others = config_file.separate(argv)
-    values, words = command.parse(_FLAGS, others)
-    if values.help:
-        print(f"{__doc__}\nFlags:\n{values.get_help()}")
-        return 0
+def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words: list[str]) -> int:
     if words:
         raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a value, found none; see --help")
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
     compilation_cache.use(values.compilation_cache)
     config = config_file.read(values.config, overrides)
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
@@ -65,7 +58,12 @@ def _run(argv: list[str]) -> int:
     return 0
 
 
-main = partial(command.exit_with, _run)
+def main(argv: list[str] | None = None) -> None:
+    """Run the command and exit; program name and arguments are those of the process if absent."""
+    argv = sys.argv if argv is None else argv
+    overrides, others = config_file.separate(argv)
+    command.entry_point(partial(_run, overrides, argv), _FLAGS, __doc__)(others)
+
 
 if __name__ == "__main__":
     main()

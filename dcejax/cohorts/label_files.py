@@ -37,7 +37,7 @@ def read_labels(path: Path, names: Path, voxel_mm: tuple[float, float, float] | 
 
     Args:
         path: 3-D NIfTI of integers.
-        names: table of what they are, tissues of `dcejax.simulation.anatomy.head_anatomy.TISSUE_NAMES`.
+        names: table of what they are, tissues of `dcejax.simulation.anatomy.composition.TISSUE_NAMES`.
         voxel_mm: size of its voxels, if the header does not know.
 
     Raises:
@@ -48,10 +48,10 @@ def read_labels(path: Path, names: Path, voxel_mm: tuple[float, float, float] | 
     if not np.array_equal(labels, np.round(labels)) or labels.min() < 0:
         raise ValueError(f"{path}: expected labels, integers of 0 or more, found other values; give a segmentation")
     affine = image.affine if voxel_mm is None else np.diag([*voxel_mm, 1.0])
+    labels = labels.astype(np.int32)
     try:
-        geometry = label_map(labels.astype(np.int32), affine, _names(names))
+        geometry = label_map(labels, affine, _names(names))
     except ValueError as error:
         raise ValueError(f"{path}, {names}: {error}") from error
-    content = [labels.astype(np.int32), affine.astype(np.float64)]
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in content) + names.read_bytes())
+    digest = hashlib.sha256(labels.tobytes() + affine.astype(np.float64).tobytes() + names.read_bytes())
     return Labels(geometry, digest.hexdigest())

@@ -1,4 +1,4 @@
-"""What a folder of simulated patients was made from, so that it never holds two kinds."""
+"""What a folder of simulated patients was made from, so that two data sets are never mixed in it."""
 
 import hashlib
 import json
@@ -29,11 +29,7 @@ def _code_sha256() -> str:
 def make(cohort_made: Cohort, size: str, seed: int, labels_sha256: str | None) -> dict[str, Any]:
     """All that shapes every patient of a data set, as JSON gives it back.
 
-    Args:
-        cohort_made: with its full definition.
-        size: name of one of `SIZES`.
-        seed: of the whole data set.
-        labels_sha256: of the label map that stands for the patients' own anatomy, if there is one.
+    The hash is of the label map that stands for the patients' own anatomy, if there is one.
     """
     content = {
         "cohort": asdict(cohort_made),
@@ -70,14 +66,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def check(folder: Path, manifest: Mapping[str, Any]) -> int:
-    """Find out whether patients may be added to a folder.
-
-    Args:
-        folder: of the data set; it need not exist.
-        manifest: from `make`.
-
-    Returns:
-        How many patients the data set in the folder has, made or to be made; 0 if there is none.
+    """How many patients the data set in a folder has, made or to be made; 0 if there is no folder or no data set.
 
     Raises:
         ValueError: the folder holds another data set, simulated or not.
@@ -103,16 +92,11 @@ def check(folder: Path, manifest: Mapping[str, Any]) -> int:
 
 
 def write(folder: Path, manifest: Mapping[str, Any], patients: int) -> None:
-    """Lay claim to a folder; the versions are those of the latest run, and each record holds its own.
-
-    Args:
-        folder: of the data set.
-        manifest: from `make`.
-        patients: how many there are or will be.
+    """Describe a data set of so many patients; the versions are those of the latest run, each record holds its own.
 
     Raises:
         ValueError: the folder cannot be written.
     """
     results.make_folder(folder)
     content = {"simulated": True, "patients": patients, **manifest}
-    dataset.write_new(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    dataset.write_new(folder / FILE, results.json_text(content))

@@ -1,5 +1,6 @@
 """Simulated patients, one examination after another: from a cohort's name to a data set."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -90,12 +91,13 @@ def _simulate(
 ) -> SimulatedScan:
     key = cohort_definitions.patient_key(cohort, settings.seed, person.number)
     session = sample_session(key, person.tumour_class, cohort.scan, number)
-    arguments = rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id
+    arguments = [rng.fold(key, "noise", number), session, imaging.SIZES[settings.size], case_id]
+    if settings.labels is not None:
+        geometry = settings.labels.geometry
+        arguments += [label_shares, geometry, tumour_centre_mm(geometry)]
+    found = with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
     if settings.labels is None:
-        return with_readers(rng.fold(key, "readers", number), session, render.render(*arguments, **progress))
-    geometry = settings.labels.geometry
-    found = render.render(*arguments, label_shares, geometry, tumour_centre_mm(geometry), **progress)
-    found = with_readers(rng.fold(key, "readers", number), session, found)
+        return found
     # Of the patient's own tumour only the kinetics are there.
     kept = {name: found.settings["tumour"][name] for name in ("class", "kinetics", "enhancing", "model")}
     return replace(found, settings={**found.settings, "tumour": kept, "head": "label map"})
@@ -114,17 +116,16 @@ def plan(settings: SimulateSettings) -> Plan:
         raise ValueError(f"--{error}") from error  # they begin with what the flags are called
     described = manifest.make(cohort, settings.size, settings.seed, settings.labels.sha256 if settings.labels else None)
     examinations = []
-    for person in people:
-        for number in range(cohort.sessions):
-            session = f"ses-{number + 1}" if cohort.sessions > 1 else None
-            name = dataset.case_id(person.subject, session)
-            origin = {**described, "participant": asdict(person), "session": number}
-            simulate = partial(_simulate, settings, cohort, person, number, name)
-            examinations.append(Examination(person.subject, session, origin, simulate))
+    for person, number in itertools.product(people, range(cohort.sessions)):
+        session = f"ses-{number + 1}" if cohort.sessions > 1 else None
+        origin = {**described, "participant": asdict(person), "session": number}
+        simulate = partial(_simulate, settings, cohort, person, number, dataset.case_id(person.subject, session))
+        examinations.append(Examination(person.subject, session, origin, simulate))
     return Plan(settings, cohort, people, described, examinations)
 
 
-def _row(person: Participant) -> dict[str, Any]:
+def participant_row(person: Participant) -> dict[str, Any]:
+    """What a data set's table of participants says of a patient."""
     tumour = TUMOUR_CLASSES[person.tumour_class]
     return {
         "sex": person.sex,
@@ -151,11 +152,11 @@ def _prepare_folder(planned: Plan, how: RunSettings) -> None:
         people = cohort_definitions.participants(planned.cohort, planned.settings.seed, there)
     manifest.write(how.output_dir, planned.manifest, len(people))
     name = f"Simulated DCE-MRI of gliomas: {planned.cohort.name}, {planned.cohort.what}"
-    dataset.write_root(how.output_dir, name, {person.subject: _row(person) for person in people})
+    dataset.write_root(how.output_dir, name, {person.subject: participant_row(person) for person in people})
 
 
 def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
-    """There is nothing to read but whether it is done."""
+    """Find out whether an examination is done already; there is nothing else to read."""
     record = dataset.record_path(how.output_dir, examination.subject, examination.session)
     if how.skips(record, provenance.digest(examination.origin)):
         return "skipped"
@@ -163,25 +164,17 @@ def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examinatio
 
 
 def _compute(examination: Examination, report: Reporter) -> tuple[Examination, SimulatedScan]:
-    report.status("simulating")
-
-    def progress(parts: str, done: int, total: int) -> None:
-        report.status(f"simulating {parts}", done, total)
-
-    return examination, examination.simulate(progress=progress)
+    return examination, examination.simulate(
+        progress=lambda parts, done, total: report.status(f"simulating {parts}", done, total)
+    )
 
 
 def _write(folder: Path, made: tuple[Examination, SimulatedScan]) -> None:
     examination, simulated = made
-    subject, session = examination.subject, examination.session
-    dataset.write_examination(folder, subject, session, simulated)
-    record = {
-        "hash": provenance.digest(examination.origin),
-        "description": simulated.description,
-        "settings": simulated.settings,
-        "origin": examination.origin,
-    }
-    dataset.write_record(folder, subject, session, record)
+    origin, where = examination.origin, (folder, examination.subject, examination.session)
+    dataset.write_examination(*where, simulated)
+    record = {"hash": provenance.digest(origin), "description": simulated.description, "settings": simulated.settings}
+    dataset.write_record(*where, {**record, "origin": origin})
 
 
 def run(planned: Plan, how: RunSettings, report: Reporter) -> int:

@@ -1,7 +1,7 @@
 """Writes a kernel in LLVM's intermediate representation: indices, loops, memory, and sums of a few vectors."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +16,8 @@ CACHE_LINE = 16
 Index = ir.Value | int
 
 
-class VectorUnits(NamedTuple):
+@dataclass(frozen=True)
+class VectorUnits:
     """Vector units of a processor."""
 
     lanes: int  # float32 numbers of a vector

@@ -1,4 +1,4 @@
-"""Whether kernels can be compiled and called here; where not, XLA's convolutions do the work."""
+"""Whether kernels can be compiled and called on this machine; if not, XLA's convolutions are used."""
 
 import platform
 import re
@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 
 LEAST_LLVMLITE = (0, 46)
-"""Older ones, which other packages may have brought, lack what we use."""
+"""Older versions, which other packages may have installed, lack functions that we use."""
 
 INTERFACES = ((0, 3),)
-"""Versions of XLA's foreign function interface whose structures `dcejax.cpu_kernels.host` knows."""
+"""Versions of XLA's foreign function interface whose structures `dcejax.cpu_kernels.xla_ffi` knows."""
 
 ARM = ("aarch64", "arm64")
 
@@ -30,8 +30,8 @@ def _llvmlite() -> tuple[int, ...]:
         return ()
 
 
-def _multiplies_and_adds() -> bool:
-    """Whether the processor has the fused instruction; without it each would be a call of a function."""
+def _has_fma() -> bool:
+    """Whether the processor has fused multiply-add; without it LLVM would call a function for each."""
     from llvmlite import binding
 
     return platform.machine() in ARM or bool(binding.get_host_cpu_features().get("fma"))
@@ -39,5 +39,5 @@ def _multiplies_and_adds() -> bool:
 
 @cache
 def available() -> bool:
-    """Whether this processor, llvmlite and jaxlib will do."""
-    return _llvmlite() >= LEAST_LLVMLITE and interface() in INTERFACES and _multiplies_and_adds()
+    """Whether this processor, llvmlite and jaxlib can run the kernels."""
+    return _llvmlite() >= LEAST_LLVMLITE and interface() in INTERFACES and _has_fma()

@@ -5,47 +5,14 @@ needs half of the multiplications.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dcejax.cpu_kernels import conv3x3_code, xla_ffi
-from dcejax.cpu_kernels.conv3x3_code import CHANNEL_BLOCK, FEATURE_BLOCK, ROW_BLOCK
+from dcejax.cpu_kernels.conv3x3_layout import CHANNEL_BLOCK, FEATURE_BLOCK, ROW_BLOCK, choose_strip
 from dcejax.cpu_kernels.winograd import NODES, OUTPUTS, TAPS
 from dcejax.models import unet
-
-_SCRATCH = (
-    128 * 1024
-)  # numbers of a strip's transformed tiles, which should stay in the cache beside some of the filter
-
-
-class Strip(NamedTuple):
-    """What is computed at a time: some rows of an image, or some whole images."""
-
-    images: int
-    rows: int
-    tiles: int  # of a row
-    only: bool  # whether it is all there is
-
-    def scratch_for_tiles(self, blocks: int, neighbours: int, channels: int) -> tuple[int, ...]:
-        """Shape of the transformed tiles, with so many neighbouring rows, in blocks of channels."""
-        return blocks, NODES, self.images, self.rows + neighbours, self.tiles, channels
-
-    def scratch_for_filter(self, channels: int, features: int) -> tuple[int, ...]:
-        """Shape of the transformed filter: one block if no other strip will need the others again, otherwise all."""
-        return 1 if self.only else features // FEATURE_BLOCK, NODES, TAPS, channels, FEATURE_BLOCK
-
-
-def _strip(shape: tuple[int, ...], numbers: int) -> Strip:
-    """Choose a strip of images [B, X, Y, ...], given the numbers of a transformed tile."""
-    images, rows, width = shape[:3]
-    tiles = -(-width // OUTPUTS)
-    least = -(-ROW_BLOCK // tiles)
-    most = _SCRATCH // numbers
-    parts = -(-rows // min(rows, max(least, most // tiles)))  # as equal as may be
-    at_once = max(1, min(images, most // (rows * tiles)))
-    return Strip(at_once, max(least, -(-rows // parts)), tiles, only=parts == 1 and at_once == images)
 
 
 def suits(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
@@ -69,7 +36,7 @@ def _register() -> None:
 def _convolve(name: str, x: jax.Array, kernel: jax.Array, other: jax.Array) -> jax.Array:
     """The first result of a kernel; the others are scratch memory for filter, inputs and products."""
     channels, features = kernel.shape[2:]
-    strip = _strip(x.shape, NODES * (channels + FEATURE_BLOCK))
+    strip = choose_strip(x.shape, NODES * (channels + FEATURE_BLOCK))
     scratch = [
         strip.scratch_for_filter(channels, features),
         strip.scratch_for_tiles(1, TAPS - 1, channels),
@@ -80,18 +47,10 @@ def _convolve(name: str, x: jax.Array, kernel: jax.Array, other: jax.Array) -> j
 
 
 def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """ReLU of a 3×3 convolution with zero padding, by a kernel where that suits, otherwise by XLA.
+    """As `dcejax.models.unet.convolve_relu`, by a kernel where that suits, otherwise by XLA.
 
     The kernels have no second derivative and no forward mode. Their rounding errors are relative to the largest value
     in a tile; so NaN or infinity spoils all pixels of the tile, here and in the gradient by x.
-
-    Args:
-        x: [B, X, Y, C].
-        kernel: [3, 3, C, N].
-        bias: [N].
-
-    Returns:
-        [B, X, Y, N].
     """
     return (_by_kernel if suits(x, kernel, bias) else unet.convolve_relu)(x, kernel, bias)
 
@@ -109,7 +68,7 @@ def _forward(x, kernel, bias):
 def _backward(saved, g):
     x, kernel, y = saved
     channels, features = kernel.shape[2:]
-    strip, blocks = _strip(x.shape, NODES * (channels + features)), -(-channels // CHANNEL_BLOCK)
+    strip, blocks = choose_strip(x.shape, NODES * (channels + features)), -(-channels // CHANNEL_BLOCK)
     scratch = [
         strip.scratch_for_filter(blocks * CHANNEL_BLOCK, features),
         strip.scratch_for_tiles(blocks, TAPS - 1, CHANNEL_BLOCK),

@@ -10,105 +10,16 @@ from llvmlite import ir
 
 from dcejax.cpu_kernels.accumulators import Accumulators, rows_in_registers
 from dcejax.cpu_kernels.assembler import Assembler, Index
+from dcejax.cpu_kernels.conv3x3_layout import CHANNEL_BLOCK, FEATURE_BLOCK, ROW_BLOCK, Filter, Images, Taps, Tiles
 from dcejax.cpu_kernels.winograd import FILTER_TRANSFORM, INPUT_TRANSFORM, NODES, OUTPUT_TRANSFORM, OUTPUTS, TAPS
-from dcejax.cpu_kernels.xla_ffi import Buffer, Buffers
-
-FEATURE_BLOCK = 32
-"""Output channels that are computed together; their number must be a multiple."""
-
-ROW_BLOCK = 8
-"""At most as many rows of a matrix product are computed together: tiles, or input channels in the filter's gradient."""
-
-CHANNEL_BLOCK = 16
-"""Input channels that are contiguous in the filter's gradient."""
-
-
-class _Images:
-    """A batch of images [B, X, Y, C]."""
-
-    def __init__(self, k: Assembler, buffer: Buffer):
-        self._k, self.data = k, buffer.data
-        self.count, self.rows, self.width, self.channels = (buffer.shape(axis) for axis in range(4))
-
-    def at(self, image: Index, x: Index, y: Index) -> ir.Value:
-        """Index of a pixel's first channel."""
-        k = self._k
-        return k.mul(k.add(k.mul(k.add(k.mul(image, self.rows), x), self.width), y), self.channels)
-
-    def start(self, tile: Index) -> ir.Value:
-        """First pixel of a tile in its row; the last tile overlaps the one before it."""
-        k = self._k
-        return k.minimum(k.mul(tile, OUTPUTS), k.sub(self.width, OUTPUTS))
-
-
-class _Tiles:
-    """Transformed tiles, [C / D, 6, B, X, T, D]: blocks of D channels, or one block of all."""
-
-    def __init__(self, k: Assembler, buffer: Buffer, block_size: int | None = None):
-        self._k, self._data = k, buffer.data
-        self._blocks, _, self.images, self.rows, self.per_row, size = (buffer.shape(i) for i in range(6))
-        self._blocked, self._block_size = block_size is not None, block_size or size
-        self.per_image = k.mul(self.rows, self.per_row)
-
-    def at(self, node: Index, image: Index, tile: Index, channel: Index = 0) -> ir.Value:
-        """Pointer to a tile of an image; tiles are counted row after row."""
-        k = self._k
-        if self._blocked:
-            node = k.add(k.mul(k.divide(channel, self._block_size), NODES), node)
-            channel = k.remainder(channel, self._block_size)
-        place = k.mul(k.add(k.mul(node, self.images), image), self.per_image)
-        return k.at(self._data, k.add(k.mul(k.add(place, tile), self._block_size), channel))
-
-    def clear_from(self, channel: Index) -> None:
-        """Write zeros to a channel and all channels after it."""
-        k = self._k
-        rest = k.sub(k.mul(self._blocks, self._block_size), channel)
-        tiles = k.mul(self.images, self.per_image)
-
-        def tile(node: ir.Value, number: ir.Value) -> None:
-            k.loop(rest, lambda c: k.clear(self.at(node, 0, number, k.add(channel, c)), 1))
-
-        k.loop(NODES, lambda node: k.loop(tiles, lambda number: tile(node, number)))
-
-
-class _Filter:
-    """A filter [3, 3, C, N]."""
-
-    def __init__(self, k: Assembler, buffer: Buffer):
-        self._k, self.data = k, buffer.data
-        self.channels, self.features = buffer.shape(2), buffer.shape(3)
-
-    def at(self, x: Index, y: Index, channel: Index, feature: Index) -> ir.Value:
-        """Index of a number."""
-        k = self._k
-        row = k.add(k.mul(k.add(k.mul(x, TAPS), y), self.channels), channel)
-        return k.add(k.mul(row, self.features), feature)
-
-
-class _TransformedFilter:
-    """The transformed rows of a filter, [K, 6, 3, C, 32]: all blocks of 32 features, or scratch memory for one."""
-
-    def __init__(self, k: Assembler, buffer: Buffer):
-        self._k, self._data = k, buffer.data
-        self._blocks, self.channels = buffer.shape(0), buffer.shape(3)
-        self.block_numbers = k.mul(NODES * TAPS * FEATURE_BLOCK, self.channels)
-
-    def block(self, feature: Index) -> ir.Value:
-        """Pointer to the block of a feature."""
-        k = self._k
-        return k.at(self._data, k.mul(k.remainder(k.divide(feature, FEATURE_BLOCK), self._blocks), self.block_numbers))
-
-    def at(self, node: Index, row: Index, channel: Index = 0) -> ir.Value:
-        """Index of a row's first feature in its block."""
-        k = self._k
-        return k.mul(k.add(k.mul(k.add(k.mul(node, TAPS), row), self.channels), channel), FEATURE_BLOCK)
+from dcejax.cpu_kernels.xla_ffi import Buffers
 
 
 def _transform_tiles(
     k: Assembler,
     matrix: np.ndarray,
-    source: _Images,
-    tiles: _Tiles,
+    source: Images,
+    tiles: Tiles,
     first: tuple[Index, Index],
     sizes: tuple[Index, Index],
     relu_output: ir.Value | None = None,
@@ -158,7 +69,7 @@ def _transform_tiles(
     k.loop(sizes[0], lambda image: k.loop(sizes[1], lambda row: k.loop(tiles.per_row, lambda t: tile(image, row, t))))
 
 
-def _transform_filter(k: Assembler, kernel: _Filter, taps: _TransformedFilter, n: ir.Value) -> None:
+def _transform_filter(k: Assembler, kernel: Filter, taps: Taps, n: ir.Value) -> None:
     """Transform the 32 features from n on."""
     block = taps.block(n)
 
@@ -172,7 +83,7 @@ def _transform_filter(k: Assembler, kernel: _Filter, taps: _TransformedFilter, n
     k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
 
 
-def _store_filter_gradient(k: Assembler, taps: _TransformedFilter, n: ir.Value, kernel: _Filter) -> None:
+def _store_filter_gradient(k: Assembler, taps: Taps, n: ir.Value, kernel: Filter) -> None:
     """Write the gradient by the filter, 32 features from n on, from the gradient by the transformed filter."""
     block = taps.block(n)
 
@@ -185,7 +96,7 @@ def _store_filter_gradient(k: Assembler, taps: _TransformedFilter, n: ir.Value, 
     k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
 
 
-def _multiply_tiles(k: Assembler, taps: _TransformedFilter, n: ir.Value, inputs: _Tiles, products: _Tiles) -> None:
+def _multiply_tiles(k: Assembler, taps: Taps, n: ir.Value, inputs: Tiles, products: Tiles) -> None:
     """Multiply the transformed tiles of a strip by 32 features of the transformed filter from n on."""
     size = min(ROW_BLOCK, rows_in_registers(k, FEATURE_BLOCK))
     sums, block = Accumulators(k, size, FEATURE_BLOCK), taps.block(n)
@@ -210,8 +121,8 @@ def _multiply_tiles(k: Assembler, taps: _TransformedFilter, n: ir.Value, inputs:
 
 def _store_pixels(
     k: Assembler,
-    products: _Tiles,
-    out: _Images,
+    products: Tiles,
+    out: Images,
     first: tuple[Index, Index],
     n: ir.Value,
     activation: Callable[[ir.Value, ir.Value], ir.Value],
@@ -236,15 +147,15 @@ def _store_pixels(
 
 def _convolve(
     k: Assembler,
-    x: _Images,
-    kernel: _Filter,
+    x: Images,
+    kernel: Filter,
     result: Buffers,
     activation: Callable[[ir.Value, ir.Value], ir.Value],
     relu_output: ir.Value | None = None,
 ) -> None:
     """Write a convolution strip by strip; strips have one size, and the last one overlaps the one before it."""
-    out, taps = _Images(k, result(0)), _TransformedFilter(k, result(1))
-    inputs, products = _Tiles(k, result(2)), _Tiles(k, result(3))
+    out, taps = Images(k, result(0)), Taps(k, result(1))
+    inputs, products = Tiles(k, result(2)), Tiles(k, result(3))
 
     def strip(next_image: ir.Value, next_row: ir.Value) -> None:
         image = k.minimum(next_image, k.sub(x.count, inputs.images))
@@ -265,7 +176,7 @@ def _convolve(
 
 def emit_convolve_relu(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """Write ReLU(x * kernel + bias) [B, X, Y, N] of x [B, X, Y, C], kernel [3, 3, C, N] and bias [N]."""
-    x, kernel, bias = _Images(k, argument(0)), _Filter(k, argument(1)), argument(2).data
+    x, kernel, bias = Images(k, argument(0)), Filter(k, argument(1)), argument(2).data
 
     def activation(value: ir.Value, feature: ir.Value) -> ir.Value:
         return k.relu(k.builder.fadd(value, k.load(bias, feature, value.type.count)))
@@ -275,16 +186,16 @@ def emit_convolve_relu(k: Assembler, argument: Buffers, result: Buffers) -> None
 
 def emit_input_gradient(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """Write the gradient by x, from that by y [B, X, Y, N], the adjoint kernel [3, 3, N, C] and the output y."""
-    g, kernel, relu_output = _Images(k, argument(0)), _Filter(k, argument(1)), argument(2).data
+    g, kernel, relu_output = Images(k, argument(0)), Filter(k, argument(1)), argument(2).data
     _convolve(k, g, kernel, result, lambda value, feature: value, relu_output)
 
 
 def emit_filter_gradient(k: Assembler, argument: Buffers, result: Buffers) -> None:
     """Write the gradients by kernel and bias, from x [B, X, Y, C], the gradient by y, and the output y [B, X, Y, N]."""
-    x, g, relu_output = _Images(k, argument(0)), _Images(k, argument(1)), argument(2).data
-    out, bias_gradient = _Filter(k, result(0)), result(1).data
-    taps = _TransformedFilter(k, result(2))
-    inputs, outputs = _Tiles(k, result(3), CHANNEL_BLOCK), _Tiles(k, result(4), FEATURE_BLOCK)
+    x, g, relu_output = Images(k, argument(0)), Images(k, argument(1)), argument(2).data
+    out, bias_gradient = Filter(k, result(0)), result(1).data
+    taps = Taps(k, result(2))
+    inputs, outputs = Tiles(k, result(3), CHANNEL_BLOCK), Tiles(k, result(4), FEATURE_BLOCK)
     # Rows of a product may not reach into another block of channels, so their number divides its size.
     size = max(n for n in range(1, ROW_BLOCK + 1) if ROW_BLOCK % n == 0 and n <= rows_in_registers(k, FEATURE_BLOCK))
     sums = Accumulators(k, size, FEATURE_BLOCK)

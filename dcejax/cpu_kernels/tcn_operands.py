@@ -1,6 +1,7 @@
 """The temporal network as its kernel sees it: the shape that a kernel is written for, and the order of its operands."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 from dcejax.models.tcn import TCN, Projection, WeightNorm
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """What a kernel is written for; the number of voxels is free."""
 
     frames: int
@@ -18,11 +20,11 @@ class Shape(NamedTuple):
     outputs: int
 
     def inputs(self) -> tuple[int, ...]:
-        """Channels that each block gets."""
+        """Input channels of each block."""
         return (1, *self.channels[:-1])
 
     def narrow(self, block: int) -> bool:
-        """Whether a block leads from several channels to one: its first convolution is a product and a sum of taps."""
+        """Whether a block has several input channels and one output: its first convolution is a product and a sum."""
         return self.channels[block] == 1 < self.inputs()[block]
 
 
@@ -30,22 +32,24 @@ def shape_of(tcn: TCN, params: Any, curves: jax.Array) -> Shape:
     """The shape of a network for curves [V, T].
 
     Raises:
-        ValueError: curves or a head of another number of frames.
+        ValueError: the head of another number of frames or outputs.
     """
     frames, head = curves.shape[1], params["head"]
-    if head["kernel"].shape != (frames, tcn.outputs) or head["bias"].shape != (tcn.outputs,):
-        found = f"found {frames}" if head["kernel"].shape[0] != frames else f"and {tcn.outputs} outputs"
-        raise ValueError(f"expected curves of {head['kernel'].shape[0]} frames, which the head has, {found}")
+    found = head["kernel"].shape, head["bias"].shape
+    if found != (expected := ((frames, tcn.outputs), (tcn.outputs,))):
+        raise ValueError(
+            f"head: expected a kernel and a bias of {expected} for curves of {frames} frames, found {found}"
+        )
     return Shape(frames, tcn.channels, tcn.dilations, tcn.kernel_size, tcn.outputs)
 
 
 def operands_of(shape: Shape, params: Any) -> list[jax.Array]:
     """Kernels and biases in the order in which the kernel reads them, after the curves.
 
-    For each block the kernel [K, C, N] and bias [N] of its first convolution, kernel [C, N] and bias of the projection
-    where channels change, kernel and bias of the second convolution; for a narrow block instead of the first four one
-    matrix [C, K + 1], columns of taps and of the projection, and one vector [K + 1], the biases in its last two places;
-    at last the head, [T, outputs] and [outputs].
+    For each block: kernel [K, C, N] and bias [N] of the first convolution; where channels change, kernel [C, N] and
+    bias of the projection; kernel and bias of the second convolution. A narrow block has, instead of the first four,
+    one matrix [C, K + 1], whose columns are the taps and the projection, and one vector [K + 1], which ends in both
+    biases. Last come kernel [T, outputs] and bias [outputs] of the head.
     """
     found = []
     for i, (channels, features) in enumerate(zip(shape.inputs(), shape.channels, strict=True)):

@@ -5,7 +5,7 @@ are as many rows of zeros as the next layer looks back.
 """
 
 import itertools
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -15,7 +15,8 @@ from dcejax.cpu_kernels.tcn_operands import Shape
 from dcejax.cpu_kernels.xla_ffi import Buffers
 
 
-class _Features(NamedTuple):
+@dataclass(frozen=True)
+class _Features:
     """Where the features of a voxel lie in scratch memory."""
 
     offset: int  # of the first number
@@ -23,7 +24,8 @@ class _Features(NamedTuple):
     channels: int
 
 
-class _BlockFeatures(NamedTuple):
+@dataclass(frozen=True)
+class _BlockFeatures:
     hidden: _Features  # between the convolutions
     output: _Features
     products: _Features  # with the taps of a narrow block
@@ -134,7 +136,7 @@ def emit(shape: Shape, k: Assembler, argument: Buffers, result: Buffers) -> None
         count = 4 if shape.narrow(i) or channels == features else 6
         layers.append([argument(next(numbers)).data for _ in range(count)])
     head, offset = (argument(next(numbers)).data for _ in range(2))
-    for features in (curve, *itertools.chain(*blocks)):
+    for features in (curve, *(f for block in blocks for f in (block.hidden, block.output, block.products))):
         network.clear(features)
 
     def voxel(v: ir.Value) -> None:

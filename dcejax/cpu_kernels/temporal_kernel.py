@@ -1,7 +1,4 @@
-"""The temporal network by a kernel of our own: all layers of one voxel before the next, so that they stay in the cache.
-
-A kernel is written for one shape of the network and any number of voxels.
-"""
+"""The temporal network by a kernel of our own: all layers of a voxel, then the next; so they stay in the cache."""
 
 from functools import cache, partial
 from typing import Any
@@ -25,17 +22,9 @@ def _register(shape: Shape) -> tuple[str, int]:
 
 
 def apply_tcn(tcn: TCN, params: Any, curves: jax.Array) -> jax.Array:
-    """Apply the network, by a kernel where all is float32, otherwise by XLA.
+    """Maps [V, outputs] of curves [V, T], by a kernel where all is float32, otherwise by XLA.
 
-    The gradient of a kernel is that of the module, and there is no forward mode.
-
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T].
-
-    Returns:
-        [V, outputs].
+    The gradient is that of the module in either case; the kernel has no forward mode.
 
     Raises:
         ValueError: curves of another number of frames than the parameters'.

@@ -7,9 +7,9 @@ Offsets in that frame are those of the header that comes with jaxlib, `xla/ffi/a
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from threading import Lock
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,8 @@ _compiled: dict[str, binding.ExecutionEngine] = {}  # keeps the machine code ali
 _lock = Lock()
 
 
-class Buffer(NamedTuple):
+@dataclass(frozen=True)
+class Buffer:
     """An argument or a result of float32."""
 
     data: ir.Value  # pointer
@@ -124,13 +125,7 @@ def _compile(code: ir.Module) -> binding.ExecutionEngine:
 
 
 def register(name: str, emit: Emit, units: VectorUnits | None = None) -> None:
-    """Compile a kernel and register it with XLA, unless a kernel of this name is registered.
-
-    Args:
-        name: unique in this process.
-        emit: writes the kernel.
-        units: vector units to write it for; those of this processor by default.
-    """
+    """Compile a kernel for vector units, by default this processor's, and register it with XLA under its name, once."""
     with _lock:
         if name not in _compiled:
             engine = _compile(_module(name, emit, units or vector_units()))
@@ -139,15 +134,10 @@ def register(name: str, emit: Emit, units: VectorUnits | None = None) -> None:
 
 
 def call(name: str, shapes: Sequence[tuple[int, ...]], *operands: jax.Array) -> Sequence[jax.Array]:
-    """Call a kernel; may be traced.
-
-    Args:
-        name: of the kernel.
-        shapes: of its results, which are float32.
-        *operands: float32; the kernel trusts their shapes.
+    """Call a kernel: its results have these shapes and, as the operands, float32; it trusts all shapes.
 
     Raises:
-        TypeError: another type, whose bits the kernel would take for float32.
+        TypeError: operands of another type, whose bits the kernel would read as float32.
     """
     for i, operand in enumerate(operands):
         if operand.dtype != jnp.float32:

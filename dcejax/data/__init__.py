@@ -1,1 +1,1 @@
-"""Files in and out, and what turns a scan into network input."""
+"""Reading and writing files."""

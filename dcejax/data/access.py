@@ -1,4 +1,4 @@
-"""One wording for files and folders that the system does not let us use."""
+"""Error messages for files and folders that cannot be read or written."""
 
 import os
 from pathlib import Path

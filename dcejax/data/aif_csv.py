@@ -53,12 +53,9 @@ def read(path: Path) -> MeasuredAif:
 
 
 def write(path: Path, times: np.ndarray, plasma: np.ndarray) -> None:
-    """Write what `read` reads, with every digit, so that a fit with the file is the fit that wrote it.
+    """Write what `read` reads: times [N] in min on the scan's own clock, plasma [N] in mM.
 
-    Args:
-        path: of the CSV.
-        times: [N] min, on the scan's own clock.
-        plasma: [N] mM in plasma.
+    Every digit is kept, so that a fit with the file gives the same maps as the fit that wrote it.
 
     Raises:
         ValueError: the folder cannot be written.

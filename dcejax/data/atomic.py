@@ -17,7 +17,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # a rename that outlives its content would leave an empty file after a crash
+            os.fsync(file.fileno())  # otherwise a crash could leave a renamed but empty file
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(

@@ -8,8 +8,8 @@ Nothing here depends on the time or the folder, so a data set is the same bytes 
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,13 @@ def case_id(subject: str, session: str | None) -> str:
     return subject if session is None else f"{subject}_{session}"
 
 
-def record_path(folder: Path, subject: str, session: str | None) -> Path:
-    """Where the record of a simulated examination lies, which is written last."""
-    return _stem(folder, subject, session, "desc-dro.json")
-
-
-def _stem(folder: Path, subject: str, session: str | None, ending: str) -> Path:
+def _file(folder: Path, subject: str, session: str | None, ending: str) -> Path:
     return folder / subject / (session or "") / "perf" / f"{case_id(subject, session)}_{ending}"
 
 
-def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+def record_path(folder: Path, subject: str, session: str | None) -> Path:
+    """Where the record of a simulated examination lies, which is written last."""
+    return _file(folder, subject, session, "desc-dro.json")
 
 
 def _tsv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -103,27 +99,20 @@ def _frame_interval_s(times: np.ndarray) -> float | None:
 def write_examination(folder: Path, subject: str, session: str | None, simulated: SimulatedScan) -> None:
     """Write all files of a simulated examination but its record.
 
-    The series comes last, so that an examination cut short has none and no command takes it for a case.
+    The series comes last: an unfinished examination has none, so that no command reads it as a case.
 
-    Args:
-        folder: of the data set.
-        subject: BIDS label with its sub-.
-        session: BIDS label with its ses-, None for a subject's only one.
-        simulated: what to write; the type of the series is kept.
+    Labels are those of BIDS, with their sub- and ses-; a subject's only session has none. The series keeps its type.
 
     Raises:
         ValueError: the folder cannot be written.
         OSError: an earlier version cannot be removed.
     """
-    scan = simulated.scan
-    series = _stem(folder, subject, session, "dce.nii.gz")
+    scan, path = simulated.scan, partial(_file, folder, subject, session)
+    series = path("dce.nii.gz")
     results.make_folder(series.parent)
-    # Those of an earlier version vouch for files that are about to change.
+    # The record and the series of an earlier version would stand for files that are about to change.
     record_path(folder, subject, session).unlink(missing_ok=True)
     series.unlink(missing_ok=True)
-
-    def path(ending: str) -> Path:
-        return _stem(folder, subject, session, ending)
 
     volumes = {
         "desc-brain_mask": scan.mask.astype(np.uint8),
@@ -141,22 +130,15 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
     for name, labels in tables.items():
         atomic.write_text(path(f"desc-{name}_dseg.tsv"), _tsv(("index", "name"), labels))
     aif_csv.write(path("aif.csv"), scan.start + scan.times, simulated.arterial)
-    atomic.write_text(nifti.sidecar_path(series), _json(simulated.sidecar))
+    atomic.write_text(nifti.sidecar_path(series), results.json_text(simulated.sidecar))
     header = nifti.header_for_series(_frame_interval_s(scan.times))
     nifti.write(series, scan.values, scan.affine, header, _NOTE, compression=_SERIES_COMPRESSION)
 
 
 def write_record(folder: Path, subject: str, session: str | None, record: Mapping[str, Any]) -> None:
-    """Mark a simulated examination whole.
+    """Mark a simulated examination whole; arguments and errors are those of `write_examination`.
 
-    Args:
-        folder: of the data set.
-        subject: as for `write_examination`.
-        session: as for `write_examination`.
-        record: ready for JSON; its "hash" says what the examination was made from.
-
-    Raises:
-        ValueError: the folder cannot be written.
+    The record is ready for JSON; its "hash" says what the examination was made from.
     """
     results.write_sidecar(record_path(folder, subject, session), record)
 
@@ -172,12 +154,10 @@ def write_new(path: Path, text: str) -> None:
 
 
 def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write what describes a whole simulated data set; files that are as they should be are left alone.
+    """Write what describes a whole simulated data set; unchanged files are not written again.
 
-    Args:
-        folder: of the data set.
-        name: of the data set, one line.
-        participants: label with its sub- -> `PARTICIPANT_COLUMNS`, in order; without any there is no table.
+    The name is one line. Participants are given as label with its sub- -> `PARTICIPANT_COLUMNS`, in order; without any
+    there is no table.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -190,7 +170,7 @@ def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, 
         "GeneratedBy": [{"Name": "dcejax", "Version": version("dcejax")}],
     }
     texts = {
-        "dataset_description.json": _json(description),
+        "dataset_description.json": results.json_text(description),
         "README": _README.format(name=name),
         ".bidsignore": _BIDSIGNORE,
     }
@@ -198,6 +178,6 @@ def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, 
         columns = tuple(PARTICIPANT_COLUMNS)
         rows = [(subject, *(row[column] for column in columns)) for subject, row in participants.items()]
         texts["participants.tsv"] = _tsv(("participant_id", *columns), rows)
-        texts["participants.json"] = _json(PARTICIPANT_COLUMNS)
+        texts["participants.json"] = results.json_text(PARTICIPANT_COLUMNS)
     for file, text in texts.items():
         write_new(folder / file, text)

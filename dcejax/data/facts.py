@@ -1,4 +1,4 @@
-"""What a user may state about a case beside its image: a flag each, and a column of a manifest each.
+"""What a user may state about a case besides its image; each fact is a flag and a column of a manifest.
 
 A command that accepts more than `Facts` extends it; manifests, BIDS folders and flags follow from the fields.
 """
@@ -73,22 +73,13 @@ class Facts:
 
     def values(self) -> dict[str, Any]:
         """All that is neither a file nor the quantity, stated or None, ready for JSON."""
-        kinds = {f.name: f.metadata["expected"] for f in dataclasses.fields(self)}
-        return {
-            name: getattr(self, name)
-            for name, expected in kinds.items()
-            if expected not in (FILE["expected"], QUANTITY["expected"])
-        }
+        others = (FILE["expected"], QUANTITY["expected"])
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["expected"] not in others}
 
 
 def names(kind: type[Facts]) -> tuple[str, ...]:
     """Names of the facts of a kind, in order."""
     return tuple(f.name for f in dataclasses.fields(kind))
-
-
-def positive_numbers(kind: type[Facts]) -> tuple[str, ...]:
-    """Names of the numbers that must be above zero."""
-    return tuple(f.name for f in dataclasses.fields(kind) if f.metadata["positive"])
 
 
 def parse(kind: type[Facts], name: str, text: str, *, folder: Path, where: str, place: str) -> Any:

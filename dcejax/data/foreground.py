@@ -1,4 +1,4 @@
-"""A mask for those who give none: simple, documented, and named for what it is."""
+"""An automatic mask for cases without one."""
 
 import numpy as np
 from scipy import ndimage

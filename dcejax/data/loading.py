@@ -1,12 +1,13 @@
 """From a case's files to one record in the package's units, with all that can be wrong with them found here."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dcejax.data import facts, foreground, nifti, timing
+from dcejax.data import foreground, nifti, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
@@ -16,28 +17,24 @@ LONGEST_PLAUSIBLE_T1_S = 20.0
 
 
 def _check_numbers(case: Case) -> None:
-    for name in facts.positive_numbers(type(case.facts)):
-        value = getattr(case.facts, name)
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{case.path}: expected a positive {name}, found {value:g}")
+    for field in dataclasses.fields(case.facts):
+        value = getattr(case.facts, field.name)
+        if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}")
 
 
-def _median_usable(values: np.ndarray, mask: np.ndarray) -> float | None:
-    """Median of a map in the mask; maps hold zero or NaN where their own fit failed. None if they do everywhere."""
+def _read_map(
+    path: Path, image: nifti.Image, mask: np.ndarray, name: str, content: str, above: float, most: float, remedy: str
+) -> np.ndarray:
+    """A map [X, Y, Z] float32 with a plausible median in the mask; maps hold zero or NaN where their own fit failed."""
+    values = nifti.read_volume(path, name, image).values
     usable = values[mask & np.isfinite(values) & (values > 0)]
-    return float(np.median(usable)) if usable.size else None
-
-
-def _read_t1_map(path: Path, image: nifti.Image, mask: np.ndarray) -> np.ndarray:
-    t1_s = nifti.read_volume(path, "T1 map", image).values
-    median = _median_usable(t1_s, mask)
-    if median is None:
-        raise ValueError(f"{path}: expected T1 in s in the mask's voxels, found none above zero; check the map")
-    if median > LONGEST_PLAUSIBLE_T1_S:
-        raise ValueError(
-            f"{path}: expected T1 in s, found a median of {median:.6g} in the mask; divide a map in ms by 1000"
-        )
-    return t1_s / np.float32(SECONDS_PER_MINUTE)
+    if not usable.size:
+        raise ValueError(f"{path}: expected {content} in the mask's voxels, found none above zero; check the map")
+    median = float(np.median(usable))
+    if not above < median <= most:
+        raise ValueError(f"{path}: expected {content}, found a median of {median:.6g} in the mask; {remedy}")
+    return values
 
 
 def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
@@ -73,14 +70,8 @@ def load_scan(case: Case) -> Scan:
     _check_numbers(case)
     image = nifti.read_series(case.path)
     sidecar = nifti.read_sidecar(case.path)
-    resolved = timing.resolve(
-        case.path,
-        image.values.shape[-1],
-        sidecar,
-        image.header,
-        times_file=case.facts.times,
-        dt_s=case.facts.dt_s,
-    )
+    given = {"times_file": case.facts.times, "dt_s": case.facts.dt_s}
+    resolved = timing.resolve(case.path, image.values.shape[-1], sidecar, image.header, **given)
     warnings = list(resolved.warnings)
     if case.facts.mask is not None:
         mask, mask_source = nifti.read_mask(case.facts.mask, image), f"file {case.facts.mask.name}"
@@ -91,7 +82,10 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
-    t1_map = None if case.facts.t1_map is None else _read_t1_map(case.facts.t1_map, image, mask)
+    t1_map = None
+    if case.facts.t1_map is not None:
+        plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"
+        t1_map = _read_map(case.facts.t1_map, image, mask, *plausible) / np.float32(SECONDS_PER_MINUTE)
     stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
     if stated and case.quantity == "concentration":
         warnings.append(f"{' and '.join(stated)} without effect on concentration input")
@@ -150,16 +144,6 @@ def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
     """
     if case.facts.b1_map is None:
         return None
-    b1 = nifti.read_volume(case.facts.b1_map, "B1 map", grid_of(case, scan)).values
-    median = _median_usable(b1, scan.mask)
-    if median is None:
-        raise ValueError(
-            f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle in the mask's voxels, found none "
-            "above zero; check the map"
-        )
-    if not 0.2 < median < 5.0:
-        raise ValueError(
-            f"{case.facts.b1_map}: expected the ratio of true to nominal flip angle, found a median of {median:.6g} "
-            "in the mask; divide a map in percent by 100"
-        )
-    return b1
+    ratio = "the ratio of true to nominal flip angle"
+    plausible = "B1 map", ratio, 0.2, 5.0, "divide a map in percent by 100"
+    return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, *plausible)

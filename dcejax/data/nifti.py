@@ -52,7 +52,7 @@ def is_nifti_name(path: Path) -> bool:
 
 
 def _values(image: Any, path: Path) -> np.ndarray:
-    """Read the voxels; a compressed file to its very end, because only there stands its checksum."""
+    """Read the voxels; a compressed file to its very end, where its checksum is."""
     if not path.name.endswith(".nii.gz"):
         return image.get_fdata(dtype=np.float32, caching="unchanged")
     stored = image.dataobj

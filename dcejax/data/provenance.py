@@ -29,12 +29,9 @@ def inputs_of(case: Case) -> dict[str, dict[str, str]]:
 
 
 def case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], settings: Mapping[str, Any]) -> str:
-    """Hash of all that shapes a case's results; files count by content, so that moving data changes nothing.
+    """Hash of all that shapes a case's results: its facts, the inputs from `inputs_of`, and settings ready for JSON.
 
-    Args:
-        case: its facts count.
-        inputs: from `inputs_of`.
-        settings: what else shapes the results, ready for JSON.
+    Files count by content, so that moving data changes nothing.
     """
     facts = {
         "case_id": case.case_id,

@@ -1,4 +1,4 @@
-"""Names and tables of what a case leaves on disk, whatever made it."""
+"""Names and tables of the files of a case, for all commands."""
 
 import csv
 import io
@@ -38,12 +38,7 @@ def statistics(values: np.ndarray) -> dict[str, float]:
 
 
 def roi_rows(labels: np.ndarray, maps: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """Statistics per label above zero and per map, with the columns `ROI_COLUMNS`.
-
-    Args:
-        labels: [V] integers.
-        maps: name -> [V].
-    """
+    """Statistics per label [V] above zero and per map [V] of a name, with the columns `ROI_COLUMNS`."""
     for label in np.unique(labels[labels > 0]):
         for name, values in maps.items():
             inside = values[labels == label]
@@ -60,13 +55,18 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
+def json_text(content: Mapping[str, Any]) -> str:
+    """Format as JSON, for people to read too."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_sidecar(sidecar: Path, record: Mapping[str, Any]) -> None:
     """Mark a case done.
 
     Raises:
         ValueError: the folder cannot be written.
     """
-    atomic.write_text(sidecar, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic.write_text(sidecar, json_text(record))
 
 
 def make_folder(folder: Path) -> None:

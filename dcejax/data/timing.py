@@ -52,14 +52,14 @@ def _times_file(path: Path, frames: int) -> np.ndarray:
     return _checked(np.array(seconds, np.float64), str(path), frames)
 
 
-def _evenly_spaced(dt_s: float, name: str, frames: int) -> np.ndarray:
+def _evenly_spaced(dt_s: float, path: Path, name: str, frames: int) -> np.ndarray:
     if not (np.isfinite(dt_s) and dt_s > 0):
-        raise ValueError(f"{name}: expected a positive frame interval in seconds, found {dt_s}")
+        raise ValueError(f"{path}: {name}: expected a positive frame interval in seconds, found {dt_s}")
     return np.arange(frames) * dt_s
 
 
-def _frame_times_start(sidecar: Mapping[str, Any], name: str, frames: int) -> np.ndarray:
-    values = sidecar["FrameTimesStart"]
+def _frame_times_start(sidecar: Mapping[str, Any], path: Path, frames: int) -> np.ndarray:
+    values, name = sidecar["FrameTimesStart"], f"{path}: FrameTimesStart in the sidecar"
     if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
         raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; mend the sidecar or give --times")
     return _checked(np.array(values, np.float64), name, frames)
@@ -73,33 +73,6 @@ def _header_interval_s(header: Any) -> float | None:
         return None
     # pixdim is float32: seven digits are what the writer meant
     return float(f"{interval * _SECONDS_PER_HEADER_UNIT[unit]:.7g}")
-
-
-def _sources(
-    path: Path,
-    frames: int,
-    sidecar: Mapping[str, Any],
-    header: Any,
-    times_file: Path | None,
-    dt_s: float | None,
-) -> dict[str, Callable[[], np.ndarray]]:
-    sources: dict[str, Callable[[], np.ndarray]] = {}
-    if times_file is not None:
-        sources[f"times file {times_file.name}"] = lambda: _times_file(times_file, frames)
-    if dt_s is not None:
-        sources["dt_s"] = lambda: _evenly_spaced(dt_s, f"{path}: dt_s", frames)
-    if "FrameTimesStart" in sidecar:
-        sources["sidecar FrameTimesStart"] = lambda: _frame_times_start(
-            sidecar, f"{path}: FrameTimesStart in the sidecar", frames
-        )
-    interval = _header_interval_s(header)
-    if interval is not None:
-        sources["header pixdim[4]"] = lambda: _evenly_spaced(interval, f"{path}: header pixdim[4]", frames)
-    return sources
-
-
-def _describe(seconds: np.ndarray) -> str:
-    return f"{seconds.size} frames over {seconds[-1]:.6g} s"
 
 
 def resolve(
@@ -129,13 +102,21 @@ def resolve(
     """
     if frames < 2:
         raise ValueError(f"{path}: expected a series of 2 frames or more, found {frames}; give the whole series")
-    sources = _sources(path, frames, sidecar, header, times_file, dt_s)
+    interval = _header_interval_s(header)
+    name_of_file = times_file.name if times_file is not None else ""
+    known: tuple[tuple[bool, str, Callable[[], np.ndarray]], ...] = (
+        (times_file is not None, f"times file {name_of_file}", lambda: _times_file(times_file, frames)),
+        (dt_s is not None, "dt_s", lambda: _evenly_spaced(dt_s, path, "dt_s", frames)),
+        ("FrameTimesStart" in sidecar, "sidecar FrameTimesStart", lambda: _frame_times_start(sidecar, path, frames)),
+        (interval is not None, "header pixdim[4]", lambda: _evenly_spaced(interval, path, "header pixdim[4]", frames)),
+    )
+    sources = [(name, read) for stated, name, read in known if stated]
     if not sources:
         raise ValueError(
             f"{path}: expected frame times, found none: no FrameTimesStart in a sidecar and no frame interval with a "
             "unit in the header; give --dt_s=SECONDS or --times=FILE (RepetitionTime is not used)"
         )
-    (name, read), *others = sources.items()
+    (name, read), *others = sources
     clock = read()
     seconds = clock - clock[0]
     warnings = []
@@ -149,7 +130,8 @@ def resolve(
             warnings.append(f"frame times from {name}; {other_name} cannot be used ({error})")
             continue
         if np.abs(other - seconds).max() > AGREEMENT * seconds[-1]:
-            difference = f"{name} gives {_describe(seconds)}, {other_name} gives {_describe(other)}"
+            both = ((name, seconds), (other_name, other))
+            difference = ", ".join(f"{source} gives {s.size} frames over {s[-1]:.6g} s" for source, s in both)
             if times_file is None:
                 raise ValueError(
                     f"{path}: expected one timing, found two that differ by more than {AGREEMENT:.0%}: {difference}; "

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dcejax.data import atomic
@@ -19,15 +20,9 @@ DEFAULT = "paper-v0"
 """The weights in the package that inference uses unless told otherwise."""
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    flat: dict[str, np.ndarray] = {}
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{key}/")
-        else:
-            flat[key] = np.asarray(value)
-    return flat
+def _flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -87,13 +82,10 @@ def _stem(path: str | None) -> Path:
 
 
 def load(path: str | None) -> Weights:
-    """Read weights.
+    """Read weights, their parameters as float32.
 
     Args:
         path: the .npz or the .json beside it, or None for the default weights in the package.
-
-    Returns:
-        Parameters as float32 and the record.
 
     Raises:
         ValueError: a file that cannot be read, is damaged, of other content than its record says, or without a network.

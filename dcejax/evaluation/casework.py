@@ -4,8 +4,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,11 @@ import numpy as np
 import dcejax
 from dcejax.data import atomic, provenance, results
 from dcejax.data import weights as weights_io
-from dcejax.evaluation import examinations, scoring, tumour_regions
+from dcejax.evaluation import scoring, tumour_regions
 from dcejax.evaluation.arms import fit_arms, folder_arms, network_arms, simple_arms
 from dcejax.evaluation.arms.simple_arms import Arm, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Examination, Loaded
-from dcejax.evaluation.metrics import arguments, image_metrics, uncertainty
 from dcejax.runner.case_record import RunSettings, Status
 from dcejax.simulation.reference_object import readers
 from dcejax.types import Reporter, SimulatedScan
@@ -37,29 +35,18 @@ FOLDER = "cases"
 """Where the records lie."""
 
 _WARMED = ("fit", "network")  # kinds of arms that compile
-_SHAPING = (
-    arguments,
-    simple_arms,
-    fit_arms,
-    examinations,
-    image_metrics,
-    folder_arms,
-    network_arms,
-    tumour_regions,
-    scoring,
-    uncertainty,
-    readers,
-)
-_SHAPING_PACKAGES = ("physics", "cpu_kernels", "models", "execution", "methods", "data", "conventional")
+# Of what shapes scores: folders of the package, and modules of its evaluation.
+_FOLDERS = "physics cpu_kernels models execution methods data conventional evaluation/arms evaluation/metrics"
+_MODULES = "casework examinations scoring tumour_regions"
 _VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 
 
 def code_sha256() -> str:
     """Hash of the sources that scores depend on, so that none outlives a change of them."""
-    packages = [Path(dcejax.__file__).parent / name for name in _SHAPING_PACKAGES]
-    sources = [Path(module.__file__) for module in _SHAPING] + [Path(__file__)]
-    sources += sorted(source for folder in packages for source in folder.rglob("*.py"))
+    package = Path(dcejax.__file__).parent
+    sources = [package / "evaluation" / f"{name}.py" for name in _MODULES.split()] + [Path(readers.__file__)]
+    sources += sorted(source for folder in _FOLDERS.split() for source in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
@@ -77,61 +64,38 @@ def _half(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Voxels of one region that stand for it."""
-
-    name: str
-    index: tuple[np.ndarray, ...]  # of X, Y, Z
-
-
-def _draw(simulated: SimulatedScan, examination: Examination) -> list[Drawn]:
-    """Choose voxels at random, the same for every arm of an examination."""
+def _draw(simulated: SimulatedScan, examination: Examination) -> dict[str, tuple[np.ndarray, ...]]:
+    """Choose voxels of each region at random, the same for every arm of an examination: region -> indices."""
     choice = np.random.default_rng(int(provenance.digest({"voxels of": examination.hash})[:16], 16))
-    found = []
-    for name, region in (
-        (tumour_regions.BRAIN, simulated.scan.mask),
-        (tumour_regions.TUMOUR, tumour_regions.enhancing(simulated)),
-    ):
+    found = {}
+    for name, region in tumour_regions.judged(simulated).items():
         places = np.argwhere(region)
         chosen = choice.permutation(len(places))[:VOXELS]
-        found.append(Drawn(name, tuple(places[np.sort(chosen)].T)))
+        found[name] = tuple(places[np.sort(chosen)].T)
     return found
 
 
-def _slice(simulated: SimulatedScan) -> int:
-    """The slice with most enhancing tumour; of what is abnormal, or of the brain, where nothing enhances."""
-    for region in (tumour_regions.enhancing(simulated), tumour_regions.abnormal(simulated), simulated.scan.mask):
-        if region.any():
-            break
-    return int(region.sum(axis=(0, 1)).argmax())
+def _picture(simulated: SimulatedScan, maps: Maps) -> tuple[dict[str, np.ndarray], int]:
+    """One slice of what the report shows of a case, and its index: that with most enhancing tumour.
 
-
-def _picture(simulated: SimulatedScan, maps: Mapping[str, Maps], shown: str) -> tuple[dict[str, np.ndarray], int]:
-    """One slice of what the report shows of a case, and its index."""
-    z, mask = _slice(simulated), simulated.scan.mask
+    Where nothing enhances, that with most of what is abnormal, or of the brain.
+    """
+    mask, tumour = simulated.scan.mask, tumour_regions.enhancing(simulated)
+    tumour = tumour if tumour.any() else tumour_regions.abnormal(simulated)
+    z = int((tumour if tumour.any() else mask).sum(axis=(0, 1)).argmax())
     box = (*scoring.around(mask), z)
-    stacks = {TRUTH: simulated.truth, "mean": maps[shown].values, "sd": maps[shown].sd}
-    if REFERENCE_READER in simulated.readers:
-        stacks[REFERENCE_READER] = simulated.readers[REFERENCE_READER]
+    stacks = {TRUTH: simulated.truth, "mean": maps.values, "sd": maps.sd}
+    stacks[REFERENCE_READER] = simulated.readers.get(REFERENCE_READER)
     arrays = {f"{PICTURE}{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
-    region = (
-        tumour_regions.enhancing(simulated)
-        if tumour_regions.enhancing(simulated).any()
-        else tumour_regions.abnormal(simulated)
-    )
-    return arrays | {f"{PICTURE}brain": mask[box], f"{PICTURE}tumour": region[box]}, z
+    return arrays | {f"{PICTURE}brain": mask[box], f"{PICTURE}tumour": tumour[box]}, z
 
 
 def _facts(simulated: SimulatedScan) -> dict[str, Any]:
     """What tables and figures say of an examination, whatever the arm."""
     mm = np.linalg.norm(simulated.scan.affine[:3, :3], axis=0)
     ml = float(np.prod(mm)) / 1e3
-    count = {
-        tumour_regions.BRAIN: int(simulated.scan.mask.sum()),
-        tumour_regions.TUMOUR: int(tumour_regions.enhancing(simulated).sum()),
-        tumour_regions.ABNORMAL: int(tumour_regions.abnormal(simulated).sum()),
-    }
+    regions = tumour_regions.judged(simulated) | {tumour_regions.ABNORMAL: tumour_regions.abnormal(simulated)}
+    count = {name: int(region.sum()) for name, region in regions.items()}
     return {
         "description": simulated.description,
         "mm": [round(float(size), 6) for size in mm],
@@ -212,7 +176,7 @@ class Casework:
             references[REFERENCE_READER] = np.where(mask[..., None], simulated.readers[REFERENCE_READER], 0.0)
         digest = self.expected_hash(examination)
         voxels = _draw(simulated, examination)
-        arrays = {f"voxels/{TRUTH}/{drawn.name}": _half(simulated.truth[drawn.index]) for drawn in voxels}
+        arrays = {f"voxels/{TRUTH}/{region}": _half(simulated.truth[index]) for region, index in voxels.items()}
         scored: dict[str, Any] = {TRUTH: scoring.plain({"roi": scoring.roi_statistics(simulated.truth, simulated)})}
         pictured, z = {}, None
         for number, arm in enumerate(self.arms):
@@ -225,14 +189,14 @@ class Casework:
                 continue
             scored[name] = scoring.score(maps, references, simulated)
             if maps.sd is not None:
-                for drawn in voxels:
-                    arrays[f"voxels/{name}/{drawn.name}/mean"] = _half(maps.values[drawn.index])
-                    arrays[f"voxels/{name}/{drawn.name}/sd"] = _half(maps.sd[drawn.index])
+                for region, index in voxels.items():
+                    arrays[f"voxels/{name}/{region}/mean"] = _half(maps.values[index])
+                    arrays[f"voxels/{name}/{region}/sd"] = _half(maps.sd[index])
             if maps.prior is not None:
                 for what, values in zip(("prior", "prior sd"), maps.prior, strict=True):
                     arrays[f"{what}/{name}"] = values.astype(np.float32)
             if name == self._shown:
-                pictured, z = _picture(simulated, {name: maps}, name)
+                pictured, z = _picture(simulated, maps)
         record = {
             "hash": digest,
             "case_id": examination.case_id,
@@ -258,8 +222,7 @@ class Casework:
         name = made.record["case_id"]
         path = record_path(folder, name)
         path.unlink(missing_ok=True)  # of an earlier version, whose arrays are about to change
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **made.arrays)
+        np.savez_compressed(buffer := io.BytesIO(), **made.arrays)
         atomic.write_bytes(arrays_path(folder, name), buffer.getvalue())
         atomic.write_text(path, json.dumps(made.record, ensure_ascii=False) + "\n")
 

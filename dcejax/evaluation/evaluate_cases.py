@@ -9,7 +9,6 @@ from typing import Any
 from dcejax.data.weights import DEFAULT
 from dcejax.evaluation.arms.folder_arms import MapFolder
 from dcejax.evaluation.arms.network_arms import Network
-from dcejax.evaluation.arms.simple_arms import Arm
 from dcejax.evaluation.casework import Casework, make_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Cohort, Examination, enumerate_cohort, is_name
@@ -18,12 +17,6 @@ from dcejax.evaluation.report import publish
 from dcejax.runner.case_record import RunSettings
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
-
-
-def _check_report() -> None:
-    """Find out before the work whether a report can be written."""
-    if importlib.util.find_spec("jinja2") is None:
-        raise ValueError("the report needs jinja2, which is not installed; run pip install 'dcejax[report]'")
 
 
 def _cohorts(settings: EvaluateSettings) -> list[Cohort]:
@@ -53,15 +46,6 @@ def _cohorts(settings: EvaluateSettings) -> list[Cohort]:
 def _all(cohorts: Sequence[Cohort]) -> list[Examination]:
     """Every examination once."""
     return list({e.case_id: e for cohort in cohorts for e in cohort.examinations}.values())
-
-
-def _shown(arms: Sequence[Arm]) -> str:
-    """The arm whose maps are drawn: the first that was asked for."""
-    for kind in ("network", "maps"):
-        for arm in arms:
-            if arm.description.kind == kind:
-                return arm.description.name
-    raise ValueError("--weights, --maps: expected one at least, found none")
 
 
 def _flags(settings: EvaluateSettings) -> dict[str, Any]:
@@ -119,14 +103,17 @@ def run(settings: EvaluateSettings, how: RunSettings, report: Reporter) -> int:
             cannot be written.
         OSError: a file may not be read or written.
     """
-    _check_report()
+    if importlib.util.find_spec("jinja2") is None:
+        raise ValueError("the report needs jinja2, which is not installed; run pip install 'dcejax[report]'")
     cohorts = _cohorts(settings)
     arms = make_arms(settings)
     examinations = _all(cohorts)
     for arm in arms:
         if isinstance(arm, MapFolder):
             arm.require_any(examination.case_id for examination in examinations)
-    casework = Casework(arms, _shown(arms), settings)
+    # The maps that are drawn are those of the first arm that was asked for.
+    shown = next(arm.description.name for arm in arms if arm.description.kind in ("network", "maps"))
+    casework = Casework(arms, shown, settings)
     return run_cases(
         examinations,
         partial(casework.read, how),

@@ -3,7 +3,8 @@
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.simulation.cohort_definitions import COHORTS
-from dcejax.simulation.priors import TUMOUR_CLASSES, priors_sha256
 from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS, SimulatedScan
 
@@ -40,8 +40,8 @@ class Examination:
     subject: str  # BIDS label with its sub-
     session: str | None  # BIDS label with its ses-; None for a subject's only one
     number: int  # of the session, from 0
-    person: Mapping[str, Any]  # `PARTICIPANT_COLUMNS`; empty where nobody says
-    hash: str  # of what it was made from; unknown where its record is damaged, which loading finds
+    person: Mapping[str, Any]  # `PARTICIPANT_COLUMNS`
+    hash: str  # of what it was made from; unknown where its record is damaged, which `load` refuses
     load: Callable[[], Loaded]
 
     @property
@@ -62,7 +62,7 @@ class Cohort:
 
 
 def is_name(text: str) -> bool:
-    """Whether a flag names a cohort, not a folder: a data set in a folder of a cohort's name goes first."""
+    """Whether a flag names a cohort; if a folder of that name holds a data set, the folder is meant."""
     return text in COHORTS and not (Path(text) / manifest.FILE).is_file()
 
 
@@ -83,26 +83,13 @@ def enumerate_cohort(text: str, settings: EvaluateSettings, flag: str) -> Cohort
 def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     if settings.size is None:
         raise ValueError(f"--size: expected one of {', '.join(SIZES)}, to render {name}, found none; give it")
-    planned = dro.plan(
-        dro.SimulateSettings(
-            cohort=name,
-            size=settings.size,
-            limit=settings.limit,
-            seed=settings.cohort_seed,
-        )
-    )
+    asked = dro.SimulateSettings(cohort=name, size=settings.size, limit=settings.limit, seed=settings.cohort_seed)
+    planned = dro.plan(asked)
     people = {person.subject: person for person in planned.participants}
     found = []
     for made in planned.examinations:
         person = people[made.subject]
-        tumour = TUMOUR_CLASSES[person.tumour_class]
-        row = {
-            "sex": person.sex,
-            "age": person.age,
-            "diagnosis": tumour.diagnosis,
-            "idh": "mutant" if tumour.idh_mutant else "wildtype",
-            "grade": tumour.grade,
-        }
+        row = dro.participant_row(person)
         number = int(made.origin["session"])
         digest = provenance.digest(made.origin)
         found.append(Examination(made.subject, made.session, number, row, digest, partial(_render, made)))
@@ -119,10 +106,24 @@ def _render(made: dro.Examination) -> Loaded:
     return Loaded(replace(simulated, scan=scan), None)
 
 
+@contextmanager
+def _expecting(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Refuse a file that cannot be read as what it should be.
+
+    Raises:
+        ValueError: the file is missing, damaged or incomplete.
+    """
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected {what}, found {error!r}; {remedy}") from error
+
+
 def _participants(folder: Path) -> dict[str, dict[str, Any]]:
     """Rows of participants.tsv by subject, in order."""
     path = folder / "participants.tsv"
-    try:
+    what = f"the columns participant_id, {', '.join(PARTICIPANT_COLUMNS)} that dcejax-simulate writes"
+    with _expecting(path, what, "evaluate a simulated data set"):
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
             rows = list(reader)
@@ -130,24 +131,15 @@ def _participants(folder: Path) -> dict[str, dict[str, Any]]:
             raise KeyError(*sorted(missing))
         people = {row["participant_id"]: {name: row[name] for name in PARTICIPANT_COLUMNS} for row in rows}
         return {subject: {**row, "age": int(row["age"]), "grade": int(row["grade"])} for subject, row in people.items()}
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected the columns participant_id, {', '.join(PARTICIPANT_COLUMNS)} that dcejax-simulate "
-            f"writes, found {error!r}; evaluate a simulated data set"
-        ) from error
 
 
 def _record(folder: Path, subject: str, session: str | None) -> dict[str, Any]:
     path = record_path(folder, subject, session)
-    try:
+    with _expecting(path, "the record of a whole simulated examination", "run dcejax-simulate again"):
         record = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(record["hash"], str) and isinstance(record["settings"], dict)):
             raise TypeError("no text for hash or no object for settings")
         return record
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected the record of a whole simulated examination, found {error!r}; run dcejax-simulate again"
-        ) from error
 
 
 def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
@@ -169,8 +161,7 @@ def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
             found.append(Examination(subject, session, number, people[subject], digest, load))
     if not found:
         raise ValueError(f"{folder}: expected patients in participants.tsv, found none; simulate some")
-    made = _manifest(folder)
-    return Cohort(made["cohort"], made["size"], made["priors"], False, found)
+    return Cohort(*_manifest(folder), False, found)
 
 
 def _session_number(folder: Path) -> int:
@@ -181,25 +172,21 @@ def _session_number(folder: Path) -> int:
     return int(label) - 1
 
 
-def _manifest(folder: Path) -> dict[str, str]:
-    """What a data set was made from; "unknown" where it does not say."""
+def _manifest(folder: Path) -> tuple[str, str, str]:
+    """Name, size of images and hash of priors of a data set; "unknown" where it does not say."""
     try:
         content = json.loads((folder / manifest.FILE).read_text(encoding="utf-8"))
-        return {
-            "cohort": str(content["cohort"]["name"]),
-            "size": str(content["size"]["name"]),
-            "priors": str(content["priors_sha256"]),
-        }
+        return str(content["cohort"]["name"]), str(content["size"]["name"]), str(content["priors_sha256"])
     except (OSError, KeyError, TypeError, ValueError):
-        return {"cohort": folder.resolve().name, "size": _UNKNOWN, "priors": _UNKNOWN}
+        return folder.resolve().name, _UNKNOWN, _UNKNOWN
 
 
 def _tissue_names(path: Path) -> tuple[str, ...]:
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return tuple(row["name"] for row in csv.DictReader(file, delimiter="\t"))
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected the names of tissues, found {error!r}; simulate the data again") from error
+    with (
+        _expecting(path, "the names of tissues", "simulate the data again"),
+        open(path, encoding="utf-8", newline="") as file,
+    ):
+        return tuple(row["name"] for row in csv.DictReader(file, delimiter="\t"))
 
 
 def _read(folder: Path, subject: str, session: str | None) -> Loaded:
@@ -254,8 +241,3 @@ def _read(folder: Path, subject: str, session: str | None) -> Loaded:
         readers={name: maps(name) for name in described if name != TRUTH},
     )
     return Loaded(simulated, seconds)
-
-
-def other_priors(found: str) -> bool:
-    """Whether patients, or weights, are of other priors than this version's."""
-    return found != priors_sha256()

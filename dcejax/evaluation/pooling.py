@@ -1,6 +1,5 @@
 """The records of a whole cohort, side by side: a patient a place, the unit of every test and interval."""
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,8 +69,7 @@ class Pool:
         raise ValueError("expected an arm with scores, found none")
 
     def _load(self, record: Record, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
-        content = io.BytesIO(arrays_path(self.folder, record["case_id"]).read_bytes())
-        with np.load(content, allow_pickle=False) as archive:
+        with np.load(arrays_path(self.folder, record["case_id"]), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if wanted(name)}
 
     def picture(self, index: int) -> dict[str, np.ndarray]:

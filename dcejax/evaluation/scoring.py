@@ -1,7 +1,7 @@
 """What one arm's maps of one examination are worth, as numbers ready for JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,15 @@ from scipy.ndimage import find_objects
 
 from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Maps
-from dcejax.evaluation.metrics import uncertainty
 from dcejax.evaluation.metrics.image_metrics import (
     LOG_FLOORS,
     errors,
     log_rmse,
     nrmse_percent,
-    published_ssim,
     ssim,
     tumour_nrmse_percent,
 )
+from dcejax.evaluation.metrics.uncertainty_metrics import ause, coverage, crps_gaussian, edge_test
 from dcejax.methods.lyoo2025 import CV_FLOOR
 from dcejax.types import PARAMETERS, SimulatedScan
 
@@ -31,10 +30,9 @@ BRAIN_PERCENTILE = 99.9
 CV_RESOLUTION = 1e-4
 """Differences in SD / mean up to which voxels may share their rank.
 
-Samples are float32 numbers about the mean, and their SD is what is left of their differences: however small it is, it
-carries about the rounding of the mean, 1e-7 of that, and so another one on another processor. Where a network states
-nearly one SD for all voxels, that rounding would be their order. Nearly a thousand times as much hides it, and no
-difference that anyone would act on.
+The SD of float32 samples carries the rounding of their mean, about 1e-7 of it, which differs between processors. Where
+a network states nearly the same SD for all voxels, that rounding would decide their order. This resolution, nearly a
+thousand times as large, hides the rounding, and no difference that matters in practice.
 """
 
 _MARGIN = 8  # voxels around the brain, more than the window of SSIM reaches
@@ -75,7 +73,9 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
     """Image metrics of maps against a reference, a mean over slices for each parameter.
 
     Maps and reference are clipped to [0, 1] as published; slices are those with brain in which the reference is not
-    constant.
+    constant. "ssim" is that of the paper, with a range of 1 and the mean over a slice with its air. Parameters of the
+    brain are far below 1, so that it is close to 1 for almost any map, all zeros included: only compare it with the
+    paper.
 
     Args:
         values: [X, Y, Z, C], zero outside the brain.
@@ -99,7 +99,7 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
         inside, enhancing = mask[:, :, slices].T[kept], tumour[:, :, slices].T[kept]
         seen = (slice(None), *box[::-1])
         # Both are zero in the rest of a slice, where SSIM is 1: cutting it off changes nothing but the time.
-        image = published_ssim(made[seen], true[seen])
+        image = ssim(made[seen], true[seen], data_range=1.0)
         record["ssim"] = _mean((image * cut + (whole - cut)) / whole)
         record["nrmse"] = _mean(nrmse_percent(made, true))
         record["tumour_nrmse"] = _mean(tumour_nrmse_percent(made, true, enhancing))
@@ -114,33 +114,34 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
     return found
 
 
+def _by_parameter(
+    regions: Mapping[str, np.ndarray], calculate: Callable[[np.ndarray, int], Any]
+) -> dict[str, dict[str, Any]]:
+    """What a function of a region and a channel gives, by name of the region and parameter."""
+    return {
+        name: {parameter: calculate(region, channel) for channel, parameter in enumerate(PARAMETERS)}
+        for name, region in regions.items()
+    }
+
+
 def tissue_errors(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
     """Errors against the truth for each tissue and parameter; maps are taken as they are, not clipped."""
-    found = {}
-    for name, region in tumour_regions.tissues(simulated).items():
-        found[name] = {}
-        for channel, parameter in enumerate(PARAMETERS):
-            made, true = values[region, channel], simulated.truth[region, channel]
-            found[name][parameter] = {
-                **errors(made, true)._asdict(),
-                "log_rmse": log_rmse(made, true, LOG_FLOORS[channel]),
-            }
-    return found
+
+    def compared(region: np.ndarray, channel: int) -> dict[str, Any]:
+        made, true = values[region, channel], simulated.truth[region, channel]
+        return errors(made, true)._asdict() | {"log_rmse": log_rmse(made, true, LOG_FLOORS[channel])}
+
+    return _by_parameter(tumour_regions.tissues(simulated), compared)
 
 
 def roi_statistics(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean and median over each region of `regions.rois`, by parameter, of maps clipped to [0, 1] as published."""
-    values = np.clip(values, 0.0, 1.0)
-    return {
-        name: {
-            parameter: {
-                "mean": float(values[region, channel].mean(dtype=np.float64)),
-                "median": float(np.median(values[region, channel])),
-            }
-            for channel, parameter in enumerate(PARAMETERS)
-        }
-        for name, region in tumour_regions.rois(simulated).items()
-    }
+    """Mean and median over each region of `tumour_regions.rois`, of maps clipped to [0, 1] as published."""
+
+    def statistics(region: np.ndarray, channel: int) -> dict[str, float]:
+        inside = np.clip(values[region, channel], 0.0, 1.0)
+        return {"mean": float(inside.mean(dtype=np.float64)), "median": float(np.median(inside))}
+
+    return _by_parameter(tumour_regions.rois(simulated), statistics)
 
 
 def relative(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -156,27 +157,24 @@ def sd_resolution(mean: np.ndarray) -> float:
 
 def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, dict[str, Any]]]:
     """Coverage, width, CRPS and sparsification against the truth, in the brain and in enhancing tumour."""
-    places = {tumour_regions.BRAIN: simulated.scan.mask, tumour_regions.TUMOUR: tumour_regions.enhancing(simulated)}
-    found = {}
-    for name, region in places.items():
-        if np.count_nonzero(region) < tumour_regions.LEAST_TISSUE:
-            continue
-        found[name] = {}
-        for channel, parameter in enumerate(PARAMETERS):
-            true, mean, sd = (
-                array[region, channel].astype(np.float64) for array in (simulated.truth, maps.values, maps.sd)
-            )
-            covered = uncertainty.coverage(true, mean, sd, LEVELS)
-            found[name][parameter] = {
-                "coverage": dict(zip(map(key_of, LEVELS), covered.inside, strict=True)),
-                "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
-                "crps": float(uncertainty.crps_gaussian(true, mean, sd).mean()),
-                "mean_absolute_error": float(np.abs(mean - true).mean()),
-                "ause_sd": uncertainty.ause(mean - true, sd, sd_resolution(mean)),
-                "ause_cv": uncertainty.ause(mean - true, relative(sd, mean), CV_RESOLUTION),
-                "without_sd": float(np.mean(sd == 0)),
-            }
-    return found
+
+    def scores(region: np.ndarray, channel: int) -> dict[str, Any]:
+        stacks = (simulated.truth, maps.values, maps.sd)
+        true, mean, sd = (stack[region, channel].astype(np.float64) for stack in stacks)
+        covered = coverage(true, mean, sd, LEVELS)
+        return {
+            "coverage": dict(zip(map(key_of, LEVELS), covered.inside, strict=True)),
+            "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
+            "crps": float(crps_gaussian(true, mean, sd).mean()),
+            "mean_absolute_error": float(np.abs(mean - true).mean()),
+            "ause_sd": ause(mean - true, sd, sd_resolution(mean)),
+            "ause_cv": ause(mean - true, relative(sd, mean), CV_RESOLUTION),
+            "without_sd": float(np.mean(sd == 0)),
+        }
+
+    places = tumour_regions.judged(simulated).items()
+    enough = {name: region for name, region in places if np.count_nonzero(region) >= tumour_regions.LEAST_TISSUE}
+    return _by_parameter(enough, scores)
 
 
 def edge_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, Any]]:
@@ -187,25 +185,19 @@ def edge_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, Any
     found = {}
     for channel, parameter in enumerate(PARAMETERS):
         mean, sd = maps.values[place, channel], maps.sd[place, channel]
-        test = uncertainty.edge_test(mean - simulated.truth[place, channel], sd, mean, np.ones(mean.shape, bool))
+        test = edge_test(mean - simulated.truth[place, channel], sd, mean, np.ones(mean.shape, bool))
         found[parameter] = test._asdict()
     return found
 
 
 def latent_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[str, float]]:
-    """Mean SD over samples as a share of the mean, over each region of `regions.rois` and each parameter."""
-    return {
-        name: {
-            parameter: _share(maps.sd[region, channel], maps.values[region, channel])
-            for channel, parameter in enumerate(PARAMETERS)
-        }
-        for name, region in tumour_regions.rois(simulated).items()
-    }
+    """Mean SD over samples as a share of the mean, over each region of `tumour_regions.rois` and each parameter."""
 
+    def share(region: np.ndarray, channel: int) -> float:
+        size = float(np.abs(maps.values[region, channel]).mean(dtype=np.float64))
+        return float(maps.sd[region, channel].mean(dtype=np.float64)) / size if size > 0 else math.nan
 
-def _share(sd: np.ndarray, mean: np.ndarray) -> float:
-    size = float(np.abs(mean).mean(dtype=np.float64))
-    return float(sd.mean(dtype=np.float64)) / size if size > 0 else math.nan
+    return _by_parameter(tumour_regions.rois(simulated), share)
 
 
 def score(maps: Maps, references: Mapping[str, np.ndarray], simulated: SimulatedScan) -> dict[str, Any]:

@@ -12,11 +12,8 @@ LEAST_TISSUE = 20
 LEAST_ROI = 10
 """Enhancing voxels without which a patient has no enhancing region."""
 
-BRAIN, TUMOUR = "brain", "enhancing tumour"
-"""Where uncertainty is judged."""
-
-ABNORMAL = "abnormal region"
-"""All labels of the tumour's segmentation."""
+BRAIN, TUMOUR, ABNORMAL = "brain", "enhancing tumour", "abnormal region"
+"""Names of regions; the last has all labels of the tumour's segmentation."""
 
 _BY_LABEL = {"enhancing tumour": ENHANCING, "necrotic core": NECROTIC, "other abnormal": OTHER_ABNORMAL}
 _NORMAL = ("white matter", "grey matter", "CSF", "artery", "vein", "dura", "choroid plexus")
@@ -35,14 +32,19 @@ def abnormal(simulated: SimulatedScan) -> np.ndarray:
     return (simulated.scan.segmentation > 0) & simulated.scan.mask
 
 
+def judged(simulated: SimulatedScan) -> dict[str, np.ndarray]:
+    """Regions [X, Y, Z] in which uncertainty is judged: the brain and enhancing tumour."""
+    return {BRAIN: simulated.scan.mask, TUMOUR: enhancing(simulated)}
+
+
 def rois(simulated: SimulatedScan) -> dict[str, np.ndarray]:
-    """Regions [X, Y, Z] over which patients' means are taken, those with voxels enough."""
+    """Regions [X, Y, Z] over which patients' means are taken, those with enough voxels."""
     found = {TUMOUR: enhancing(simulated), ABNORMAL: abnormal(simulated)}
     return {name: region for name, region in found.items() if np.count_nonzero(region) >= LEAST_ROI}
 
 
 def tissues(simulated: SimulatedScan) -> dict[str, np.ndarray]:
-    """Groups [X, Y, Z] of `TISSUES` with voxels enough."""
+    """Groups [X, Y, Z] of `TISSUES` with enough voxels."""
     scan = simulated.scan
     found = {name: (scan.segmentation == label) & scan.mask for name, label in _BY_LABEL.items()}
     normal = (scan.segmentation == 0) & scan.mask

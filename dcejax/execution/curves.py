@@ -20,17 +20,7 @@ def apply_chunk(temporal: Temporal, tcn: TCN, params: Any, curves: jax.Array) ->
 
 
 def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.ndarray:
-    """Apply the network to curves on the host; all numbers of voxels share one compilation.
-
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T] float32.
-        policy: how it is executed.
-
-    Returns:
-        [V, C] float32.
-    """
+    """Maps [V, C] float32 of curves [V, T] float32 on the host; all numbers of voxels share one compilation."""
     size = policy.voxels
     maps = np.empty((len(curves), tcn.outputs), np.float32)
 
@@ -47,16 +37,9 @@ def map_curves(tcn: TCN, params: Any, curves: np.ndarray, policy: Policy) -> np.
 
 
 def apply_in_chunks(tcn: TCN, params: Any, curves: jax.Array, policy: Policy) -> jax.Array:
-    """Apply the network to curves on the device, whose number never changes, as in training.
+    """Maps [V, C] of curves [V, T] float32 on the device, not yet awaited, and differentiable.
 
-    Args:
-        tcn: the network.
-        params: its parameters.
-        curves: [V, T] float32.
-        policy: how it is executed.
-
-    Returns:
-        [V, C], not yet awaited, and differentiable.
+    Each number of voxels V compiles programs of its own, so it should be one number, as in training.
     """
     voxels = curves.shape[0]
     if voxels == 0:

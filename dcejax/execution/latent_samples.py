@@ -33,22 +33,11 @@ def decode(
     *,
     sequential: bool,
 ) -> Moments:
-    """Decode some latent samples and update the moments.
+    """Decode noise [S, B, L] and update the moments with the samples for which `counted` [S] is 1; the first must be.
 
-    In both ways the product of the features with the head's first layer is computed once. Under `jax.vmap` the samples
-    are one batch, as accelerators need it. On CPU that is three times slower than one sample after another in the same
-    program, whose activations stay in the cache.
-
-    Args:
-        unet: the network.
-        params: its parameters.
-        features: [B, X, Y, F].
-        prior: over [B, L].
-        noise: [S, B, L] standard normal.
-        counted: [S], 1 for a sample, 0 for padding; the first is 1.
-        moments: of the samples before.
-        sequential: one sample after another (Welford, Technometrics 1962), otherwise all together (Chan, Golub and
-            LeVeque, American Statistician 1983).
+    One sample after another (Welford, Technometrics 1962) or all under `jax.vmap` (Chan, Golub and LeVeque, American
+    Statistician 1983). Both compute the product of the features with the head's first layer once. On CPU `jax.vmap` is
+    three times slower, because only the activations of a single sample stay in the cache.
     """
 
     def sample(draw: jax.Array) -> jax.Array:
@@ -75,7 +64,7 @@ def decode(
 def moments_over_samples(
     unet: ProbUNet, params: Any, features: jax.Array, prior: Gaussian, noise: np.ndarray, policy: Policy
 ) -> Moments:
-    """Moments of the maps [B, X, Y, outputs] of a batch of slices over all samples of noise [S, B, L].
+    """Moments of the maps [B, X, Y, outputs] of a batch of slices; all numbers of samples share one compilation.
 
     Args:
         unet: the network.
@@ -83,7 +72,7 @@ def moments_over_samples(
         features: [B, X, Y, F].
         prior: over [B, L].
         noise: [S, B, L] standard normal.
-        policy: how it is executed; every number of samples shares one compilation.
+        policy: how many samples a call decodes, and how.
     """
     size = policy.samples
     zeros = placement.put(np.zeros((*features.shape[:3], unet.outputs), np.float32))

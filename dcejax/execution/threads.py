@@ -39,10 +39,10 @@ def map_in_threads(
 
     Args:
         function: from an item to device arrays.
-        items: the arguments.
-        threads: how many call the function.
-        compiled: whether the function has been called for such items before. If not, the first call is made alone,
-            because otherwise several threads would compile the same program.
+        items: its arguments.
+        threads: how many call it.
+        compiled: whether it has been called for such items before. If not, the first call is made alone, because
+            several threads would compile the same program.
     """
     if threads == 1:
         pending = deque()

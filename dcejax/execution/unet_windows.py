@@ -1,35 +1,37 @@
 """The probabilistic U-Net on slices that are constant outside a region, as a slice is outside the brain's mask.
 
-Where neither the region nor the border of the image is near, all features are those of an empty slice. So the scales of
-many pixels are computed in windows about the region, and what these leave out is taken from the empty slice, which is
-computed once. The result is that of the whole slice; at the published size the work for a brain that fills a quarter of
-its image is 58 to 62 %.
+Far from the region and from the border of the image, all features equal those of an empty slice. So at the scales with
+most pixels only windows around the region are computed; the features outside are those of the empty slice, which is
+computed once. The result equals that of the whole slice. At the published size, a brain that fills a quarter of its
+image needs 58 to 62 % of the work.
 
-Near the edge of a window convolutions meet zeros in place of its surroundings, so `REACH` pixels there are wrong. They
-are never used: a window exceeds what is needed of it by as much, and inside the network's contracting part everything
-beyond the reach of the region is replaced by the features of the empty slice. An expanding block takes what the
-contracting block of its scale gives, so its window is the narrower, inside that one's.
+At the edge of a window convolutions see zero padding instead of the true neighbours, so the outer `HALO` pixels of a
+block's output are wrong. They are never used: each window exceeds the pixels needed of it by the halo, and in the
+contracting path all features that the region cannot change are replaced by those of the empty slice. The window of an
+expanding block lies inside that of the contracting block of its scale, whose output it takes.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import dynamic_slice_in_dim, dynamic_update_slice
+from jax.lax import dynamic_slice, dynamic_slice_in_dim, dynamic_update_slice
 
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.unet import CONVOLUTIONS_PER_SCALE, ConvBlock, average_pool, interpolate, interpolation_matrix
 from dcejax.types import Gaussian
 
-REACH = CONVOLUTIONS_PER_SCALE
-"""Pixels that a block looks beyond its output."""
+HALO = CONVOLUTIONS_PER_SCALE
+"""Pixels beyond its output that a block sees on each side."""
 
-_SCALES = 3  # with windows; further down they would be nearly as large as the image
-_GRAIN = 8  # pixels of the first scale, whose window is a multiple, so that similar brains share a compilation
+_SCALES = 3  # that have windows; at the next ones a window would be nearly as large as the image
+_SIZE_MULTIPLE = 8  # pixels of the first window's sides, so that similar brains share a compilation
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """What a program is compiled for: X and Y of the image, and of the windows of each scale's two blocks."""
 
     image: tuple[int, int]
@@ -54,15 +56,15 @@ class Background(NamedTuple):
 
 
 def _windowed(scales: int) -> int:
-    """How many of a network's scales have windows; the last never has, for the prior needs all of it."""
+    """How many of a network's scales have windows; the last has none, because the prior needs all of it."""
     return min(_SCALES, scales - 1)
 
 
 def _boxes(region: np.ndarray, windowed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The least that contracting and expanding windows must cover, were the image without end.
+    """The smallest boxes that contracting and expanding windows must cover, in an infinite image.
 
-    Sides of boxes are [..., 2, 2]: minus the first pixel and one past the last, along X and Y. So both sides have one
-    rule, larger is further out, and a size is their sum.
+    The sides of a box are [..., 2, 2]: minus the first pixel, and one past the last, along X and Y. So the same
+    operations move both sides outwards, and their sum is the size.
 
     Args:
         region: sides of a box at the first scale.
@@ -71,19 +73,19 @@ def _boxes(region: np.ndarray, windowed: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         [S, ..., 2, 2] each.
     """
-    expanding = [region + REACH]
+    expanding = [region + HALO]
     for _ in range(windowed - 1):
-        # Bilinear doubling with aligned corners reads for pixel p from (p - 1) // 2 to (p + 1) // 2. There the next
-        # scale's output must be right, hence its input REACH further.
-        expanding.append(expanding[-1] // 2 + 1 + REACH)
-    contracting = np.stack(expanding) + REACH  # what is expanded was contracted in that window; pooling takes pairs
+        # For pixel p, bilinear doubling with aligned corners reads from (p - 1) // 2 to (p + 1) // 2. There the output
+        # of the next scale must be right, for which its input must reach HALO further.
+        expanding.append(expanding[-1] // 2 + 1 + HALO)
+    contracting = np.stack(expanding) + HALO  # for the skip connection; pooling takes pairs
     return contracting + contracting % 2, np.stack(expanding)
 
 
 def _windows(boxes: np.ndarray, anywhere: np.ndarray, image: np.ndarray) -> tuple[tuple, np.ndarray]:
     """Sizes of windows for boxes [S, 2, 2], and their first pixels [S, 2].
 
-    They are as large as any of the boxes in `anywhere`, [S, P, 2, 2], and inside the image, X and Y.
+    They are as large as the largest of the boxes in `anywhere`, [S, P, 2, 2], and inside the image, X and Y.
     """
     limits = image >> np.arange(len(boxes))[:, None]
     sizes = np.minimum(anywhere.sum(axis=2).max(axis=1), limits)
@@ -106,19 +108,19 @@ def plan(region: np.ndarray, scales: int) -> tuple[Sizes, Places] | None:
         return None
     low, last = np.array([np.flatnonzero(region.any(axis=axis))[[0, -1]] for axis in (1, 0)]).T
     sides = np.array([-low, last + 1])
-    sides += (sides + REACH) % 2  # whole pairs are pooled in any case
+    sides += (sides + HALO) % 2  # whole pairs are pooled in any case
     contracting, expanding = _boxes(sides, windowed)
-    # Sizes are those for the widest region with the same first window, the largest wherever it lies relative to the
-    # pairs of all scales. So there are no more programs than sizes of the first window.
-    widest = sides + np.outer([0, 1], -contracting[0].sum(axis=0) % _GRAIN)
+    # Sizes are those for the widest region that has the same first window, at whichever position relative to the pairs
+    # of pixels of all scales needs most. So there are no more programs than sizes of the first window.
+    widest = sides + np.outer([0, 1], -contracting[0].sum(axis=0) % _SIZE_MULTIPLE)
     shifts = np.multiply.outer(np.arange(0, 2**windowed, 2), [[-1], [1]])
     anywhere = _boxes(widest + shifts, windowed)
     contracting_sizes, contracting_origins = _windows(contracting, anywhere[0], image)
     expanding_sizes, expanding_origins = _windows(expanding, anywhere[1], image)
     if contracting_sizes[0] == region.shape:
         return None
-    # The region changes a contracting block's output REACH beyond its input. That is what is expanded, further down one
-    # pixel less, for doubling looks one beyond; pooled, both are this.
+    # The region changes the output of a contracting block up to HALO pixels beyond its input. The expanding box is the
+    # same, or at further scales a pixel wider, because doubling reads a pixel more; after pooling both are this.
     changed = (expanding // 2).astype(np.int32)
     places = Places(contracting_origins, expanding_origins, -changed[:, 0], changed[:, 1])
     return Sizes(region.shape, contracting_sizes, expanding_sizes), places
@@ -132,9 +134,7 @@ def window(origin: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
 
 def _crop(x: jax.Array, origin: jax.Array, size: tuple[int, int]) -> jax.Array:
     """A window of [B, X, Y, C]."""
-    for axis in (0, 1):
-        x = dynamic_slice_in_dim(x, origin[axis], size[axis], axis + 1)
-    return x
+    return dynamic_slice(x, (0, *origin, 0), (x.shape[0], *size, x.shape[3]))
 
 
 def _block(unet: ProbUNet, part: Any, name: str, scale: int, x: jax.Array) -> jax.Array:
@@ -149,14 +149,9 @@ def _inside(low: jax.Array, high: jax.Array, shape: tuple[int, int]) -> jax.Arra
 
 
 def _contract(
-    unet: ProbUNet,
-    part: Any,
-    images: jax.Array,
-    background: tuple[jax.Array, ...],
-    sizes: Sizes,
-    places: Places,
+    unet: ProbUNet, part: Any, images: jax.Array, background: tuple[jax.Array, ...], sizes: Sizes, places: Places
 ) -> list[jax.Array]:
-    """Outputs of the contracting blocks: in their windows, then of the whole image."""
+    """Outputs of the contracting blocks: in their windows, at further scales of the whole image."""
     x, outputs = images, []
     for scale in range(len(unet.filters)):
         if scale:
@@ -175,14 +170,7 @@ def _contract(
 
 
 def make_background(unet: ProbUNet, params: Any, outside: jax.Array, image: tuple[int, int]) -> Background:
-    """Features of a slice that is constant.
-
-    Args:
-        unet: the network.
-        params: its parameters.
-        outside: [C], the constant.
-        image: X and Y.
-    """
+    """Features of a slice of size `image`, X and Y, whose pixels are all `outside`, [C]."""
 
     def inputs(part):
         x, found = jnp.broadcast_to(outside, (1, *image, outside.size)), []
@@ -195,7 +183,7 @@ def make_background(unet: ProbUNet, params: Any, outside: jax.Array, image: tupl
 
 
 def _doubling(axis: int, scale: int, sizes: Sizes, places: Places) -> jax.Array:
-    """The matrix that leads along an axis from the next scale's expanding window, or image, to this one's."""
+    """The matrix that interpolates along an axis from the next scale's expanding window, or image, to this scale's."""
     matrix = jnp.asarray(interpolation_matrix(sizes.image[axis] // 2 ** (scale + 1)))
     for along, of in ((0, scale), (1, scale + 1)):
         if of < len(sizes.expanding):
@@ -206,13 +194,13 @@ def _doubling(axis: int, scale: int, sizes: Sizes, places: Places) -> jax.Array:
 def encode(
     unet: ProbUNet, params: Any, images: jax.Array, background: Background, sizes: Sizes, places: Places
 ) -> tuple[jax.Array, Gaussian]:
-    """Features in the first scale's expanding window, right wherever the region is, and the prior over the latents.
+    """Features in the first scale's expanding window, correct inside the region, and the prior over the latents.
 
     Args:
         unet: the network.
         params: its parameters.
         images: [B, X, Y, C], the first scale's contracting window of each image.
-        background: from `make_background`, for what surrounds the region.
+        background: from `make_background`, with the constant that surrounds the region.
         sizes: from `plan`, static.
         places: from `plan`.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dcejax import config as configuration
 from dcejax.config import require
-from dcejax.execution.policy import Policy
+from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.stage import Stage
 from dcejax.types import PARAMETERS, Output, Scan, Series, Weights
@@ -150,3 +150,33 @@ def config_of(weights: Weights) -> Any:
         ValueError: a field this version does not know, or a value out of range.
     """
     return from_dict(weights.record["config"], f"weights {weights.name}: config")
+
+
+def make_stage(
+    config: MethodConfig,
+    part: str | None = None,
+    params: Params | None = None,
+    policy: Policy | None = None,
+) -> Stage:
+    """A training stage of a method.
+
+    Args:
+        config: of the method.
+        part: which part of the weights it trains; the first if absent.
+        params: trained parts that it builds on.
+        policy: how it is executed; as suits the device if absent.
+
+    Raises:
+        ValueError: no stage trains such a part, or an earlier part is missing.
+    """
+    params, names = dict(params or {}), []
+    for make in of(config).stages(config, policy or default_policy()):
+        try:
+            stage = make(params)
+        except KeyError as error:
+            raise ValueError(f"params: expected the part {error.args[0]!r}, which this stage builds on") from error
+        if part in (None, stage.name):
+            return stage
+        names.append(stage.name)
+        params.setdefault(stage.name, None)
+    raise ValueError(f"part: expected one of {', '.join(names)}, found {part!r}")

@@ -20,15 +20,9 @@ def sample_latent(key: jax.Array, distribution: Gaussian) -> jax.Array:
 
 
 def sample_latents(key: jax.Array, index: jax.Array, distribution: Gaussian) -> jax.Array:
-    """Draw a latent for each image of a batch, which may be cut: an image's key comes from its index.
+    """Draw a latent for each image, [B, L], from a distribution over [B, L] and the key of the batch.
 
-    Args:
-        key: of the batch.
-        index: [B] of each image.
-        distribution: over [B, L].
-
-    Returns:
-        [B, L].
+    An image's key depends on its index, [B], alone, so that a batch may be cut into pieces.
     """
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
     return jax.vmap(sample_latent)(keys, distribution)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """Give 0 for negative values and 0, the value itself otherwise, and NaN for NaN.
+    """The larger of x and 0, and NaN for NaN.
 
-    The values and the gradient of `flax.linen.relu`, stated as a choice: XLA on CPU makes a slower loop of a maximum,
-    which must look for NaN in both its operands, and the temporal network is 4 % slower by it.
+    Values and gradient are those of `flax.linen.relu`. That is a maximum, for which XLA on CPU makes a slower loop,
+    because it checks both operands for NaN: the temporal network is 4 % faster with this choice.
     """
     return jnp.where(x <= 0, 0.0, x)

@@ -33,9 +33,9 @@ def _sum_of_taps(parts: jax.Array, dilation: int) -> jax.Array:
 def causal_convolution(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     """Convolve along time so that an output depends on no later input.
 
-    Three statements of one sum. A dense convolution is the fastest for many channels, but for one input or one output
-    channel it leaves the vector units idle. One input channel is a sum of scaled copies that fuses with what follows;
-    one output channel is a matrix product with the taps as its columns.
+    The same sum is computed in three ways. A dense convolution is the fastest for many channels, but for one input or
+    output channel it does not use vector units. With one input channel the sum is of scaled copies, which XLA fuses
+    with what follows; with one output channel it is a matrix product whose columns are the taps.
 
     Args:
         x: [V, T, C].
@@ -61,8 +61,8 @@ def causal_convolution(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Ar
 def interleave(x: jax.Array, phases: int) -> jax.Array:
     """Take every n-th sample as a sequence of its own, [V, T, C] to [V n, ceil(T / n), C].
 
-    A dilated convolution acts on each of them without dilation, and that is faster. Where n does not divide T, zeros
-    follow the last sample; no causal output before them sees them.
+    Convolved without dilation, which is faster, they give the dilated convolution of x. Where n does not divide T,
+    zeros follow the last sample, which no causal output before them depends on.
     """
     voxels, frames, channels = x.shape
     x = jnp.pad(x, ((0, 0), (0, -frames % phases), (0, 0)))
@@ -121,7 +121,7 @@ class ResidualBlock(nn.Module):
             y = causal_convolution(x, kernel, self.dilation)
         else:
             projection, shift = Projection(self.features, name="residual")(channels)
-            if self.features == 1:  # both are products with x, whose size makes reading it the cost
+            if self.features == 1:  # one product for both, because reading the large x is the cost
                 parts = x @ jnp.concatenate([kernel[:, :, 0].T, projection], axis=1)
                 y, x = _sum_of_taps(parts[..., :-1], self.dilation), parts[..., -1:] + shift
             else:

@@ -28,7 +28,7 @@ def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """Halve X and Y of [B, X, Y, C], rounding up; a window over the border averages what it covers."""
+    """Halve X and Y of [B, X, Y, C], rounding up; at the border, averages are over the pixels that exist."""
     images, width, height, channels = x.shape
     if width % 2 or height % 2:
         return nn.avg_pool(x, (2, 2), strides=(2, 2), padding="SAME", count_include_pad=False)
@@ -45,7 +45,7 @@ def interpolation_matrix(size: int) -> np.ndarray:
 def interpolate(x: jax.Array, rows: ArrayLike, columns: ArrayLike) -> jax.Array:
     """Resample X and Y of [B, X, Y, C] by a matrix each, [X', X] and [Y', Y].
 
-    Two small matrix products, for places that are known only when the program runs, as those of windows are.
+    Two small matrix products, whose matrices may depend on positions that only the running program knows.
     """
     return jnp.einsum("xi,yj,bijc->bxyc", rows, columns, x, optimize=[(0, 2), (0, 1)])
 

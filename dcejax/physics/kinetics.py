@@ -85,9 +85,7 @@ def _undelayed(delay: ArrayLike) -> bool:
     return isinstance(delay, (int, float)) and delay == 0
 
 
-def _plasma_and_leakage(
-    rate: ArrayLike, times: ArrayLike, aif: ArrayLike, delay: ArrayLike
-) -> tuple[jax.Array, jax.Array]:
+def _plasma_and_leakage(rate, times, aif, delay) -> tuple[jax.Array, jax.Array]:
     """Delayed arterial input and its convolution with exp(-rate t), each [T]."""
     if _undelayed(delay):
         return jnp.asarray(aif), exponential_convolution(rate, times, aif)
@@ -147,15 +145,7 @@ def two_compartment_exchange(
     return _two_compartments(params.fp, params.ps, params.vp, params.ps / params.ve, times, aif, delay)
 
 
-def _two_compartments(
-    fp: ArrayLike,
-    ps: ArrayLike,
-    vp: ArrayLike,
-    backflow: ArrayLike,
-    times: ArrayLike,
-    aif: ArrayLike,
-    delay: ArrayLike,
-) -> jax.Array:
+def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
     """Concentration of plasma exchanging with a compartment that empties at the rate backflow = PS / ve.
 
     The residue function is (1 - w) exp(-fast t) + w exp(-slow t). With the plasma volume multiplied into the fast

@@ -9,6 +9,7 @@ criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Baghe
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -35,39 +36,20 @@ def _nothing(like: FitResult, curves: np.ndarray, weights: np.ndarray) -> FitRes
     known = np.where(np.isfinite(weights), weights, 0.0)
     residual = np.where(lost, 0.0, (known * safe**2).sum(-1)).astype(like.residual.dtype)
     samples = np.broadcast_to((known > 0).sum(-1), residual.shape)
-    empty = {name: _zeros(value) for name, value in like._asdict().items()}
     status = np.where(lost, FitStatus.NOT_FITTED, FitStatus.NOT_ENHANCING).astype(np.int8)
-    criterion = np.asarray(aicc(residual, samples.astype(residual.dtype), 0))
-    return FitResult(**empty | {"residual": residual, "status": status, "aicc": np.where(lost, 0.0, criterion)})
-
-
-def _zeros(value):
-    if value is None:
-        return None
-    return value._make(map(np.zeros_like, value)) if isinstance(value, tuple) else np.zeros_like(value)
+    criterion = np.where(lost, 0.0, np.asarray(aicc(residual, samples.astype(residual.dtype), 0)))
+    return jax.tree.map(np.zeros_like, like)._replace(residual=residual, status=status, aicc=criterion)
 
 
 def _in_terms_of(full: FitResult, result: FitResult) -> FitResult:
     """A fit of a nested model with the fields of the fullest one."""
-    names, own = type(full.params)._fields, type(result.params)._fields
-    places = [names.index(name) for name in own]
+    places = [type(full.params)._fields.index(name) for name in type(result.params)._fields]
     if full.delay is not None:
-        places.append(len(names))
-    covariance = np.zeros_like(full.covariance)
-    covariance[:, np.array(places)[:, None], places] = result.covariance
-    widened = {
-        field: _zeros(getattr(full, field))._replace(**getattr(result, field)._asdict()) for field in ("params", "se")
-    }
-    return result._replace(covariance=covariance, **widened)
-
-
-def _pick(chosen: np.ndarray, results: list):
-    """Take each voxel's values from the fit that was chosen for it."""
-    if results[0] is None:
-        return None
-    if isinstance(results[0], tuple):
-        return results[0]._make(_pick(chosen, list(fields)) for fields in zip(*results, strict=True))
-    return np.stack(results)[chosen, np.arange(chosen.size)]
+        places.append(len(full.params))
+    empty = jax.tree.map(np.zeros_like, full)
+    empty.covariance[:, np.array(places)[:, None], places] = result.covariance
+    params, se = (getattr(empty, each)._replace(**getattr(result, each)._asdict()) for each in ("params", "se"))
+    return result._replace(params=params, se=se, covariance=empty.covariance)
 
 
 def select(
@@ -127,7 +109,7 @@ def select(
         names=("none", *(candidate.name for candidate in candidates)),
         chosen=chosen,
         akaike_weights=evidence / evidence.sum(-1, keepdims=True),
-        result=_pick(chosen, results),
+        result=jax.tree.map(lambda *leaves: np.stack(leaves)[chosen, np.arange(chosen.size)], *results),
         curve=curve,
     )
 
@@ -147,11 +129,11 @@ def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
         Where kep is above that, vp is the sum of both volumes (1 at most) with the error of that sum, and Ktrans and ve
         are 0 with an error of 0, as what is not estimated; the rest as it was.
     """
-    (ktrans, vp, ve), (ktrans_se, vp_se, ve_se) = result.params, result.se
-    fast = ktrans > fastest * ve
-    both = result.covariance[:, 1:3, 1:3].sum(axis=(1, 2))
-    params = ExtendedTofts(np.where(fast, 0, ktrans), np.where(fast, np.minimum(vp + ve, 1), vp), np.where(fast, 0, ve))
-    se = ExtendedTofts(
-        np.where(fast, 0, ktrans_se), np.where(fast, np.sqrt(np.maximum(both, 0)), vp_se), np.where(fast, 0, ve_se)
+    fast = result.params.ktrans > fastest * result.params.ve
+    volume = np.minimum(result.params.vp + result.params.ve, 1)
+    error = np.sqrt(np.maximum(result.covariance[:, 1:3, 1:3].sum(axis=(1, 2)), 0))
+    params, se = (
+        ExtendedTofts(*(np.where(fast, new, old) for new, old in zip((0, plasma, 0), found, strict=True)))
+        for plasma, found in ((volume, result.params), (error, result.se))
     )
     return result._replace(params=params, se=se)

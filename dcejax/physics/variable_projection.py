@@ -36,7 +36,10 @@ _INDEPENDENT = 1e-6  # share of a column that must not lie along the other for b
 
 
 class Bounds(NamedTuple):
-    """Lower and upper limits of Ktrans (1/min), vp and ve."""
+    """Lower and upper limits of Ktrans (1/min), vp and ve.
+
+    In other models these are what multiplies I, what multiplies the plasma curve, and the first divided by the rate.
+    """
 
     ktrans: tuple[float, float]
     vp: tuple[float, float]
@@ -74,12 +77,7 @@ class Products(NamedTuple):
 
 
 def make_table(times: jax.Array, plasma: jax.Array) -> Table:
-    """Convolve the arterial input exactly at every node.
-
-    Args:
-        times: [T] strictly increasing, min.
-        plasma: [T] arterial plasma concentration, mM.
-    """
+    """Convolve the arterial input, plasma [T] in mM at increasing times [T] in min, exactly at every node."""
     log_rates = jnp.linspace(np.log(_LOWEST_RATE), np.log(_HIGHEST_RATE), _NODES)
 
     def convolve(log_rate):
@@ -145,13 +143,7 @@ def solve_linear(
 ) -> tuple[jax.Array, jax.Array]:
     """Best Ktrans and vp [V] of C = Ktrans ∫Cp + vp Cp inside bounds: the Patlak model has no rate to search.
 
-    Args:
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        integral: [T] running integral of the arterial input, mM min.
-        plasma: [T] mM.
-        ktrans_range: lower and upper bound, 1/min.
-        vp_range: lower and upper bound.
+    Curves are [V, T] in mM and finite, weights [V, T] or [1, T], the running integral [T] of plasma [T] is in mM min.
     """
     weighted = weights * curves
     products = _Local(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
@@ -215,9 +207,6 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
         weights: [V, T] or [1, T], 0 or more: inverse variances up to a factor.
         table: of the scan.
         bounds: a lower bound of ve above 0. For a model without plasma set those of vp to 0.
-
-    Returns:
-        The fit.
     """
     offsets, to_coefficients = _interpolation()
     pp = weights @ table.plasma**2

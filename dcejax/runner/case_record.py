@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from dcejax.data import access, results
 from dcejax.types import Reporter
@@ -20,15 +20,8 @@ Status = Literal["done", "skipped", "checked", "bad", "failed"]
 """`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
 
 
-class Identified(Protocol):
-    """What a run needs to know of a case."""
-
-    @property
-    def case_id(self) -> str:
-        """Names it in messages, records and files."""
-
-
-CaseT = TypeVar("CaseT", bound=Identified)
+CaseT = TypeVar("CaseT")
+"""What has a `case_id`, which names it in messages, records and files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +49,10 @@ class RunSettings:
 
 
 class Stopwatch:
-    """Seconds per named stage."""
+    """Seconds per named stage, added to those of earlier steps."""
 
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float] | None = None):
+        self.seconds = {} if seconds is None else seconds
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
@@ -82,31 +75,18 @@ class Ledger:
     """Tells, records and counts the cases of a run."""
 
     def __init__(self, share: int, settings: RunSettings, report: Reporter, *, alone: bool):
-        """Begin.
-
-        Args:
-            share: number of cases of this process.
-            settings: of the run.
-            report: where cases are told.
-            alone: whether the run has one case only, whose error is the caller's.
-        """
+        """Begin a run of so many cases in this process's share; of one alone the error is the caller's."""
         self._share, self._alone = share, alone
         self._settings, self._report = settings, report
         self._run = secrets.token_hex(4)  # tells apart the lines of several processes and of reruns
         self._start = time.monotonic()
         self._counts: Counter[Status] = Counter()
 
-    def settle(self, case: Identified, outcome: Status | Exception, seconds: float) -> None:
-        """Close a case.
-
-        Args:
-            case: which.
-            outcome: its status, or what its processing raised: ValueError or OSError where the input is at fault.
-            seconds: how long it took.
+    def settle(self, case: Any, outcome: Status | Exception, seconds: float) -> None:
+        """Close a case with its status, or what was raised: ValueError or OSError where the input is at fault.
 
         Raises:
             Exception: the outcome, if the case is the only one.
-            ValueError: the folder cannot be made.
             OSError: the record of cases may not be written.
         """
         reason = ""
@@ -125,7 +105,7 @@ class Ledger:
         if not self._settings.dry_run:
             self._record(case, status, reason, seconds)
 
-    def _record(self, case: Identified, status: Status, reason: str, seconds: float) -> None:
+    def _record(self, case: Any, status: Status, reason: str, seconds: float) -> None:
         """Append a line in one write, so that processes of other shards can do the same."""
         folder = self._settings.output_dir
         results.make_folder(folder)

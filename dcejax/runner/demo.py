@@ -125,11 +125,8 @@ def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporte
         raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
     key = rng.stream(settings.seed, "held-out demonstration")  # at seed 0 a tumour of common size, 9 mL
     session = sample_session(key, _GLIOBLASTOMA, _scan_priors(config))
-
-    def progress(parts: str, done: int, total: int) -> None:
-        report.status(f"simulating a patient: {parts}", done, total)
-
-    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID, progress=progress)
+    told = lambda parts, done, total: report.status(f"simulating a patient: {parts}", done, total)  # noqa: E731
+    simulated = render(rng.fold(key, "noise"), session, SIZE, CASE_ID, progress=told)
     data = folder / "simulated"
     dataset.write_root(data, "A simulated patient for dcejax's demonstration", {})
     dataset.write_examination(data, CASE_ID, None, simulated)

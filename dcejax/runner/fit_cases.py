@@ -1,10 +1,10 @@
 """The conventional analysis over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -26,24 +26,16 @@ _MOSTLY = 0.9
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
-@dataclass(frozen=True)
-class _Ready:
+class _Ready(NamedTuple):
     """A case that is read."""
 
     prepared: Prepared
-    case_hash: str
-    inputs: Mapping[str, Mapping[str, str]]
-    seconds: Mapping[str, float]  # per stage so far, each measured in the thread where it runs
+    hash: str
+    inputs: dict[str, dict[str, str]]
+    seconds: dict[str, float]  # per stage so far, each measured in the thread where it runs
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A case that is fitted."""
-
-    ready: _Ready
-    found: Analysis
-    warnings: Sequence[str]
-    seconds: Mapping[str, float]
+_Made = tuple[_Ready, Analysis, list[str]]  # with all warnings
 
 
 def _read(settings: FitSettings, how: RunSettings, case: Case, report: Reporter) -> _Ready | Status:
@@ -63,7 +55,7 @@ def _read(settings: FitSettings, how: RunSettings, case: Case, report: Reporter)
 
 def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     """Fit the voxels."""
-    watch, prepared = Stopwatch(), ready.prepared
+    watch, prepared = Stopwatch(ready.seconds), ready.prepared
     found = analysis.analyse(
         prepared.concentration,
         prepared.status,
@@ -78,17 +70,17 @@ def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     if (share := np.mean(found.status == FitStatus.NOT_ENHANCING)) > _MOSTLY:
         warnings.append(f"{share:.0%} of the mask's voxels do not enhance: check mask, arterial input and timing")
         report.line(f"warning: {warnings[-1]}")
-    return _Made(ready, found, warnings, {**ready.seconds, **watch.seconds})
+    return ready, found, warnings
 
 
 def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
     """Draw and write everything of a case."""
-    watch, found, prepared = Stopwatch(), made.found, made.ready.prepared
-    scan = prepared.scan
+    ready, found, warnings = made
+    watch, prepared, scan = Stopwatch(ready.seconds), ready.prepared, ready.prepared.scan
     method = "linear" if settings.method == "linear" else "nonlinear"
     footer = f"{settings.model}, {method} least squares · research only, not for clinical decisions"
-    if made.warnings:
-        footer += f" · {len(made.warnings)} warning(s), see {fit_outputs.sidecar_path(folder, scan.case_id).name}"
+    if warnings:
+        footer += f" · {len(warnings)} warning(s), see {fit_outputs.sidecar_path(folder, scan.case_id).name}"
     picture = fit_picture.overview(scan, prepared.concentration, found, prepared.arterial, footer)
     modelled = found.modelled if settings.modelled else None
     if settings.modelled and prepared.conversion is not None:
@@ -100,13 +92,13 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
         scan.case_id,
         {
             **fit_outputs.conventions(found),
-            "hash": made.ready.case_hash,
+            "hash": ready.hash,
             "model": analysis.describe(settings, found),
             "voxels": count(found.status),
-            "inputs": made.ready.inputs,
+            "inputs": ready.inputs,
             **prepared.provenance,
-            "warnings": made.warnings,
-            "seconds": {**made.seconds, **watch.seconds},
+            "warnings": warnings,
+            "seconds": watch.seconds,
             "versions": provenance.versions(_VERSIONED),
             "device": jax.devices()[0].device_kind,
         },

@@ -28,11 +28,7 @@ class Stop:
         self._may_raise = False
 
     def check(self) -> None:
-        """Raise, if the process was told to stop.
-
-        Raises:
-            Interrupted: it was.
-        """
+        """Raise `Interrupted`, if the process was told to stop."""
         if self.number is not None:
             raise Interrupted(self.number)
 
@@ -44,9 +40,7 @@ class Stop:
     def listening(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Hear the signals, as only the main thread can; those that the process was started to ignore stay ignored.
 
-        Args:
-            to_the_end: whether to go on after a signal, because the process ends now and a second one should end it at
-                once.
+        With `to_the_end` a signal that was heard is the process's last but one: it goes on being heard.
         """
         former = {}
         if threading.current_thread() is threading.main_thread():

@@ -7,11 +7,12 @@ after case, so a log and a record read as if nothing overlapped.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from signal import SIGINT
 from typing import Any, TypeVar
 
 from dcejax.data import access
-from dcejax.runner.case_record import CaseT, Identified, Ledger, RunSettings, Status, in_words
+from dcejax.runner.case_record import CaseT, Ledger, RunSettings, Status, in_words
 from dcejax.runner.interruption import Interrupted, Stop
 from dcejax.types import Reporter
 
@@ -22,24 +23,21 @@ MadeT = TypeVar("MadeT")
 class _StepReporter:
     """Where a step tells of its case. Telling how far it is ends it where the run was told to stop."""
 
-    def __init__(self, told: Callable[..., None], line: Callable[[str], None], stop: Stop):
-        self._told, self._line, self._stop = told, line, stop
+    def __init__(self, told: Callable[..., None], lines: list[str], stop: Stop):
+        self._told, self.line, self._stop = told, lines.append, stop
 
-    def status(self, stage: str, done: int | None = None, total: int | None = None, unit: str = "") -> None:
+    def status(self, *stage: Any) -> None:
         self._stop.check()
-        self._told(stage, done, total, unit)
-
-    def line(self, text: str) -> None:
-        self._line(text)
+        self._told(*stage)
 
 
+@dataclass
 class _Visit:
     """One case on its way; what it says and what goes wrong travels with it until its turn."""
 
-    def __init__(self, case: Identified):
-        self.case = case
-        self.seconds = 0.0  # inside its steps; waiting for its turn does not count
-        self.lines: list[str] = []
+    case: Any
+    seconds: float = 0.0  # inside its steps; waiting for its turn does not count
+    lines: list[str] = field(default_factory=list)
 
     def take(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """What a step gives, or the error it raises."""
@@ -129,7 +127,7 @@ def _overlapped(visits: list[_Visit], steps: tuple, ledger: Ledger, report: Repo
     start, worked = time.monotonic(), 0
 
     def read_ahead(visit: _Visit) -> Any:
-        return visit.take(read, visit.case, _StepReporter(lambda *_: None, visit.lines.append, stop))
+        return visit.take(read, visit.case, _StepReporter(lambda *_: None, visit.lines, stop))
 
     with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
         ahead = [reader.submit(read_ahead, visit) for visit in visits[:1]]
@@ -139,8 +137,8 @@ def _overlapped(visits: list[_Visit], steps: tuple, ledger: Ledger, report: Repo
             time_left = f" ({in_words(left)} left)" if worked else ""
             position = f"case {number} of {len(visits)}{time_left}, {visit.case.case_id}"
 
-            def told(stage: str, *how: Any, position: str = position) -> None:
-                report.status(f"{position}: {stage}", *how)
+            def told(stage: str, *progress: Any, position: str = position) -> None:
+                report.status(f"{position}: {stage}", *progress)
 
             stop.check()
             told("reading")
@@ -149,7 +147,7 @@ def _overlapped(visits: list[_Visit], steps: tuple, ledger: Ledger, report: Repo
             behind.append(writer.submit(visit.tell, report))
             if not _has_ended(outcome):
                 with stop.raising():
-                    outcome = visit.take(compute, outcome, _StepReporter(told, visit.lines.append, stop))
+                    outcome = visit.take(compute, outcome, _StepReporter(told, visit.lines, stop))
             if not _has_ended(outcome):
                 told("writing")
             worked += outcome != "skipped"

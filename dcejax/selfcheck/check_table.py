@@ -1,7 +1,7 @@
 """The outcome of a self-check as plain text."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dcejax.selfcheck.check import Finding, Result
 
@@ -13,34 +13,22 @@ def _error(finding: Finding) -> str:
         return "no number"
     if finding.error == 0:
         return "none"
-    share = f"{finding.share:.2g}"
-    return f"{finding.error:.2g} {finding.unit} (× {share})"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = (1, 2)  # the two counts
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return f"{finding.error:.2g} {finding.unit} (× {finding.share:.2g})"
 
 
 def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float) -> str:
-    """Write the table, the failing and the known cases, and one line that sums up.
-
-    Args:
-        results: of all checks.
-        not_covered: what the reference data hold and no check looks at.
-        seconds: that the checks took.
-    """
+    """Format the table, the failing and the known cases, what no check looks at, and one line that sums up."""
     results = tuple(results)
     rows = [("check", "cases", "passed", "worst error (× tolerance)", "tolerance")]
-    rows += [(r.check.name, str(r.cases), str(r.passed), _error(r.worst), r.check.tolerance) for r in results]
-    lines = _columns(rows)
+    for result in results:
+        cases, missed = len(result.by_case), len(result.missed)
+        row = result.check.name, str(cases), str(cases - missed), _error(result.worst), result.check.tolerance
+        rows.append(row)
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{name:{width[0]}}  {cases:>{width[1]}}  {passed:>{width[2]}}  {worst:{width[3]}}  {tolerance}"
+        for name, cases, passed, worst, tolerance in rows
+    ]
     failing = [r for r in results if r.failures]
     for result in failing:
         lines += ["", f"MISSED in {result.check.name}:"]
@@ -53,6 +41,6 @@ def render(results: Iterable[Result], not_covered: Iterable[str], seconds: float
     not_covered = tuple(not_covered)
     if not_covered:
         lines += ["", "Not covered:", *(f"  {text}" for text in not_covered)]
-    cases = sum(r.cases for r in results)
+    cases = sum(len(r.by_case) for r in results)
     verdict = f"{len(failing)} of {len(results)} checks MISSED" if failing else f"all {len(results)} checks passed"
     return "\n".join([*lines, "", f"{verdict}: {cases} cases, {len(known)} known to fail, {seconds:.0f} s"])

@@ -1,4 +1,4 @@
-"""Fits and bounds against the truth of simulated curves, and against float64 statements of the same."""
+"""Fits and bounds against the truth of simulated curves, and against implementations in float64."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,8 @@ from dcejax.physics.tracer_models import MODELS
 from dcejax.selfcheck.check import Check, Finding, largest
 
 _FRAMES = np.arange(60) / 12.0  # 60 frames of 5 s, min
-_RIM, _HOT_RIM, _IDH_MUTANT = (0.07, 0.05, 0.25), (0.25, 0.10, 0.40), (0.03, 0.03, 0.20)  # Ktrans, vp, ve
+# Ktrans, vp, ve
+_TISSUES = {"rim": (0.07, 0.05, 0.25), "hot rim": (0.25, 0.10, 0.40), "IDH-mutant": (0.03, 0.03, 0.20)}
 _NOISE = 0.01  # mM
 _SAMPLE = 20_480
 _Z90 = 1.6449  # half-width of a 90 % interval in standard errors
@@ -50,7 +51,7 @@ def _relative_jacobian(times: np.ndarray, plasma: np.ndarray, params: tuple[floa
 _TRUTHS = {
     "plasma_only": [(0.05,), (0.005,)],
     "tofts": [(0.07, 0.25), (0.25, 0.40), (1.0, 0.6), (0.01, 0.1)],
-    "extended_tofts": [_RIM, _HOT_RIM, _IDH_MUTANT, (1.0, 0.02, 0.6)],
+    "extended_tofts": [*_TISSUES.values(), (1.0, 0.02, 0.6)],
     "patlak": [(0.02, 0.05), (0.001, 0.02), (0.05, 0.005)],
     "two_compartment_uptake": [(0.3, 0.02, 0.05), (0.8, 0.05, 0.1), (0.15, 0.01, 0.03)],
     "two_compartment_exchange": [(0.3, 0.05, 0.05, 0.2), (0.6, 0.1, 0.1, 0.3), (0.2, 0.15, 0.1, 0.4)],
@@ -71,8 +72,8 @@ def _noise_free() -> Iterator[Finding]:
 
 def _efficiency() -> Iterator[Finding]:
     plasma = np.asarray(parker(_FRAMES, arrival=0.5), np.float64)
-    tissues = {"rim": (_RIM, 1.05), "hot rim": (_HOT_RIM, 1.05), "IDH-mutant": (_IDH_MUTANT, 1.15)}
-    for tissue, (truth, most) in tissues.items():
+    for tissue, truth in _TISSUES.items():
+        allowed = 0.15 if tissue == "IDH-mutant" else 0.05
         noise = _NOISE * np.random.default_rng(3).normal(size=(_SAMPLE, _FRAMES.size))
         found = fit("extended_tofts", _extended_tofts(_FRAMES, plasma, truth) + noise, _FRAMES, plasma)
         jacobian = _relative_jacobian(_FRAMES, plasma, truth)
@@ -82,7 +83,7 @@ def _efficiency() -> Iterator[Finding]:
         ):
             deviation = np.abs(estimate - true)
             ratio = float(np.sqrt(np.mean(deviation**2)) / bound)
-            yield Finding(f"{tissue}, RMSE of {name}", ratio - 1.0, most - 1.0, "above the bound")
+            yield Finding(f"{tissue}, RMSE of {name}", ratio - 1.0, allowed, "above the bound")
             covered = float(np.mean(deviation <= _Z90 * error))
             yield Finding(f"{tissue}, 90 % interval of {name}", abs(covered - 0.9), 0.02, "from 90 %")
 
@@ -92,7 +93,7 @@ def _frame_time() -> Iterator[Finding]:
     fine = np.arange(6000) / 1200.0
     for arrival_s in (28.0, 30.0, 31.5):
         plasma = np.asarray(parker(fine, arrival=arrival_s / 60.0), np.float64)
-        for truth in (_RIM, _HOT_RIM, _IDH_MUTANT):
+        for truth in _TISSUES.values():
             curve = _extended_tofts(fine, plasma, truth)[::100]
             found = fit("extended_tofts", curve[None], _FRAMES, plasma[::100])
             case = f"{', '.join(map(str, truth))}, arrival {arrival_s:g} s"
@@ -110,14 +111,13 @@ def _bounds() -> Iterator[Finding]:
 
         return cramer_rao(predict, params, _NOISE), van_trees(fisher_information(predict, params, _NOISE), prior)
 
-    for truth in (_RIM, _HOT_RIM, _IDH_MUTANT):
+    for truth in _TISSUES.values():
         jacobian = _relative_jacobian(_FRAMES, plasma, truth) / _NOISE
         information = jacobian.T @ jacobian
         expected = np.linalg.inv(information), np.linalg.inv(information + np.linalg.inv(prior))
         for name, found, right in zip(("Cramér-Rao", "van Trees"), both(ExtendedTofts(*truth)), expected, strict=True):
-            yield largest(
-                f"{name}, {', '.join(map(str, truth))}", found, right, relative=1e-6, unit="relative variance"
-            )
+            case = f"{name}, {', '.join(map(str, truth))}"
+            yield largest(case, found, right, relative=1e-6, unit="relative variance")
 
 
 CHECKS = (

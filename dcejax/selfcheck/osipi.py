@@ -27,9 +27,8 @@ from dcejax.types import T1Status
 
 
 class _Tolerance(NamedTuple):
-    """What OSIPI allows of a parameter."""
+    """What OSIPI allows of a parameter: an absolute error, and a share of the value added to it."""
 
-    title: str
     absolute: float
     relative: float
     unit: str
@@ -37,67 +36,54 @@ class _Tolerance(NamedTuple):
 
 # Flows here in 1/min, in the files in mL/(100 mL min).
 _TOLERANCES = {
-    "ktrans": _Tolerance("Ktrans", 0.005, 0.1, "1/min in Ktrans"),
-    "ps": _Tolerance("PS", 0.005, 0.1, "1/min in PS"),
-    "fp": _Tolerance("Fp", 0.05, 0.1, "1/min in Fp"),
-    "ve": _Tolerance("ve", 0.05, 0.0, "in ve"),
-    "vp": _Tolerance("vp", 0.025, 0.0, "in vp"),
+    "ktrans": _Tolerance(0.005, 0.1, "1/min in Ktrans"),
+    "ps": _Tolerance(0.005, 0.1, "1/min in PS"),
+    "fp": _Tolerance(0.05, 0.1, "1/min in Fp"),
+    "ve": _Tolerance(0.05, 0.0, "in ve"),
+    "vp": _Tolerance(0.025, 0.0, "in vp"),
 }
 _DELAY_TOLERANCE_S = 1.0
 _HIGH_SNR = "highSNR"  # in the labels of rows that a right model fits ten times better than OSIPI asks
 
 
-class _Curves(NamedTuple):
+class Curves(NamedTuple):
     """A file of curves with known parameters."""
 
     path: str  # with {delay} in s where there is a file for each
     model: TracerModel
-    columns: dict[str, str]  # parameter -> column
-    concentration: str
-    plasma: str
+    columns: tuple[str, ...]  # of the model's parameters, in their order
+    concentration: str = "C_t"
+    plasma: str = "cp_aif"
     frames_of_delay: int = 0  # by which the curve is shifted where there is no file with a delay
 
+    def rows(self, folder: Path, delay: int) -> list[dict[str, str]]:
+        """Rows of the file with a delay in s."""
+        return rows(folder / "osipi/DCEmodels/data" / self.path.format(delay=delay))
 
-_TOFTS = _Curves("dce_DRO_data_tofts.csv", models.TOFTS, {"ktrans": "Ktrans", "ve": "ve"}, "C", "ca", 10)
-_EXTENDED_TOFTS = _Curves(
-    "dce_DRO_data_extended_tofts.csv",
-    models.EXTENDED_TOFTS,
-    {"ktrans": "Ktrans", "vp": "vp", "ve": "ve"},
-    "C",
-    "ca",
-    5,
-)
-_PATLAK = _Curves("patlak_sd_0.02_delay_{delay}.csv", models.PATLAK, {"ktrans": "ps", "vp": "vp"}, "C_t", "cp_aif")
-_UPTAKE = _Curves(
-    "2cum_sd_0.0025_delay_{delay}.csv",
-    models.TWO_COMPARTMENT_UPTAKE,
-    {"fp": "fp", "ps": "ps", "vp": "vp"},
-    "C_t",
-    "cp_aif",
-)
-_EXCHANGE = _Curves(
-    "2cxm_sd_0.001_delay_{delay}.csv",
-    models.TWO_COMPARTMENT_EXCHANGE,
-    {"fp": "fp", "ps": "ps", "vp": "vp", "ve": "ve"},
-    "C_t",
-    "cp_aif",
-)
+    def truth(self, row: dict[str, str]) -> dict[str, float]:
+        """The parameters that made the curve of a row."""
+        values = {name: float(row[key]) for name, key in zip(self.model.params._fields, self.columns, strict=True)}
+        return {name: value / (100.0 if name == "fp" else 1.0) for name, value in values.items()}
 
 
-def _read(source: _Curves, folder: Path, delay: int) -> list[dict[str, str]]:
-    return rows(folder / "osipi/DCEmodels/data" / source.path.format(delay=delay))
+CURVES = {
+    "Tofts": Curves("dce_DRO_data_tofts.csv", models.TOFTS, ("Ktrans", "ve"), "C", "ca", 10),
+    "extended Tofts": Curves(
+        "dce_DRO_data_extended_tofts.csv", models.EXTENDED_TOFTS, ("Ktrans", "vp", "ve"), "C", "ca", 5
+    ),
+    "Patlak": Curves("patlak_sd_0.02_delay_{delay}.csv", models.PATLAK, ("ps", "vp")),
+    "2CUM": Curves("2cum_sd_0.0025_delay_{delay}.csv", models.TWO_COMPARTMENT_UPTAKE, ("fp", "ps", "vp")),
+    "2CXM": Curves("2cxm_sd_0.001_delay_{delay}.csv", models.TWO_COMPARTMENT_EXCHANGE, ("fp", "ps", "vp", "ve")),
+}
+"""OSIPI's curves by the name of their model."""
 
 
-def _truth(source: _Curves, row: dict[str, str]) -> dict[str, float]:
-    return {name: float(row[key]) / (100.0 if name == "fp" else 1.0) for name, key in source.columns.items()}
-
-
-def _fits(folder: Path, *, source: _Curves, delay: int) -> Iterator[Finding]:
+def _fits(folder: Path, *, source: Curves, delay: int) -> Iterator[Finding]:
     def arterial(row):
         return row["t"], row[source.plasma]
 
     # Rows that share an arterial input, as those of one noise level do, are fitted at once.
-    for (times, plasma), group in groupby(sorted(_read(source, folder, delay), key=arterial), key=arterial):
+    for (times, plasma), group in groupby(sorted(source.rows(folder, delay), key=arterial), key=arterial):
         members = list(group)
         curves = np.stack([numbers(row[source.concentration]) for row in members])
         if delay and source.frames_of_delay:
@@ -105,7 +91,7 @@ def _fits(folder: Path, *, source: _Curves, delay: int) -> Iterator[Finding]:
         found = fit(source.model, curves, numbers(times) / SECONDS_PER_MINUTE, numbers(plasma), fit_delay=delay > 0)
         for i, row in enumerate(members):
             stricter = 0.1 if _HIGH_SNR in row["label"] else 1.0
-            for name, true in _truth(source, row).items():
+            for name, true in source.truth(row).items():
                 allowed = _TOLERANCES[name]
                 error = abs(float(getattr(found.params, name)[i]) - true)
                 tolerance = stricter * (allowed.absolute + allowed.relative * true)
@@ -117,19 +103,19 @@ def _fits(folder: Path, *, source: _Curves, delay: int) -> Iterator[Finding]:
 
 def _at_truth(folder: Path) -> Iterator[Finding]:
     """Root mean square of the data less the model at the true parameters."""
-    cases = [(_TOFTS, 0, None, 4.5e-4), (_EXTENDED_TOFTS, 0, None, 2e-4)]
-    for delay in (0, 5):
-        # Noise of known standard deviation, estimated from 600 frames: 3 % within one standard error.
-        cases += [(_PATLAK, delay, None, 1.15 * 0.02), (_EXCHANGE, delay, None, 1.15 * 0.001)]
+    cases = [("Tofts", 0, 4.5e-4), ("extended Tofts", 0, 2e-4)]
+    # Noise of known standard deviation, estimated from 600 frames: 3 % within one standard error.
+    noise = {"Patlak": 0.02, "2CXM": 0.001, "2CUM": 0.0025}
+    cases += [(name, delay, 1.15 * sd) for delay in (0, 5) for name, sd in noise.items()]
+    for name, delay, tolerance in cases:
+        source = CURVES[name]
         # The curves of the uptake model flow back a little: they were made with the exchange model.
-        cases += [(_UPTAKE, delay, kinetics.two_compartment_exchange, 1.15 * 0.0025)]
-    for source, delay, other, tolerance in cases:
+        other = kinetics.two_compartment_exchange if name == "2CUM" else None
         model = jax.jit(other or source.model.curve)
-        table = _read(source, folder, delay)
-        for row in table:
+        for row in source.rows(folder, delay):
             if source.frames_of_delay and _HIGH_SNR not in row["label"]:
                 continue
-            truth = _truth(source, row)
+            truth = source.truth(row)
             params = TwoCompartmentExchange(**truth, ve=1.0) if other else source.model.params(**truth)
             times, plasma, measured = (numbers(row[key]) for key in ("t", source.plasma, source.concentration))
             found = model(params, times / SECONDS_PER_MINUTE, plasma, delay=delay / SECONDS_PER_MINUTE)
@@ -173,16 +159,14 @@ _PROSTATE_LINEAR = _PROSTATE._replace(column="T1 linear")
 _PROSTATE_B1 = _PROSTATE._replace(column="T1 nonlinear B1cor")
 
 
-def _t1(
-    folder: Path, *, method: Callable, sources: tuple[tuple[_FlipAngles, float], ...], with_b1: bool = False
-) -> Iterator[Finding]:
+def _t1(folder: Path, *, method: Callable, sources: tuple[tuple[_FlipAngles, float], ...]) -> Iterator[Finding]:
     """R1 of every voxel, within a share of OSIPI's tolerance for each source."""
     for source, share in sources:
         table = rows(folder / "osipi/T1_mapping/data" / source.file)
         signal, degrees, tr = (np.stack([numbers(row[key]) for row in table]) for key in ("s", "FA", "TR"))
         if (degrees != degrees[0]).any() or (tr != tr[0, 0]).any():
             raise ValueError(f"{source.file}: expected one set of flip angles and one TR, found several")
-        b1 = column(table, "B1") / 100.0 if with_b1 else 1.0
+        b1 = column(table, "B1") / 100.0 if source is _PROSTATE_B1 else 1.0
         tr_min = tr[0, 0] * source.ms_per_tr_unit / units.MILLISECONDS_PER_MINUTE
         found = method(signal, np.deg2rad(degrees[0]), tr_min, b1=b1)
         good, minutes = np.asarray(found.status) == T1Status.OK, np.asarray(found.t1)
@@ -194,23 +178,16 @@ def _t1(
             yield Finding(row["label"], abs(float(ours) - expected), tolerance, "1/s in R1")
 
 
-def _words(source: _Curves, delay: int) -> str:
+def _words(source: Curves, delay: int) -> str:
     parts = []
-    for title, absolute, relative, _ in map(_TOLERANCES.get, source.columns):
-        parts.append(f"{title} {absolute:g}" + (f" + {100 * relative:g} %" if relative else ""))
+    for absolute, relative, unit in map(_TOLERANCES.get, source.model.params._fields):
+        name = unit.rpartition("in ")[2]
+        parts.append(f"{name} {absolute:g}" + (f" + {100 * relative:g} %" if relative else ""))
     parts += [f"delay {_DELAY_TOLERANCE_S:g} s"] if delay else []
     return ", ".join(parts) + ("; a tenth at high SNR" if source.frames_of_delay else "")
 
 
-_MODELS = {
-    "Tofts": _TOFTS,
-    "extended Tofts": _EXTENDED_TOFTS,
-    "Patlak": _PATLAK,
-    "2CUM": _UPTAKE,
-    "2CXM": _EXCHANGE,
-}
-_R1_TOLERANCE = "R1 0.05 /s + 5 %"
-_SAME_FIT = "; a hundredth of it against the same fit"
+_R1_TOLERANCE, _SAME_FIT = "R1 0.05 /s + 5 %", "; a hundredth of it against the same fit"
 _LOW_SNR = {
     "Pat5_voxel5_prostaat": "a voxel of low SNR whose linear fit differs from the nonlinear reference, for OSIPI too"
 }
@@ -220,7 +197,7 @@ CHECKS = (
     *(
         Check(f"OSIPI {name}, {'delayed' if delay else 'not delayed'}", _words(source, delay), measure)
         for delay in (0, 5)
-        for name, source in _MODELS.items()
+        for name, source in CURVES.items()
         for measure in [partial(_fits, source=source, delay=delay)]
     ),
     *(
@@ -234,25 +211,13 @@ CHECKS = (
         )
     ),
     Check("OSIPI signal to concentration", "1e-5 mM + 1e-5", _conversions, x64=True),
-    Check(
-        "OSIPI T1, nonlinear",
-        _R1_TOLERANCE + _SAME_FIT,
-        partial(_t1, method=t1_nonlinear, sources=((_BRAIN, 0.01), (_QIBA, 1.0), (_PROSTATE, 0.01))),
-    ),
-    Check(
-        "OSIPI T1, nonlinear with B1",
-        _R1_TOLERANCE + _SAME_FIT,
-        partial(_t1, method=t1_nonlinear, sources=((_PROSTATE_B1, 0.01),), with_b1=True),
-    ),
-    Check(
-        "OSIPI T1, linear",
-        _R1_TOLERANCE,
-        partial(_t1, method=t1_linear, sources=((_BRAIN, 1.0), (_QIBA, 1.0), (_PROSTATE, 1.0))),
-        known=_LOW_SNR,
-    ),
-    Check(
-        "OSIPI T1, linear against linear",
-        _R1_TOLERANCE + _SAME_FIT,
-        partial(_t1, method=t1_linear, sources=((_PROSTATE_LINEAR, 0.01),)),
+    *(
+        Check(f"OSIPI T1, {name}", _R1_TOLERANCE + remark, partial(_t1, method=method, sources=sources), known)
+        for name, remark, method, sources, known in (
+            ("nonlinear", _SAME_FIT, t1_nonlinear, ((_BRAIN, 0.01), (_QIBA, 1.0), (_PROSTATE, 0.01)), {}),
+            ("nonlinear with B1", _SAME_FIT, t1_nonlinear, ((_PROSTATE_B1, 0.01),), {}),
+            ("linear", "", t1_linear, ((_BRAIN, 1.0), (_QIBA, 1.0), (_PROSTATE, 1.0)), _LOW_SNR),
+            ("linear against linear", _SAME_FIT, t1_linear, ((_PROSTATE_LINEAR, 0.01),), {}),
+        )
     ),
 )

@@ -1,4 +1,4 @@
-"""The folder of reference data: curves, maps and scans that nobody on this project made."""
+"""The folder of reference data: curves, maps and scans of other groups."""
 
 import csv
 from pathlib import Path

@@ -78,7 +78,7 @@ def _qiba(folder: Path) -> Iterator[Finding]:
 
 
 def _breast(folder: Path) -> Iterator[Finding]:
-    """A real slice, of which nobody knows the truth: what must hold whatever the truth is."""
+    """A real slice without a known truth: properties that hold for any truth."""
     folder = folder / "breast_dcemri"
     facts = json.loads((folder / "acquisition.json").read_text(encoding="utf-8"))
     angles = np.array(facts["vfa_flip_angles_deg"])

@@ -53,7 +53,7 @@ def _statuses() -> Iterator[Finding]:
     for case, (signal, before, t10_s, expected) in cases.items():
         found = invert_spgr(signal, before, t10_s / 60.0, _PROTOCOL)
         yield Finding(case, float(int(found.status) != expected), 0.0, "wrong status")
-        if expected != InversionStatus.NO_SIGNAL:  # there the concentration goes on, so that noise keeps its mean
+        if expected != InversionStatus.NO_SIGNAL:  # there the value goes on below zero, so that noise keeps its mean
             told = bool(np.isfinite(found.concentration))
             yield Finding(case, float(told != (expected == InversionStatus.OK)), 0.0, "wrong about a concentration")
 

@@ -13,23 +13,19 @@ NOT_COVERED = ("osipi/T1_mapping column 'T1 linear B1cor': not what a linear fit
 
 
 def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
-    """Run the analytic checks, and those on reference data if there are any.
-
-    Args:
-        folder: of the reference data; None without.
-        report: told which checks are done.
+    """Run the analytic checks, and those on the folder of reference data if there is one.
 
     Raises:
         ValueError: a folder that is not the reference data.
     """
     if folder is not None:
         reference_data.validate(folder)
-    plan = [(check, ()) for check in ANALYTIC]
-    plan += [(check, (folder,)) for check in REFERENCE] if folder is not None else []
+    plan = [(check,) for check in ANALYTIC]
+    plan += [(check, folder) for check in REFERENCE] if folder is not None else []
     results = []
     # Most of the time goes into compilation, which keeps one core busy: two checks at a time.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for number, result in enumerate(pool.map(lambda step: run(step[0], *step[1]), plan), 1):
+        for number, result in enumerate(pool.map(lambda step: run(*step), plan), 1):
             report.status("checking", number, len(plan), "checks")
             results.append(result)
     report.line(f"{len(plan)} checks run")

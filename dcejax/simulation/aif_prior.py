@@ -18,7 +18,7 @@ FAMILIES = ("Parker", "gamma variate", "Georgiou")
 TRAINED_FAMILIES = (PRIORS.parker_share, 1.0 - PRIORS.parker_share, 0.0)
 """Probability of each family in training; Georgiou's shape is kept for tests."""
 
-_ONSET_MIN = 0.45  # where the first pass gives way to recirculation, in all families
+_ONSET_MIN = 0.45  # where recirculation follows the first pass, in all families
 _ONSET_STEEPNESS = 30.0  # 1/min
 _PARKER_CLEARANCE = 0.1685  # 1/min, of which `clearance` is a multiple
 
@@ -50,12 +50,9 @@ def _log_normal(key: jax.Array, log_sd: float) -> jax.Array:
 def sample_arterial_input(
     key: jax.Array, families: Sequence[float] = TRAINED_FAMILIES, dose_mmol_per_kg: float = PRIORS.dose_mmol_per_kg
 ) -> SampledAif:
-    """Draw an arterial input from the priors.
+    """Draw an arterial input from the priors, given the probability of each of `FAMILIES`.
 
-    Args:
-        key: decides everything.
-        families: probability of each of `FAMILIES`.
-        dose_mmol_per_kg: of the agent; the amplitude is proportional to it.
+    The amplitude is proportional to the dose of the agent.
     """
     keys = iter(jax.random.split(key, len(SampledAif._fields)))
 
@@ -87,12 +84,8 @@ def reinject(key: jax.Array, arterial: SampledAif, dose_mmol_per_kg: float = PRI
     """A second examination of the same patient: the blood's way to the brain stays, the injection is another.
 
     Amplitude and width depend on the patient and on the heart's momentary output: they keep half of their variance (of
-    logarithms; a correlation of 0.71) and draw the rest anew. Arrival and injection are drawn anew.
-
-    Args:
-        key: of the second injection.
-        arterial: the first, of the same dose.
-        dose_mmol_per_kg: of both.
+    logarithms; a correlation of 0.71) and draw the rest anew. Arrival and injection are drawn anew. The dose is that of
+    both injections.
     """
     anew = sample_arterial_input(key, dose_mmol_per_kg=dose_mmol_per_kg)
     dose = dose_mmol_per_kg / PRIORS.dose_mmol_per_kg
@@ -129,11 +122,7 @@ def plasma_concentration(arterial: SampledAif, times: jax.Array) -> jax.Array:
     """Plasma concentration [T] in mM in the brain's large arteries.
 
     The first pass is stretched at constant area (cardiac output), the tail is scaled and cleared faster or slower, and
-    the sum is averaged over the injection and dispersed.
-
-    Args:
-        arterial: one injection.
-        times: [T] min, evenly spaced, beginning before the bolus.
+    the sum is averaged over the injection and dispersed. Times [T] in min are evenly spaced and begin before the bolus.
     """
     since = jnp.maximum(times - arterial.arrival, 0.0)
     early = since / arterial.width

@@ -41,9 +41,9 @@ class ScanPriors:
     g_factor: Range = (1.0, 1.6)  # in the centre, relative to the edge of the head
     gain_drift: float = 0.02  # largest change of gain over the series
     residual_motion_mm: Range = (0.1, 0.3)  # what motion correction leaves, SD of each frame's position
-    motion_steps: tuple[int, int] = (0, 0)  # movements that nobody corrected
+    motion_steps: tuple[int, int] = (0, 0)  # movements that were not corrected
     motion_step: Range = (0.0, 0.0)  # size of each, in mm and in degrees
-    families: tuple[float, float, float] = TRAINED_FAMILIES  # probability of each of arterial.FAMILIES
+    families: tuple[float, float, float] = TRAINED_FAMILIES  # probability of each of aif_prior.FAMILIES
     exchange_share: float = 0.0  # of tumours that follow the two-compartment exchange model
 
 
@@ -146,14 +146,9 @@ def apportion(counts: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 def participants(cohort: Cohort, seed: int, limit: int | None = None) -> list[Participant]:
-    """The patients of a cohort, or the first of them.
+    """The patients of a cohort, or the first of them up to a limit; the seed is that of the whole data set.
 
     A cohort of a size has exactly its composition, in random order; an unlimited one draws each patient by itself.
-
-    Args:
-        cohort: which.
-        seed: of the whole data set.
-        limit: how many, if not all.
 
     Raises:
         ValueError: no limit for an unlimited cohort, or one that is not from 1 to the cohort's size.

@@ -23,14 +23,14 @@ class LogNormal:
     within: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tissue:
     """Kinetics and relaxation of one tissue. A median of zero means absent."""
 
     name: str
-    ktrans: LogNormal  # 1/min
-    vp: LogNormal
-    ve: LogNormal
+    ktrans: LogNormal = LogNormal(0.0)  # 1/min
+    vp: LogNormal = LogNormal(0.0)
+    ve: LogNormal = LogNormal(0.0)
     t10_s: LogNormal
     m0: LogNormal  # proton density relative to typical CSF
 
@@ -60,11 +60,9 @@ class TumourClass:
     test: int  # among its 102 for testing
 
 
-_NONE = LogNormal(0.0)
-
 TISSUES = (
     Tissue(
-        "white matter",
+        name="white matter",
         ktrans=LogNormal(3e-4, 0.5, 0.4),  # KJR 2021
         vp=LogNormal(0.010, 0.25, 0.25),  # blood volume of 1.84 mL/100 mL (PMC5801598) at a haematocrit of 0.42
         ve=LogNormal(0.15, 0.2, 0.1),
@@ -72,7 +70,7 @@ TISSUES = (
         m0=LogNormal(0.65, 0.08, 0.04),  # MREL
     ),
     Tissue(
-        "grey matter",
+        name="grey matter",
         ktrans=LogNormal(6e-4, 0.5, 0.4),  # KJR 2021
         vp=LogNormal(0.025, 0.25, 0.25),  # blood volume of 5.0 mL/100 mL (PMC5801598)
         ve=LogNormal(0.15, 0.2, 0.1),
@@ -80,25 +78,19 @@ TISSUES = (
         m0=LogNormal(0.80, 0.08, 0.04),  # MREL
     ),
     Tissue(
-        "CSF",
-        ktrans=_NONE,
+        name="CSF",
         vp=LogNormal(0.001, 0.3, 0.3),
-        ve=_NONE,
         t10_s=LogNormal(4.2, 0.10, 0.03),  # Gach; MREL has 2.75 s
         m0=LogNormal(1.0, 0.08, 0.04),
     ),
     Tissue(
-        "tumour",  # its kinetics are those of the patient's TumourKinetics
-        ktrans=_NONE,
-        vp=_NONE,
-        ve=_NONE,
+        name="tumour",  # its kinetics are those of the patient's TumourKinetics
         t10_s=LogNormal(1.82, 0.12, 0.10),  # MREL, ten patients
-        m0=LogNormal(
-            0.90, 0.08, 0.04
-        ),  # with more water than oedema; MREL's 0.70 leaves rims darker than the published figures show
+        # More water than in oedema; MREL's 0.70 leaves rims darker than the published figures show.
+        m0=LogNormal(0.90, 0.08, 0.04),
     ),
     Tissue(
-        "necrotic core",
+        name="necrotic core",
         ktrans=LogNormal(0.004, 0.7, 0.5),
         vp=LogNormal(0.003, 0.4, 0.4),
         ve=LogNormal(0.55, 0.15, 0.1),
@@ -106,7 +98,7 @@ TISSUES = (
         m0=LogNormal(0.85, 0.08, 0.04),
     ),
     Tissue(
-        "oedema",
+        name="oedema",
         ktrans=LogNormal(0.003, 0.7, 0.6),
         vp=LogNormal(0.012, 0.3, 0.25),
         ve=LogNormal(0.25, 0.2, 0.15),
@@ -114,23 +106,17 @@ TISSUES = (
         m0=LogNormal(0.78, 0.08, 0.04),
     ),
     Tissue(
-        "artery",  # vp is 1 - haematocrit
-        ktrans=_NONE,
-        vp=_NONE,
-        ve=_NONE,
+        name="artery",  # vp is 1 - haematocrit
         t10_s=LogNormal(1.65, 0.05, 0.0),  # Lu 2004
         m0=LogNormal(1.0),  # MREL
     ),
     Tissue(
-        "vein",
-        ktrans=_NONE,
-        vp=_NONE,
-        ve=_NONE,
+        name="vein",
         t10_s=LogNormal(1.65, 0.05, 0.0),
         m0=LogNormal(1.0),
     ),
     Tissue(
-        "dura",
+        name="dura",
         ktrans=LogNormal(0.15, 0.4, 0.3),
         vp=LogNormal(0.08, 0.3, 0.2),
         ve=LogNormal(0.35, 0.2, 0.1),
@@ -138,7 +124,7 @@ TISSUES = (
         m0=LogNormal(0.60, 0.08, 0.04),
     ),
     Tissue(
-        "choroid plexus",
+        name="choroid plexus",
         ktrans=LogNormal(0.25, 0.4, 0.2),
         vp=LogNormal(0.12, 0.3, 0.2),
         ve=LogNormal(0.45, 0.2, 0.1),
@@ -146,7 +132,7 @@ TISSUES = (
         m0=LogNormal(0.85, 0.08, 0.04),
     ),
     Tissue(
-        "mucosa",
+        name="mucosa",
         ktrans=LogNormal(0.30, 0.5, 0.3),
         vp=LogNormal(0.12, 0.3, 0.2),
         ve=LogNormal(0.45, 0.2, 0.1),
@@ -154,7 +140,7 @@ TISSUES = (
         m0=LogNormal(0.80, 0.08, 0.04),
     ),
     Tissue(
-        "skull",  # cortical bone and marrow at an echo time of 1 ms
+        name="skull",  # cortical bone and marrow at an echo time of 1 ms
         ktrans=LogNormal(0.010, 0.4, 0.4),
         vp=LogNormal(0.02, 0.3, 0.3),
         ve=LogNormal(0.20, 0.2, 0.1),
@@ -162,7 +148,7 @@ TISSUES = (
         m0=LogNormal(0.10, 0.08, 0.04),  # MREL
     ),
     Tissue(
-        "scalp",  # subcutaneous fat with its vessels
+        name="scalp",  # subcutaneous fat with its vessels
         ktrans=LogNormal(0.020, 0.4, 0.4),
         vp=LogNormal(0.02, 0.3, 0.3),
         ve=LogNormal(0.10, 0.2, 0.1),
@@ -170,21 +156,14 @@ TISSUES = (
         m0=LogNormal(0.85, 0.08, 0.04),
     ),
     Tissue(
-        "muscle and skin",
+        name="muscle and skin",
         ktrans=LogNormal(0.06, 0.4, 0.3),
         vp=LogNormal(0.03, 0.3, 0.2),
         ve=LogNormal(0.13, 0.2, 0.1),
         t10_s=LogNormal(1.35, 0.06, 0.05),
         m0=LogNormal(0.75, 0.08, 0.04),
     ),
-    Tissue(
-        "air",
-        ktrans=_NONE,
-        vp=_NONE,
-        ve=_NONE,
-        t10_s=LogNormal(1.0),
-        m0=LogNormal(0.0),
-    ),
+    Tissue(name="air", t10_s=LogNormal(1.0), m0=LogNormal(0.0)),
 )
 
 # Ktrans: 0.068/min as a cut-off between grades (KJR 2020), 0.05 to 0.08 (OSIPI), 0.09 to 0.17 in mutant and wildtype
@@ -269,7 +248,7 @@ class Priors:
     most_delay_s: float = 5.0
     sinus_delay_s: tuple[float, float] = (4.0, 8.0)
     sinus_dispersion_s: tuple[float, float] = (1.5, 3.5)  # spread of the paths through the brain
-    # Net rise of arterial blood through the slab, whose way winds: M1 is reached after 0.5 to 1.1 s. At 100 mm/s an
+    # Net rise of arterial blood through the slab in winding arteries: M1 is reached after 0.5 to 1.1 s. At 100 mm/s an
     # input inverted from its own baseline reads 0.7 of its peak there, as large as the errors that inflow is known for.
     inflow_mm_per_s: tuple[float, float] = (60.0, 140.0)
     plasma_flow_per_min: LogNormal = LogNormal(0.5, 0.35)  # Fp of tumours that follow the exchange model

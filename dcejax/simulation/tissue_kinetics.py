@@ -1,16 +1,25 @@
 """Kinetic and magnetic properties of simulated tissue, correlated within and between patients."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.simulation.anatomy.composition import ARTERY, TUMOUR, VEIN
 from dcejax.simulation.anatomy.fields import Field, evaluate, gaussian_field
-from dcejax.simulation.anatomy.head_anatomy import ARTERY, TUMOUR, VEIN, Anatomy
-from dcejax.simulation.priors import NON_ENHANCING, PRIORS, TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
+from dcejax.simulation.anatomy.head_anatomy import Anatomy
+from dcejax.simulation.priors import (
+    NON_ENHANCING,
+    PRIORS,
+    TISSUES,
+    TUMOUR_CLASSES,
+    TUMOUR_KINETICS,
+    Tissue,
+    TumourKinetics,
+)
 
 _MODES = 32
 _DELAY_MODES = 8
@@ -61,28 +70,24 @@ def sample_kinetics(key: jax.Array, anatomy: Anatomy) -> Kinetics:
     ]
     # Truncated so that no patient lies beyond what was ever reported.
     between = _correlate(jax.random.truncated_normal(key_between, -2.5, 2.5, (len(TISSUES), len(_QUANTITIES))))
-    by_class = jnp.array([c.kinetics for c in TUMOUR_CLASSES])[anatomy.tumour_class]
+    by_class = jnp.array([c.kinetics for c in TUMOUR_CLASSES])[anatomy.tumour.tumour_class]
     return Kinetics(
         between=between,
         within=jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields),
         delay=gaussian_field(key_delay, _DELAY_LENGTH_MM, _DELAY_MODES),
-        tumour=jnp.where(anatomy.enhancing, by_class, NON_ENHANCING),
+        tumour=jnp.where(anatomy.tumour.enhancing, by_class, NON_ENHANCING),
     )
 
 
-def _table(attribute: str) -> np.ndarray:
-    """One number of every tissue's priors, [K, 5]."""
-    return np.array([[getattr(getattr(t, q), attribute) for q in _QUANTITIES] for t in TISSUES])
-
-
-def _tumour_table(attribute: str) -> np.ndarray:
-    """The same for each kind of tumour, [kinds, 3]; T10 and protons do not depend on the kind."""
-    return np.array([[getattr(getattr(k, q), attribute) for q in _QUANTITIES[:3]] for k in TUMOUR_KINETICS])
-
-
 def _patient_table(kinetics: Kinetics, attribute: str) -> jax.Array:
-    """One number of the priors [K, 5], with the tumour's of this patient's kind."""
-    return jnp.asarray(_table(attribute)).at[TUMOUR, :3].set(jnp.asarray(_tumour_table(attribute))[kinetics.tumour])
+    """One number of the priors [K, 5], with the tumour's of this patient's kind, on which T10 and protons do not
+    depend."""
+
+    def table(priors: Sequence[Tissue | TumourKinetics], quantities: Sequence[str]) -> jax.Array:
+        return jnp.array([[getattr(getattr(prior, q), attribute) for q in quantities] for prior in priors])
+
+    kinds = table(TUMOUR_KINETICS, _QUANTITIES[:3])
+    return table(TISSUES, _QUANTITIES).at[TUMOUR, :3].set(kinds[kinetics.tumour])
 
 
 def _typical(kinetics: Kinetics) -> jax.Array:
@@ -99,14 +104,8 @@ def blood_t10(kinetics: Kinetics) -> jax.Array:
 def properties(kinetics: Kinetics, shares: jax.Array, points: jax.Array, hematocrit: jax.Array) -> Properties:
     """Mix the tissues at each point.
 
-    Ktrans, vp and ve are those of the tissues times their shares, as plasma, leakage and interstitium of a voxel add
-    up. Relaxation rates are weighted by protons.
-
-    Args:
-        kinetics: one patient's.
-        shares: [V, K] of `anatomy.tissue_shares`.
-        points: [V, 3] mm.
-        hematocrit: scalar.
+    Ktrans, vp and ve are those of the tissues times their shares [V, K], as plasma, leakage and interstitium of a voxel
+    add up. Relaxation rates are weighted by protons. Points [V, 3] are in mm in the head.
     """
     fields = jax.vmap(evaluate, (0, None))(kinetics.within, points)
     local = _correlate(fields.T).clip(-3.0, 3.0).T  # [5, V]

@@ -3,10 +3,13 @@
 A batch is a function of its key, and its key of (seed, stage, step), so a run can stop and go on anywhere.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from dcejax.methods.stage import StageConfig
+from dcejax.batch import Batch
+from dcejax.methods.stage import Stage, StageConfig
 from dcejax.protocol import Protocol
+from dcejax.rng import stream
 from dcejax.simulation.training.patches import make_sampler
 from dcejax.training import batch_pool, nifti_patches
 from dcejax.training.batch_source import Source, Split
@@ -37,3 +40,17 @@ def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -
     if kind == "nifti":
         return nifti_patches.make_source(Path(folder), config, protocol, split)
     return make_sampler(config.patches, protocol, config.patients_per_step)
+
+
+def batches(stage: Stage, seed: int = 0, *, start: int = 0) -> Iterator[Batch]:
+    """Batches of a stage without end, made on the device; the n-th one is the same in every process.
+
+    Args:
+        stage: from `make_stage`.
+        seed: root of the random streams.
+        start: number of the first one.
+    """
+    source = source_of(stage.config, stage.protocol)
+    while True:
+        yield source(stream(seed, stage.name, "train", start))
+        start += 1

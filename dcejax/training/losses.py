@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.batch import Batch
+from dcejax.batch import Batch, aif_of_examples, context_of_examples
 from dcejax.methods.stage import Weight
+from dcejax.physics.forward import signal_residual
 from dcejax.types import PARAMETERS, Gaussian
 
 Outputs = Mapping[str, Any]
@@ -56,6 +57,44 @@ def kl_divergence(outputs: Outputs, batch: Batch) -> jax.Array:
     """Divergence of the outputs' posterior from their prior, [B] in nats."""
     del batch
     return divergence(outputs["posterior"], outputs["prior"])
+
+
+def whitened_residual(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Mean square of measured minus modelled signal in units of the noise, [B]; about 1 where the maps are true.
+
+    The maps go through extended Tofts and the spoiled gradient echo (`dcejax.physics.forward`) with the batch's own
+    arterial input, T10, B1, delay, S0 and acquisition. Voxels outside the mask and with large vessels, whose blood
+    sends a signal of its own, count as zero. Frames begin at their times and average the concentration within them.
+
+    Raises:
+        ValueError: a batch whose S0, T10, B1, delay or arterial input are not known.
+    """
+    truth = batch.truth
+    missing = [name for name in ("s0", "t10", "b1", "delay", "vessel", "aif") if getattr(truth, name) is None]
+    if missing:
+        raise ValueError(f"losses.whitened_residual: expected simulated batches, found some without {missing[0]}")
+
+    def of_example(maps, curves, counted, voxels, context, aif):
+        s0, t10, b1, delay = (values.reshape(-1) for values in voxels)
+        residual = signal_residual(
+            maps.reshape(-1, maps.shape[-1]),
+            curves.reshape(-1, curves.shape[-1]),
+            context.noise_sd.values,
+            context.times,
+            aif.plasma,
+            t10,
+            context.acquisition,
+            s0=s0,
+            b1=b1,
+            delay=delay,
+            aif_times=aif.times,
+            frame_duration=context.times[1],
+        )
+        return jnp.where(counted.reshape(-1, 1), residual**2, 0.0).mean()
+
+    counted, voxels = batch.mask & (truth.vessel <= 0), (truth.s0, truth.t10, truth.b1, truth.delay)
+    context, aif = context_of_examples(batch), aif_of_examples(batch)
+    return jax.vmap(of_example)(outputs["maps"], batch.curves, counted, voxels, context, aif)
 
 
 def find(name: str) -> Loss:

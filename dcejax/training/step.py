@@ -12,7 +12,7 @@ from dcejax import batch as batches
 from dcejax.batch import Batch
 from dcejax.execution import placement
 from dcejax.execution.compiler import options_for_gradients
-from dcejax.execution.policy import Policy
+from dcejax.execution.policy import Policy, default_policy
 from dcejax.execution.threads import map_in_threads
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.training.losses import Objective, objective
@@ -112,18 +112,18 @@ class MeanOverPieces:
         return _divide(total, len(pieces))
 
 
-def make_train_step(stage: Stage, policy: Policy) -> TrainStep:
+def make_train_step(stage: Stage, policy: Policy | None = None) -> TrainStep:
     """Give the function that does one update of a stage.
 
     Args:
         stage: what is trained, on which losses.
-        policy: how it is executed.
+        policy: how it is executed; as suits the device if absent.
 
     Raises:
         ValueError: no loss of a name in the stage's configuration.
     """
     optimizer, loss = make_optimizer(stage.config), objective(stage.apply, stage.config.losses)
-    mean = MeanOverPieces(stage, policy)
+    mean = MeanOverPieces(stage, policy or default_policy())
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         run, pieces = programs(), mean.pieces(batch)

@@ -17,7 +17,7 @@ from dcejax.batch import Batch
 from dcejax.methods.method import MethodConfig, Params
 from dcejax.methods.stage import Stage
 from dcejax.rng import stream
-from dcejax.simulation.anatomy.head_anatomy import GREY, TISSUE_NAMES, TUMOUR, WHITE
+from dcejax.simulation.anatomy.composition import GREY, TISSUE_NAMES, TUMOUR, WHITE
 from dcejax.training.batches import source_of
 from dcejax.types import PARAMETERS
 

@@ -1,4 +1,4 @@
-"""The benchmark: its problem and its rivals are what it says they are, and the command reports and refuses."""
+"""The benchmark: its problem and the other fits are what it says they are, and the command reports and refuses."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from dcejax.physics.fitting import predict
 
 
 class Silent:
-    def status(self, text):
+    def status(self, *_):
         pass
 
     def line(self, text):

@@ -9,16 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from dcejax.benchmark import floor, infer_speed, measuring, volume
+from dcejax.benchmark import floor, infer_speed, measuring, own_inference, volume
 from dcejax.benchmark.compilations import counted
 from dcejax.benchmark.memory import peak_rss_gib
 from dcejax.cli import benchmark
 from dcejax.data import loading, weights
 from dcejax.data.cases import enumerate_cases
 from dcejax.data.facts import Facts
-from dcejax.execution.policy import default_policy
-from dcejax.methods import engine
+from dcejax.methods import lyoo2025
+from dcejax.methods.fixed_grid import encode_series
 from dcejax.models.unet import convolve_relu
+from dcejax.rng import stream
 from dcejax.runner import map_picture
 
 TOLERANCE = 1e-5  # of the maps' range
@@ -35,7 +36,7 @@ TINY = partial(
 
 
 class Silent:
-    def status(self, text):
+    def status(self, *_):
         pass
 
     def line(self, text):
@@ -43,18 +44,13 @@ class Silent:
 
 
 @pytest.fixture(scope="module")
-def released():
-    return weights.load(None)
-
-
-@pytest.fixture(scope="module")
-def networks(released):
-    return engine.build(released, default_policy())
+def networks():
+    return own_inference.load(weights.load(None))
 
 
 @pytest.fixture(scope="module")
 def series():
-    return volume.make_volume((32, 40, 3), 60, seed=1)
+    return volume.make_volume((32, 40, 3), seed=1)
 
 
 def test_the_volume_holds_brain_in_a_quarter_and_in_every_slice(series):
@@ -69,8 +65,38 @@ def test_the_volume_holds_brain_in_a_quarter_and_in_every_slice(series):
     np.testing.assert_array_equal(part.curves, dense[:, :, 1][part.mask[:, :, 0]])
 
 
+def test_every_implementation_sees_the_same_curves_and_latents(networks, series, tmp_path):
+    """PyTorch gets the curves as they are, and the method encodes them; PyTorch gets the latents, the method a key."""
+    encoded, record = encode_series(series, networks.config.protocol)
+    np.testing.assert_array_equal(encoded, series.curves)
+    assert record["resampling"]["method"] == "none"
+    volume.save(tmp_path / "volume.npz", series)
+    read = volume.load(tmp_path / "volume.npz")
+    np.testing.assert_array_equal(encode_series(read, networks.config.protocol)[0], series.curves)
+
+    z = 1
+    prediction = own_inference.predict(networks, series, 3)
+    expected = lyoo2025.predict(
+        networks._replace(config=lyoo2025.Config(num_samples=3)), series, stream(0, "latent", "volume")
+    )
+    np.testing.assert_array_equal(prediction.maps["mean_Ktrans"], expected.maps["mean_Ktrans"])
+    maps = lyoo2025.temporal_maps(networks, series.curves, series.mask)
+    mean, std = own_inference.sample_maps(networks, maps, series.mask, 3)
+    np.testing.assert_array_equal(mean[..., 0], prediction.maps["mean_Ktrans"])
+    assert std.max() > 0.01  # latents matter
+    variables, images = {"params": networks.params["prob_unet"]}, maps[None, :, :, z]
+    prior = networks.unet.apply(variables, images, method="encode_prior")
+    features = networks.unet.apply(variables, images, method="features")
+    samples = [
+        networks.unet.apply(variables, features, prior.mean + np.exp(prior.log_std) * draw, method="decode")[0]
+        for draw in own_inference.latent_noise(networks, z, 3)
+    ]
+    inside = series.mask[:, :, z]
+    np.testing.assert_allclose(np.std(samples, axis=0, ddof=1)[inside], std[:, :, z][inside], atol=1e-5)
+
+
 def test_the_files_are_the_volume(tmp_path, series):
-    files = volume.write_files(tmp_path, series, 5.0)
+    files = volume.write_files(tmp_path, series)
     (case,) = enumerate_cases([str(files.image)], Facts(mask=files.mask))
     scan = loading.load_scan(case)
     np.testing.assert_array_equal(scan.mask, series.mask)
@@ -79,17 +105,18 @@ def test_the_files_are_the_volume(tmp_path, series):
 
 
 def test_the_floor_is_what_the_layers_need(networks):
-    found = floor.tcn_flop_per_voxel(networks.tcn_params, 60)
+    found = floor.tcn_flop_per_voxel(networks.params["tcn"], 60)
     assert found == pytest.approx(2.64e6, rel=0.01)
     pixels = 256 * 256
-    once, each = floor.unet_flop_per_slice(networks.unet_params, pixels)
+    params = networks.params["prob_unet"]
+    once, each = floor.unet_flop_per_slice(params, pixels)
     assert each == 2 * (32 * 32 * 2 + 32 * 3) * pixels
 
     unet = networks.unet.clone(convolve=convolve_relu)  # the compiler cannot see into kernels
 
     def trunk(image):
-        prior = unet.apply({"params": networks.unet_params}, image, method="encode_prior")
-        return unet.apply({"params": networks.unet_params}, image, method="features"), prior
+        prior = unet.apply({"params": params}, image, method="encode_prior")
+        return unet.apply({"params": params}, image, method="features"), prior
 
     counted = jax.jit(trunk).lower(jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)).cost_analysis()["flops"]
     assert once == pytest.approx(counted, rel=0.05)  # which also counts pooling, up-sampling and ReLU
@@ -117,31 +144,31 @@ def test_the_peak_is_the_process_s_own():
     assert peak_rss_gib() > ballast.nbytes / 2**30
 
 
-def test_pytorch_gives_the_maps_of_the_engine(torch, released, networks, series):
+def test_pytorch_gives_the_same_maps(torch, networks, series):
     from dcejax.benchmark.torch_best import Best
     from dcejax.benchmark.torch_published import Published
 
-    prediction = infer_speed._predict(networks, series)
-    assert prediction.std.max() > 0.01  # latents matter, so equal spreads are no accident
-    published, noise = Published(released), infer_speed._noise(networks)
+    maps = lyoo2025.temporal_maps(networks, series.curves, series.mask)
+    mean, std = own_inference.sample_maps(networks, maps, series.mask, 4)
+    assert std.max() > 0.01  # latents matter, so equal spreads are no accident
+    published, noise = Published(networks.params), partial(own_inference.latent_noise, networks, num_samples=4)
     for z in range(3):
-        maps = published.run(volume.dense_slice(series, z), series.mask[:, :, z], noise(z))
-        expected = prediction._replace(mean=prediction.mean[:, :, z], std=prediction.std[:, :, z])
-        assert infer_speed._difference(maps, expected) < TOLERANCE
+        found = published.run(volume.dense_slice(series, z), series.mask[:, :, z], noise(z))
+        assert infer_speed._difference(found, mean[:, :, z], std[:, :, z]) < TOLERANCE
     assert all(value.isnan().all() for value in published.unet.posterior.parameters())
 
-    best = Best(published, series.curves[:300], prediction.mean[:, :, 0], Silent())
-    assert infer_speed._difference(best.run(series, noise), prediction) < TOLERANCE
+    best = Best(published, series.curves[:300], maps[:, :, 0], Silent())
+    assert infer_speed._difference(best.run(series, noise), mean, std) < TOLERANCE
     assert best.tcn.seconds["conv1d, compiled"] == "failed: RuntimeError: no compiler"
     assert best.tcn.seconds[best.tcn.name] == min(s for s in best.tcn.seconds.values() if isinstance(s, float))
 
 
 @pytest.mark.parametrize("form", ["conv1d", "conv2d", "matmul", "matmul_conv2d"])
-def test_every_form_is_the_same_network(torch, released, series, form):
+def test_every_form_is_the_same_network(torch, networks, series, form):
     from dcejax.benchmark import torch_best
     from dcejax.benchmark.torch_published import Published
 
-    published = Published(released)
+    published = Published(networks.params)
     with torch.inference_mode():
         curves = torch.from_numpy(series.curves[:70])
         expected = published.tcn(curves.T[None, :, :, None])[0, :, :, 0].T
@@ -170,10 +197,9 @@ def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
         assert 0.1 < results[key] < 3
     assert 0 < results["cold_start_seconds"] < 120
     compiled = results["compilations"]
-    assert (compiled["first_map"]["apply_chunk"], compiled["first_map"]["encode"], compiled["first_map"]["decode"]) == (
-        1,
-    ) * 3
-    assert not {"apply_chunk", "encode", "decode"} & compiled["same_shape_again"].keys()
+    parts = ("apply_chunk", "encode", "decode")
+    assert [compiled["first_map"][part] for part in parts] == [1, 1, 1]
+    assert not compiled["same_shape_again"].keys() & set(parts)
     assert (compiled["other_shape"]["encode"], compiled["other_shape"]["decode"]) == (1, 1)
     assert "apply_chunk" not in compiled["other_shape"]
     assert set(results["seconds_by_voxels"]) == {"10", "1500"}
@@ -202,8 +228,8 @@ def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypat
 
 
 def test_a_slow_machine_takes_fewer_rounds():
-    turns = []
-    measuring.take_turns(lambda: turns.append(1), 3, -1.0, Silent())
-    assert len(turns) == 1
-    measuring.take_turns(lambda: turns.append(1), 3, 60.0, Silent())
-    assert len(turns) == 4
+    rounds = []
+    measuring.repeat(lambda: rounds.append(1), 3, -1.0, Silent())
+    assert len(rounds) == 1
+    measuring.repeat(lambda: rounds.append(1), 3, 60.0, Silent())
+    assert len(rounds) == 4

@@ -1,5 +1,6 @@
 """The benchmark of training: both sides do the same step, what is counted is right, and the command reports all."""
 
+import dataclasses
 import json
 import sys
 from functools import partial
@@ -7,18 +8,23 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from dcejax.methods.build import make_prob_unet
 
 from dcejax.benchmark import floor, measuring, own_training, train_speed
 from dcejax.benchmark.problem import make_problem
 from dcejax.cli import benchmark
-from dcejax.config import Config, SpatialStageConfig, StageConfig
+from dcejax.execution.policy import default_policy
+from dcejax.methods.fixed_grid import encode_batch
+from dcejax.methods.lyoo2025 import Config, make_prob_unet
+from dcejax.models.unet import convolve_relu
 from dcejax.physics.fitting import fit
+from dcejax.training.batches import source_of
+from dcejax.training.losses import objective
 
 TOLERANCE = 2e-4  # of a gradient's largest element; both sides sum thousands of terms in float32
+PUBLISHED = Config()
 CONFIG = Config(
-    stage1=StageConfig(patients_per_step=2, patches_per_patient=1, patch_size=8),
-    stage2=SpatialStageConfig(patches_per_patient=2, patch_size=16),
+    tcn_training=dataclasses.replace(PUBLISHED.tcn_training, patients_per_step=2, patches_per_patient=1, patch_size=8),
+    prob_unet_training=dataclasses.replace(PUBLISHED.prob_unet_training, patches_per_patient=2, patch_size=16),
 )
 TINY = partial(train_speed.Sizes, config=CONFIG, product=64, rounds=2, steps_tcn=1, steps_unet=2)
 MEASURED = ("voxels_per_s", "seconds_step_tcn", "ceiling_gflops_tcn", "ceiling_share_tcn", "seconds_frozen_maps")
@@ -26,7 +32,7 @@ MEASURED += ("patches_per_s", "seconds_step_unet", "ceiling_gflops_unet", "ceili
 
 
 class Silent:
-    def status(self, text):
+    def status(self, *_):
         pass
 
     def line(self, text):
@@ -34,25 +40,30 @@ class Silent:
 
 
 def test_the_batch_has_the_shape_of_training_and_curves_of_its_maps():
-    batch = own_training.make_batch(CONFIG.stage1)
-    assert batch.curves.shape == (2, 8, 8, 60)
-    assert batch.maps.shape == (2, 8, 8, 3)
-    assert batch.mask.shape == batch.tissue.shape == (2, 8, 8)
-    assert batch.curves.dtype == batch.maps.dtype == np.float32
+    settings = CONFIG.tcn_training
+    batch = own_training.make_batch(settings)
+    simulated = jax.eval_shape(source_of(settings, CONFIG.protocol), jax.random.key(0))
+    assert batch.curves.shape == (*simulated.curves.shape[:-1], 60)
+    for name in ("mask", "row"):
+        assert getattr(batch, name).shape == getattr(simulated, name).shape
+    assert batch.truth.maps.shape == simulated.truth.maps.shape
+    assert jax.tree.structure(batch.context) == jax.tree.structure(simulated.context)
+    assert batch.curves.dtype == batch.truth.maps.dtype == np.float32
     assert float(batch.curves.max()) == 1.0
+    np.testing.assert_array_equal(encode_batch(batch, CONFIG.protocol), batch.curves)  # which PyTorch sees
     problem = make_problem(128, seed=own_training._SEED)
     scale = np.asarray(problem.curves).max()
     found = fit("extended_tofts", np.asarray(batch.curves).reshape(-1, 60) * scale, problem.times, problem.aif)
-    ktrans = np.asarray(batch.maps)[..., 0].ravel()
+    ktrans = np.asarray(batch.truth.maps)[..., 0].ravel()
     assert np.median(np.abs(np.asarray(found.params.ktrans) / ktrans - 1)) < 0.1
 
 
 def test_the_gradient_is_that_of_the_loss():
-    training = own_training.temporal(CONFIG)
+    training = own_training.training_of(CONFIG, "tcn")
     loss = training.step()
     found = training.first_gradient()
-    gradient = jax.jit(jax.grad(training._stage.loss, has_aux=True))
-    expected, metrics = gradient(training.first_params, training.inputs, training.key)
+    gradient = jax.jit(jax.grad(objective(training.stage.apply, training.stage.config.losses), has_aux=True))
+    expected, metrics = gradient(training.first_params, training.prepare(), training.key)
     assert loss == pytest.approx(float(metrics["loss"]), rel=1e-5)
     assert train_speed._largest_difference(found, expected) < 1e-5
     assert training.step() < loss
@@ -65,16 +76,15 @@ def test_the_largest_difference_is_a_share_of_each_array():
     assert train_speed._largest_difference(expected, expected) == 0.0
 
 
-@pytest.mark.parametrize("stage", ["temporal", "spatial"])
-def test_pytorch_updates_as_training_does(torch, stage):
-    own = getattr(own_training, stage)(CONFIG)
-    rivals = train_speed._Rivals(Silent())
-    first = (rivals.temporal(own) if stage == "temporal" else rivals.spatial(own, 2))()
+@pytest.mark.parametrize("part", ["tcn", "prob_unet"])
+def test_pytorch_updates_as_training_does(torch, part):
+    own = own_training.training_of(CONFIG, part)
+    first = train_speed._Torch(2, Silent()).first_step(own)
     assert own.step() == pytest.approx(first.loss, rel=1e-5)
     gradient = own.first_gradient()
     assert train_speed._largest_difference(gradient, first.gradient) < TOLERANCE
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))  # every part takes part
-    if stage == "temporal":  # of the other, PyTorch has done steps to find the fastest form
+    if part == "tcn":  # of the other, PyTorch has done steps to find the fastest form
         losses = [(own.step(), first.training.step()) for _ in range(3)]
         assert losses[-1][0] < losses[0][0]
         np.testing.assert_allclose(*zip(*losses, strict=True), rtol=1e-4)
@@ -83,17 +93,24 @@ def test_pytorch_updates_as_training_does(torch, stage):
 def test_the_wrong_noise_or_weight_would_show(torch):
     from dcejax.benchmark import torch_training
 
-    own = own_training.spatial(CONFIG)
+    own = own_training.training_of(CONFIG, "prob_unet")
     loss = own.step()
     noise = np.zeros((2, 2), np.float32)
-    found = torch_training.spatial(own.first_params, *own.inputs[:2], noise, own.settings, Silent())
+    (images, maps, _), _ = own.examples
+    step = partial(torch_training.first_step_prob_unet, own.first_params, images, maps, report=Silent())
+    found = step(noise, own.stage.config)
     assert found.fastest.loss != pytest.approx(loss, rel=1e-3)
+    for name, weight in own.stage.config.losses.items():
+        other = dataclasses.replace(own.stage.config, losses={**own.stage.config.losses, name: 2 * weight})
+        assert step(noise, other).fastest.loss > found.fastest.loss * 1.001
     assert found.seconds["channels last, compiled"] == "failed: RuntimeError: no compiler"
     assert found.seconds[found.name] == min(s for s in found.seconds.values() if isinstance(s, float))
 
 
 def test_the_floor_of_a_patch_counts_the_posterior():
-    net = make_prob_unet(Config())
+    net = make_prob_unet(Config(), default_policy()).clone(
+        convolve=convolve_relu
+    )  # the compiler cannot see into kernels
     image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
     variables = jax.eval_shape(net.init, jax.random.key(0), image, image)
     counted = jax.jit(net.apply).lower(variables, image, image).cost_analysis()["flops"]

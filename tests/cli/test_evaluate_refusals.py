@@ -50,7 +50,7 @@ def statuses(folder):
 def test_dry_run_writes_nothing(patients, tiny_weights, tmp_path):
     code, _, err = evaluate(tmp_path / "out", "--dry_run", cohort=patients, weights=tiny_weights, limit=2)
     assert code == 0
-    assert err.count("checked") == 2
+    assert err.count(": checked in") == 2
     assert not (tmp_path / "out").exists()
 
 

@@ -226,6 +226,48 @@ def test_other_models_and_options(run_fit, files, tmp_path):
     assert (model[INSIDE] == 4).mean() > 0.95
 
 
+def test_a_model_of_ones_own_is_a_record_in_a_module(run_fit, files, tmp_path):
+    """Maps, units, descriptions, identifiers, table and selection all follow from tests/one_compartment.py."""
+    rng = np.random.default_rng(3)
+    fp, vp = rng.uniform(0.1, 0.6, exams.SHAPE), rng.uniform(0.03, 0.12, exams.SHAPE)
+    curves = [fp_ * convolved(fp_ / vp_) for fp_, vp_ in zip(fp.ravel(), vp.ravel(), strict=True)]
+    path = scans.save(tmp_path / "c.nii.gz", np.reshape(curves, (*exams.SHAPE, -1)).astype(np.float32), dt_s=exams.DT_S)
+    flags = {"input": path, "input_quantity": "concentration", "mask": files["mask"], "aif": files["aif"]}
+    flags |= {"model": "one_compartment:ONE_COMPARTMENT", "segmentation": files["mask"], "modelled": False}
+    code, err = run_fit(output_dir=tmp_path / "out", **flags)
+    assert code == 0, err
+    for name, true in {"Fp": fp, "vp": vp, "kp": fp / vp}.items():
+        np.testing.assert_allclose(results.fitted(tmp_path / "out", "c", name)[INSIDE], true[INSIDE], rtol=4e-3)
+        assert (tmp_path / "out" / f"c_desc-se_{name}.nii.gz").exists()
+    record = results.sidecar(tmp_path / "out", "c", "fit")
+    assert record["model"]["OSIPI"] == "M.IC1.002"
+    assert record["model"]["bounds"] == {"Fp": [0.0, 5.0], "vp": [0.001, 1.0]}
+    assert record["maps"]["kp"]["Description"].startswith("plasma flow per plasma volume")
+    rows = (tmp_path / "out" / "c_desc-fit_rois.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == list(record["maps"]) == ["Fp", "vp", "kp", "IAUC60", "R2"]
+    assert run_fit(output_dir=tmp_path / "selected", **flags, select=True)[0] == 0
+    selected = results.sidecar(tmp_path / "selected", "c", "fit")
+    assert selected["model"]["models"] == {
+        "-1": "outside the mask, or not fitted",
+        "0": "none",
+        "1": "plasma_only",
+        "2": "one_compartment",
+    }
+    assert (results.fitted(tmp_path / "selected", "c", "model")[INSIDE] == 2).all()
+
+
+def convolved(rate):
+    """∫ Cp(u) exp(-rate (t - u)) du in float64, for an input that is linear between frames."""
+    step = exams.DT_S / 60
+    mean = -np.expm1(-rate * step) / (rate * step)
+    last = (1.0 - mean) / (rate * step)
+    result = np.zeros(exams.FRAMES)
+    for i in range(exams.FRAMES - 1):
+        gain = step * ((mean - last) * exams.PLASMA[i] + last * exams.PLASMA[i + 1])
+        result[i + 1] = np.exp(-rate * step) * result[i] + gain
+    return result
+
+
 def test_delay_is_in_seconds(run_fit, files, exam, tmp_path):
     """Curves one frame late, in a few voxels because a free delay is searched."""
     late = np.concatenate([np.zeros((*exams.SHAPE, 1), np.float32), exam.concentration[..., :-1]], axis=-1)

@@ -1,6 +1,7 @@
 """The conventional analysis in a process of its own, and of real scans."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.stats import spearmanr
 
 from dcejax.data import aif_csv
 from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.tracer_models import MODELS
 
 INSIDE = scans.head(exams.SHAPE)
 
@@ -51,6 +53,8 @@ def test_help_lists_the_flags(run_fit, capsys):
     text = capsys.readouterr().out
     for name in ("--input", "--aif", "--model", "--vfa_flip_angles_deg", "--[no]select", "--[no]modelled", "--shard"):
         assert name in text
+    for model in MODELS.values():
+        assert re.search(rf"^  {model.name} .*{model.description}", text, re.M)
 
 
 @pytest.mark.parametrize("method", ["linear", "nlls"])

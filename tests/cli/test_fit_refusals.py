@@ -138,6 +138,7 @@ def test_tissue_in_another_unit_than_the_input(run_fit, files, exam, tmp_path, f
     ("flags", "message"),
     [
         ({"model": "tofte"}, "--model: expected one of"),
+        ({"model": "no_such_module:MODEL"}, "--model: expected MODULE:RECORD that Python can import"),
         ({"method": "linear", "fit_delay": True}, "--method=linear: expected one of"),
         ({"method": "linear", "model": "two_compartment_uptake"}, "--method=linear: expected one of"),
         ({"method": "guess"}, "method"),

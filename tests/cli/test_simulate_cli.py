@@ -42,9 +42,9 @@ def rendered(monkeypatch):
     """Names of what is rendered during a test."""
     names, original = [], render.render
 
-    def note(key, examined, size, case_id):
+    def note(key, examined, size, case_id, **rest):
         names.append(case_id)
-        return original(key, examined, size, case_id)
+        return original(key, examined, size, case_id, **rest)
 
     monkeypatch.setattr(render, "render", note)
     return names
@@ -109,11 +109,11 @@ def test_what_is_done_is_left_alone(copied, rendered, limit):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != "cases.jsonl"}
     code, _, err = simulate(copied, limit=limit)
     assert (code, rendered) == (0, [])
-    assert err.count("skipped") == 2 * limit
+    assert err.count(": skipped in") == 2 * limit
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, rendered, monkeypatch):
+def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, rendered, monkeypatch, handlers):
     def cut(path, *rest, **options):
         if path.name == f"{CASES[1]}_desc-truth_vp.nii.gz":
             raise KeyboardInterrupt
@@ -123,8 +123,9 @@ def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, 
     flags = ["--cohort=retest", "--size=slab", "--limit=1", f"--output_dir={tmp_path / 'out'}"]
     with monkeypatch.context() as patch:
         patch.setattr(nifti, "write", cut)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stop:
             command.main(["dcejax-simulate", *flags])
+    assert stop.value.code == 130
     assert rendered == CASES[:2]
     rendered.clear()
     assert simulate(tmp_path / "out")[0] == 0
@@ -141,9 +142,9 @@ def test_overwrite_mends_a_file(whole, copied, rendered):
 
 
 def test_other_versions_redo(copied, monkeypatch):
-    monkeypatch.setattr(manifest.cohort, "versions", lambda names: {"python": "0"})
+    monkeypatch.setattr(manifest.provenance, "versions", lambda names: {"python": "0"})
     code, _, err = simulate(copied, "--dry_run")
-    assert (code, err.count(": checked in"), err.count("skipped")) == (0, 4, 0)
+    assert (code, err.count(": checked in"), err.count(": skipped in")) == (0, 4, 0)
 
 
 @pytest.mark.parametrize(

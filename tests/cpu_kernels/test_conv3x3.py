@@ -12,7 +12,7 @@ from parameters import draw
 
 pytest.importorskip("llvmlite")
 
-from dcejax.cpu_kernels import conv3x3, conv3x3_code, xla_ffi
+from dcejax.cpu_kernels import conv3x3, conv3x3_layout, xla_ffi
 from dcejax.models.prob_unet import ProbUNet
 from dcejax.models.unet import ConvBlock, UNet, convolve_relu
 
@@ -52,7 +52,7 @@ def test_tiles_may_overlap(height, width):
 @pytest.mark.parametrize("scratch", [1, 2_000, 20_000])
 @pytest.mark.parametrize("shape", [(5, 11, 9, 8), (3, 8, 4, 17), (1, 5, 8, 8), (7, 4, 9, 20)])
 def test_strips_of_any_size_give_the_same(monkeypatch, scratch, shape):
-    monkeypatch.setattr(conv3x3, "_SCRATCH", scratch)
+    monkeypatch.setattr(conv3x3_layout, "SCRATCH_NUMBERS", scratch)
     x, kernel, bias, g = convolutions.draw(shape, 64)
     convolutions.assert_close(conv3x3.convolve_relu(x, kernel, bias), convolutions.values(x, kernel, bias))
     convolutions.assert_close(_gradients(x, kernel, bias, g), convolutions.gradients(x, kernel, bias, g))
@@ -61,10 +61,10 @@ def test_strips_of_any_size_give_the_same(monkeypatch, scratch, shape):
 def test_a_strip_has_tiles_enough_and_no_row_too_many():
     """Otherwise kernels would read and write beside their scratch memory."""
     for rows, width, numbers in itertools.product(range(1, 40), range(4, 70, 3), (200, 9_000, 40_000, 10**9)):
-        if rows * -(-width // 4) < conv3x3_code.ROW_BLOCK:
+        if rows * -(-width // 4) < conv3x3_layout.ROW_BLOCK:
             continue
-        strip = conv3x3._strip((3, rows, width), numbers)
-        assert strip.rows * strip.tiles >= conv3x3_code.ROW_BLOCK
+        strip = conv3x3_layout.choose_strip((3, rows, width), numbers)
+        assert strip.rows * strip.tiles >= conv3x3_layout.ROW_BLOCK
         assert 1 <= strip.rows <= rows
         assert 1 <= strip.images <= 3
         assert strip.images == 1 or strip.rows == rows

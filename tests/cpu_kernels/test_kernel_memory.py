@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from dcejax.cpu_kernels import conv3x3, conv3x3_code, xla_ffi
+from dcejax.cpu_kernels import conv3x3, conv3x3_code, conv3x3_layout, xla_ffi
 from dcejax.cpu_kernels.assembler import VectorUnits
 
 EMITTERS = {
@@ -80,7 +80,7 @@ def watched_call(request):
     [((1, 5, 8, 8), 32), ((3, 2, 13, 1), 64), ((2, 13, 5, 17), 96), ((7, 4, 9, 20), 64), ((1, 8, 4, 33), 32)],
 )
 def test_convolutions_stay_inside_their_memory(monkeypatch, watched_call, scratch, shape, features):
-    monkeypatch.setattr(conv3x3, "_SCRATCH", scratch)
+    monkeypatch.setattr(conv3x3_layout, "SCRATCH_NUMBERS", scratch)
     monkeypatch.setattr(xla_ffi, "call", watched_call)
     x, kernel, bias, g = convolutions.draw(shape, features)
     y = conv3x3._convolve("dcejax_conv3x3", x, kernel, bias)

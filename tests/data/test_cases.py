@@ -85,7 +85,7 @@ def test_manifest(tmp_path):
         "a/dce.nii.gz,P2,a/mask.nii.gz,5.1,,concentration",
         "/data/P1.nii.gz,,,,3.0,",
     )
-    first, second = cases.enumerate_cases([path], Facts(relaxivity=4.0))
+    second, first = cases.enumerate_cases([path], Facts(relaxivity=4.0))  # in the manifest's order
     assert (first.case_id, first.path) == ("P1", Path("/data/P1.nii.gz"))
     assert first.facts == Facts(tr_ms=3.0, relaxivity=4.0)
     assert (second.case_id, second.path) == ("P2", tmp_path / "a/dce.nii.gz")

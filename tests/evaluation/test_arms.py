@@ -123,7 +123,7 @@ def test_a_network_gives_maps_halves_and_the_prior_of_each_slice(loaded, tiny_we
     assert np.abs(maps.halves[0] - maps.halves[1])[mask].max() > 0
     assert (maps.sd[mask] > 0).any()
     for values in maps.prior:
-        assert values.shape == (mask.any(axis=(0, 1)).sum(), network.latent_size)
+        assert values.shape == (mask.any(axis=(0, 1)).sum(), 2)
     assert (maps.prior[1] > 0).all()
     assert maps.values.shape[-1] == len(PARAMETERS)
     assert network.identity("a") != network_arms.Network(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dcejax.evaluation.metrics.diagnosis import auc, compare, roc
+from dcejax.evaluation.metrics.roc_metrics import auc, compare, roc
 
 
 def _patients(m=14, n=22, shift=1.0, seed=0, decimals=1):
@@ -32,15 +32,13 @@ def test_auc_and_variance_are_those_of_the_double_loop(m, n, decimals):
     found = auc(scores, positive)
     assert found.area.estimate == pytest.approx(area, rel=1e-12)
     assert found.variance == pytest.approx(_plain_variance(v10, v01), rel=1e-10)
-    assert (found.positives, found.negatives) == (m, n)
 
 
 def test_roc_and_auc_are_those_of_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     scores, positive = _patients()
-    for found, expected in zip(
-        roc(scores, positive), metrics.roc_curve(positive, scores, drop_intermediate=False), strict=True
-    ):
+    expected_curve = metrics.roc_curve(positive, scores, drop_intermediate=False)[:2]
+    for found, expected in zip(roc(scores, positive), expected_curve, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert auc(scores, positive).area.estimate == pytest.approx(metrics.roc_auc_score(positive, scores), rel=1e-12)
 
@@ -55,7 +53,6 @@ def test_the_area_under_the_curve_is_the_auc_and_that_of_mann_and_whitney():
 
 def test_roc_by_hand():
     curve = roc([1.0, 2.0, 2.0, 3.0, 0.0], np.array([False, True, False, True, False]))
-    np.testing.assert_array_equal(curve.thresholds, [np.inf, 3.0, 2.0, 1.0, 0.0])
     np.testing.assert_allclose(curve.tpr, [0.0, 0.5, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(curve.fpr, [0.0, 0.0, 1 / 3, 2 / 3, 1.0])
 

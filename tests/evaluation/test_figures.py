@@ -16,8 +16,8 @@ from dcejax.evaluation.figures.map_figures import CV_TOP, CasePanel, case_figure
 from dcejax.evaluation.figures.roc_figure import RocCurve, RocPanel, roc_figure
 from dcejax.evaluation.figures.uncertainty_figures import Uncertainty, uncertainty_figure
 from dcejax.evaluation.metrics.bootstrap import Interval
-from dcejax.evaluation.metrics.diagnosis import auc, roc
 from dcejax.evaluation.metrics.reliability import bland_altman
+from dcejax.evaluation.metrics.roc_metrics import auc, roc
 from dcejax.types import PARAMETERS, Scan
 
 SHAPE = (30, 37)

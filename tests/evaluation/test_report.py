@@ -14,9 +14,9 @@ from matplotlib import image as decoder
 from matplotlib.figure import Figure
 
 from dcejax.evaluation.figures import panels
-from dcejax.evaluation.report.html import FigureBlock, Report, Section, render, to_csv
-from dcejax.evaluation.tables import cells
-from dcejax.evaluation.tables.table import Column, Table
+from dcejax.evaluation.report.html_report import FigureBlock, Report, Section, render, to_csv
+from dcejax.evaluation.tables import table_cells as cells
+from dcejax.evaluation.tables.result_table import Column, Table
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & \'"'
 MOST_BYTES_WITHOUT_FIGURES = 300_000

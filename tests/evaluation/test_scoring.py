@@ -8,7 +8,7 @@ import pytest
 
 from dcejax.evaluation import scoring, tumour_regions
 from dcejax.evaluation.arms.simple_arms import Maps
-from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS, published_ssim
+from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS, ssim
 from dcejax.types import PARAMETERS
 
 
@@ -30,7 +30,7 @@ def test_published_metrics_are_means_over_slices_with_brain(simulated, noisy):
     assert slices.size == 4
     for channel, name in enumerate(PARAMETERS):
         truth, made = (np.clip(stack[..., channel].astype(float), 0, 1) for stack in (simulated.truth, noisy))
-        images = [published_ssim(made[:, :, z], truth[:, :, z]) for z in slices]
+        images = [ssim(made[:, :, z], truth[:, :, z], data_range=1.0) for z in slices]
         assert found[name]["ssim"] == pytest.approx(np.mean(images), rel=1e-12)
         nrmse = [
             100 * np.sqrt(((made - truth)[:, :, z] ** 2).mean()) / np.ptp(truth[:, :, z].astype(float)) for z in slices
@@ -51,8 +51,7 @@ def test_air_counts_in_what_is_published_and_in_nothing_else(simulated, noisy):
     slices = np.flatnonzero(scan.mask.any(axis=(0, 1)))
     for channel, name in enumerate(PARAMETERS):
         images = [
-            published_ssim(np.clip(made[:, :, z, channel], 0, 1), np.clip(truth[:, :, z, channel], 0, 1))
-            for z in slices
+            ssim(*(np.clip(stack[:, :, z, channel], 0, 1) for stack in (made, truth)), data_range=1.0) for z in slices
         ]
         assert far[name]["ssim"] == pytest.approx(np.mean(images), rel=1e-12)
         assert far[name]["ssim"] > close[name]["ssim"]

@@ -10,13 +10,13 @@ from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.examinations import Examination
 from dcejax.evaluation.metrics.reliability import repeatability
-from dcejax.evaluation.metrics.uncertainty import ause, sparsification
+from dcejax.evaluation.metrics.uncertainty_metrics import ause, sparsification
 from dcejax.evaluation.pooling import Pool, dig, examined_twice, first_examinations
 from dcejax.evaluation.report import narrative
 from dcejax.evaluation.tables import (
-    accuracy,
-    agreement,
-    cohort_and_time,
+    accuracy_tables,
+    agreement_tables,
+    cohort_and_time_tables,
     diagnosis_tables,
     patient_statistics,
     uncertainty_tables,
@@ -130,14 +130,14 @@ def one(table, **wanted):
 def test_every_table_has_what_its_columns_ask_for(pool):
     weights = {"net": {"training": {}}}
     tables = [
-        cohort_and_time.table2(pool),
-        cohort_and_time.time(pool),
-        accuracy.table1(pool),
-        accuracy.table1_paired(pool),
-        accuracy.tissues(pool),
-        agreement.reliability(pool),
-        agreement.bland_altman_table(pool),
-        agreement.repeatability_table(pool),
+        cohort_and_time_tables.table2(pool),
+        cohort_and_time_tables.time(pool),
+        accuracy_tables.table1(pool),
+        accuracy_tables.table1_paired(pool),
+        accuracy_tables.tissues(pool),
+        agreement_tables.reliability(pool),
+        agreement_tables.bland_altman_table(pool),
+        agreement_tables.repeatability_table(pool),
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
@@ -151,7 +151,7 @@ def test_every_table_has_what_its_columns_ask_for(pool):
 
 
 def test_means_over_patients(pool):
-    found = one(accuracy.table1(pool), reference="truth", parameter="vp", arm="Reader 2")
+    found = one(accuracy_tables.table1(pool), reference="truth", parameter="vp", arm="Reader 2")
     values = [0.2 * (n + 1) + 0.1 * (n % 2) for n in range(7)]
     assert found["ssim"] == pytest.approx(np.mean(values))
     assert found["ssim_low"] < found["ssim"] < found["ssim_high"]
@@ -159,7 +159,7 @@ def test_means_over_patients(pool):
 
 
 def test_paired_differences_and_their_adjustment(pool):
-    table = accuracy.table1_paired(pool)
+    table = accuracy_tables.table1_paired(pool)
     found = one(table, reference="truth", parameter="ve", arm="All zero", metric="SSIM, as published")
     assert found["difference"] == pytest.approx(0.45 + 0.05)
     assert found["p"] == pytest.approx(2 / 2**8)  # all eight signs alike
@@ -175,7 +175,7 @@ def test_holm_by_hand():
 
 
 def test_reliability_of_conditions(pool):
-    table = agreement.reliability(pool)
+    table = agreement_tables.reliability(pool)
     assert one(table, condition="Reader 1 vs reader 2", parameter="vp", scale="raw")["n"] == 7
     halves = one(table, condition="net: first vs second half of samples", parameter="vp", scale="raw")
     assert halves["icc_a1"] > 0.999
@@ -187,12 +187,12 @@ def test_reliability_of_conditions(pool):
 
 
 def test_test_and_retest(pool):
-    found = one(agreement.repeatability_table(pool), condition="net", parameter="Ktrans")
+    found = one(agreement_tables.repeatability_table(pool), condition="net", parameter="Ktrans")
     first = np.array([0.1, 0.2, 0.3]) + 0.05
     expected = repeatability(np.stack([first, first + 0.02], axis=-1))
     assert found["wsd"] == pytest.approx(expected.within_sd.estimate)
     assert found["wcv"] == pytest.approx(100 * expected.within_cv)
-    assert agreement.repeatability_table(Pool(pool.arms, pool.records, [], pool.folder, 0)) is None
+    assert agreement_tables.repeatability_table(Pool(pool.arms, pool.records, [], pool.folder, 0)) is None
 
 
 def test_diagnosis_counts_higher_as_wildtype_and_as_high_grade(pool):
@@ -218,7 +218,7 @@ def test_uncertainty_of_patients_and_of_pooled_voxels(pool):
 
 
 def test_active_latent_dimensions(pool):
-    weights = {"net": {"training": {"stage2": {"best": {"validation": {"kl_nats": 0.12}}}}}}
+    weights = {"net": {"training": {"prob_unet": {"best": {"validation": {"kl_nats": 0.12}}}}}}
     (found,) = uncertainty_tables.latent(pool, weights).rows
     assert (found["kl"], found["dimensions"], found["active"], found["slices"]) == (0.12, 2, 1, 16)
     varies = np.concatenate([[n, -n] for n in range(N)]).var()
@@ -229,7 +229,7 @@ def test_active_latent_dimensions(pool):
 
 
 def test_readers_take_as_long_as_the_fit_they_make(pool):
-    table = cohort_and_time.time(pool)
+    table = cohort_and_time_tables.time(pool)
     reader, fit = one(table, arm="Reader 1"), one(table, arm="Fit, true AIF")
     assert reader["inference_median"] == fit["inference_median"] > 0
     assert reader["handling"] == pytest.approx(282.0)
@@ -275,8 +275,8 @@ def test_a_summary_says_what_the_tables_say(pool):
     tables = {
         table.name: table
         for table in (
-            accuracy.table1(pool),
-            agreement.reliability(pool),
+            accuracy_tables.table1(pool),
+            agreement_tables.reliability(pool),
             diagnosis_tables.diagnosis(pool),
             uncertainty_tables.uncertainty_table(pool),
         )
@@ -286,7 +286,8 @@ def test_a_summary_says_what_the_tables_say(pool):
     assert "SSIM of Ktrans as published is 0.500 (" in text
     assert "0.000 (0.000 to 0.000) for a map of zeros" in text
     assert "hold: Ktrans 35.0 (" in text
-    limits = "\n".join(narrative.limitations(pool, [], [GONE], {"net": {"priors_sha256": "f" * 64}}, ["sub-9"]))
+    evaluation = narrative.Evaluation(pool, [], [GONE], {"net": {"priors_sha256": "f" * 64}}, {}, ["sub-9"])
+    limits = "\n".join(narrative.limitations(evaluation))
     assert "Gone was asked for and has no scores" in limits
     assert "INCOMPLETE: 1 examination(s)" in limits
     assert "Reader 2 is missing in 1 of 8 patients: sub-7" in limits

@@ -9,7 +9,7 @@ import pytest
 from parameters import draw
 
 from dcejax.benchmark.compilations import counted
-from dcejax.execution.curves import apply_in_chunks, map_curves, split_voxels
+from dcejax.execution.curves import apply_in_chunks, map_curves
 from dcejax.execution.policy import default_policy
 from dcejax.models.tcn import TCN
 
@@ -55,13 +55,3 @@ def test_gradients_pass_through_the_chunks(policy):
     chunked = jax.grad(lambda p: jnp.mean(apply_in_chunks(tcn, p, curves, policy) ** 2))(params)
     direct = jax.jit(jax.grad(lambda p: jnp.mean(tcn.apply({"params": p}, curves) ** 2)))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), chunked, direct)
-
-
-@pytest.mark.parametrize(("shape", "pieces"), [((3, 20, 20), 2), ((5, 5, 41), 5), ((2, 4, 4), 1), ((1, 1, 1031), 1)])
-def test_equal_pieces_of_at_most_a_call(shape, pieces, policy):
-    """1031 is prime and a little more than a call takes: it stays whole."""
-    arrays = {"a": np.arange(np.prod(shape) * 2.0).reshape(*shape, 2), "b": np.arange(np.prod(shape)).reshape(shape)}
-    found = split_voxels(arrays, 3, policy)
-    assert len(found) == pieces
-    np.testing.assert_array_equal(np.concatenate([piece["a"] for piece in found]), arrays["a"].reshape(-1, 2))
-    np.testing.assert_array_equal(np.concatenate([piece["b"] for piece in found]), arrays["b"].ravel())

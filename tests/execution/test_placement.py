@@ -21,6 +21,18 @@ def test_pieces_are_equal():
         placement.cut(jnp.arange(6), 4)
 
 
+@pytest.mark.parametrize(
+    ("rows", "most", "pieces"), [(1200, 1024, 2), (1025, 1024, 5), (32, 1024, 1), (1031, 1024, 1), (6, None, 1)]
+)
+def test_the_fewest_equal_pieces_of_at_most_so_many_rows(rows, most, pieces):
+    """1031 is prime and a little more than the most: it stays whole."""
+    arrays = {"a": np.arange(rows * 2.0).reshape(rows, 2), "b": np.arange(rows)}
+    found = placement.cut_evenly(arrays, most)
+    assert len(found) == pieces
+    for name, expected in arrays.items():
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in found]), expected)
+
+
 def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path):
     """Slices, samples and voxels that the number of devices does not divide, in the real command; one in a window."""
     rows = ["input,mask"]

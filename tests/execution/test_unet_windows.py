@@ -94,7 +94,7 @@ def test_the_least_that_is_needed_suffices_at_any_place(shift, width):
     """Boxes that fill their first window, or just do not fit one, in all positions to the pairs that are pooled."""
     region = box((31 + shift, 45 - shift), (31 + shift + width, 105 - shift - width))
     sizes, _ = unet_windows.plan(region, 4)
-    least = [n + 2 * (2 * unet_windows.REACH + 1) for n in (width, 60 - width)]
+    least = [n + 2 * (2 * unet_windows.HALO + 1) for n in (width, 60 - width)]
     assert sizes.contracting[0] == tuple(-(-n // 8) * 8 for n in least)
     check(NETWORK, region, batch=2, seed=shift)
 

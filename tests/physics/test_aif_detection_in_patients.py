@@ -12,7 +12,7 @@ from dcejax.physics.aif_detection import detect
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.rng import stream
 from dcejax.simulation import cohort_definitions
-from dcejax.simulation.anatomy.head_anatomy import ARTERY, VEIN
+from dcejax.simulation.anatomy.composition import ARTERY, VEIN
 from dcejax.simulation.reference_object import fine_time, render, session
 from dcejax.simulation.scanner import imaging
 
@@ -23,7 +23,9 @@ def simulated():
     drawn = (session.sample_session(stream(0, "arteries", i), 0, cohort_definitions.ScanPriors()) for i in range(100))
     # At frames of 5 s an artery cannot be told from tissue that follows it within a second.
     shown = next(
-        s for s in drawn if abs(float(s.patient.anatomy.centre[2]) + 22) < 6 and s.arterial.tissue_delay > 1.5 / 60
+        s
+        for s in drawn
+        if abs(float(s.patient.anatomy.tumour.centre[2]) + 22) < 6 and s.arterial.tissue_delay > 1.5 / 60
     )
     size = imaging.Size((192, 192, 40), acquired=144, slab=6)
     return render.render(stream(0, "arteries noise"), shown, size, "sub-test"), shown

@@ -10,8 +10,9 @@ import scans
 from matplotlib import image as png
 
 from dcejax.data import drawing, results
+from dcejax.methods.lyoo2025 import OUTPUTS
 from dcejax.runner import map_outputs, map_picture
-from dcejax.types import PARAMETERS, Prediction, Scan
+from dcejax.types import PARAMETERS, Output, Scan
 
 
 def scan_of(segmentation=None, shape=scans.SHAPE, affine=scans.AFFINE, quantity="signal"):
@@ -21,10 +22,22 @@ def scan_of(segmentation=None, shape=scans.SHAPE, affine=scans.AFFINE, quantity=
 
 def prediction_of(shape=scans.SHAPE, seed=0):
     rng = np.random.default_rng(seed)
-    mean, std, cv = (rng.normal(0.1, 0.1, (*shape, 3)).astype(np.float32) for _ in range(3))
-    for values in (mean, std, cv):
+    maps = {output.name: rng.normal(0.1, 0.1, shape).astype(np.float32) for output in OUTPUTS}
+    for values in maps.values():
         values[~scans.head(shape)] = 0
-    return Prediction(mean, std, cv)
+    return maps
+
+
+def write_case(folder, scan, maps, picture=b""):
+    map_outputs.write_case(folder, scan, OUTPUTS, maps, picture)
+
+
+def overview(scan, maps, footer=""):
+    return map_picture.overview(scan, OUTPUTS, maps, footer)
+
+
+def stacked(maps):
+    return np.stack([maps[f"mean_{name}"] for name in PARAMETERS], axis=-1)
 
 
 def labels():
@@ -37,37 +50,37 @@ def labels():
 
 def test_every_map_holds_its_values_with_its_unit(tmp_path):
     prediction = prediction_of()
-    map_outputs.write_case(tmp_path, scan_of(), prediction, b"picture")
-    for statistic, values in prediction._asdict().items():
-        for channel, name in enumerate(PARAMETERS):
-            image = nib.load(tmp_path / f"p1_desc-{statistic}_{name}.nii.gz")
-            np.testing.assert_array_equal(np.asarray(image.dataobj), values[..., channel])
-            np.testing.assert_allclose(image.affine, scans.AFFINE)
-            unit = "1/min" if name == "Ktrans" else "1"
-            assert image.header["descrip"].item().decode() == f"dcejax {statistic} {name}, unit {unit}"
+    write_case(tmp_path, scan_of(), prediction, b"picture")
+    for key, values in prediction.items():
+        statistic, name = key.split("_")
+        image = nib.load(tmp_path / f"p1_desc-{statistic}_{name}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(image.dataobj), values)
+        np.testing.assert_allclose(image.affine, scans.AFFINE)
+        unit = "1/min" if name == "Ktrans" and statistic != "cv" else "1"
+        assert image.header["descrip"].item().decode() == f"dcejax {statistic} {name}, unit {unit}"
     assert (tmp_path / "p1_desc-qc.png").read_bytes() == b"picture"
     assert len(list(tmp_path.iterdir())) == 10
-    assert (prediction.mean < 0).any()  # negative predictions are kept
+    assert (stacked(prediction) < 0).any()  # negative predictions are kept
 
 
 def test_roi_table(tmp_path):
     prediction = prediction_of()
-    map_outputs.write_case(tmp_path, scan_of(labels()), prediction, b"")
+    write_case(tmp_path, scan_of(labels()), prediction)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "p1_rois.csv").read_text())))
     assert [(row["label"], row["map"], row["voxels"]) for row in rows] == [
         (label, name, voxels) for label, voxels in (("1", "16"), ("3", "1")) for name in PARAMETERS
     ]
-    inside = prediction.mean[labels() == 1, 1].astype(float)
+    inside = prediction["mean_vp"][labels() == 1].astype(float)
     for name, value in (("median", np.median(inside)), ("mean", inside.mean()), ("sd", inside.std(ddof=1))):
         assert float(rows[1][name]) == pytest.approx(value, rel=1e-5)
     assert rows[3]["sd"] == "0"
 
 
 def test_an_earlier_result_leaves_no_trace(tmp_path):
-    map_outputs.write_case(tmp_path, scan_of(labels()), prediction_of(), b"")
-    map_outputs.write_sidecar(tmp_path, "p1", {"hash": "old"})
+    write_case(tmp_path, scan_of(labels()), prediction_of())
+    map_outputs.write_sidecar(tmp_path, "p1", OUTPUTS, {"hash": "old"})
     assert results.stored_hash(map_outputs.sidecar_path(tmp_path, "p1")) == "old"
-    map_outputs.write_case(tmp_path, scan_of(), prediction_of(seed=1), b"")
+    write_case(tmp_path, scan_of(), prediction_of(seed=1))
     assert results.stored_hash(map_outputs.sidecar_path(tmp_path, "p1")) is None
     assert not (tmp_path / "p1_rois.csv").exists()
 
@@ -79,10 +92,12 @@ def test_a_damaged_sidecar_is_no_result(tmp_path, text):
 
 
 def test_sidecar_says_how_to_read_the_maps(tmp_path):
-    map_outputs.write_sidecar(tmp_path, "p1", {"hash": "x"})
+    map_outputs.write_sidecar(tmp_path, "p1", OUTPUTS, {"hash": "x"})
     record = json.loads(map_outputs.sidecar_path(tmp_path, "p1").read_text())
-    assert record["maps"]["Ktrans"]["Units"] == "1/min"
-    assert record["maps"]["ve"]["Units"] == "1"
+    assert set(record["maps"]) == {output.name for output in OUTPUTS}
+    assert record["maps"]["mean_Ktrans"]["Units"] == record["maps"]["std_Ktrans"]["Units"] == "1/min"
+    assert record["maps"]["mean_ve"]["Units"] == "1"
+    assert [record["maps"][f"{what}_vp"]["kind"] for what in ("mean", "std", "cv")] == ["estimate", "spread", "spread"]
     assert "not clipped" in record["negative_values"]
 
 
@@ -128,8 +143,8 @@ def test_other_planes(codes, left, top):
 
 @pytest.mark.parametrize("quantity", ["signal", "concentration"])
 def test_picture(quantity):
-    content = map_picture.overview(scan_of(labels(), quantity=quantity), prediction_of(), "footer")
-    assert content == map_picture.overview(scan_of(labels(), quantity=quantity), prediction_of(), "footer")
+    content = overview(scan_of(labels(), quantity=quantity), prediction_of(), "footer")
+    assert content == overview(scan_of(labels(), quantity=quantity), prediction_of(), "footer")
     pixels = png.imread(io.BytesIO(content))
     assert pixels.shape[0] > 1000
     assert pixels[..., :3].std() > 0.1
@@ -138,8 +153,25 @@ def test_picture(quantity):
 def test_picture_of_nothing_and_of_one_voxel():
     shape = (1, 1, 1)
     scan = Scan("p", np.zeros((*shape, 60), np.float32), "signal", np.arange(60), np.ones(shape, bool), np.eye(4))
-    zeros = np.zeros((*shape, 3), np.float32)
-    assert map_picture.overview(scan, Prediction(zeros, zeros, zeros), "").startswith(b"\x89PNG")
+    zeros = {output.name: np.zeros(shape, np.float32) for output in OUTPUTS}
+    assert overview(scan, zeros).startswith(b"\x89PNG")
+
+
+def test_picture_and_table_of_other_outputs(tmp_path):
+    """More maps of one quantity than panels of the series, quantities without a spread, and a mask."""
+    outputs = [Output(f"q{n}", "ve", "1", "quantile", f"{n} %") for n in (5, 25, 75, 95)]
+    outputs += [Output("fit", "delay", "s", "estimate", "arrival"), Output("seen", "ve", "1", "mask", "identifiable")]
+    maps = {output.name: scans.head() * np.float32(0.5) for output in outputs}
+    scan = scan_of(labels())
+    picture = map_picture.overview(scan, outputs, maps, "")
+    map_outputs.write_case(tmp_path, scan, outputs, maps, picture)
+    assert (tmp_path / "p1_desc-seen_ve.nii.gz").exists()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "p1_rois.csv").read_text())))
+    assert {row["map"] for row in rows} == {"delay"}
+    twice = [Output(what, "ve", "1", "estimate", what) for what in ("mean", "median")]
+    map_outputs.write_case(tmp_path, scan, twice, {output.name: scans.head() for output in twice}, picture)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "p1_rois.csv").read_text())))
+    assert {row["map"] for row in rows} == {"mean_ve", "median_ve"}
 
 
 def test_picture_of_a_slice_without_a_finite_value():
@@ -147,9 +179,11 @@ def test_picture_of_a_slice_without_a_finite_value():
     values = scan.values.copy()
     values[:, :, drawing.choose_slice(scan, np.zeros(scans.SHAPE))] = np.nan
     damaged = dataclasses.replace(scan, values=values)
-    assert map_picture.overview(damaged, prediction_of(), "").startswith(b"\x89PNG")
+    assert overview(damaged, prediction_of()).startswith(b"\x89PNG")
     assert drawing.top_of(np.full((2, 2), np.nan)) == 1.0
 
 
 def test_picture_against_the_truth():
-    assert map_picture.against_truth(scan_of(), prediction_of().mean, prediction_of(seed=1).mean).startswith(b"\x89PNG")
+    assert map_picture.against_truth(scan_of(), stacked(prediction_of()), stacked(prediction_of(seed=1))).startswith(
+        b"\x89PNG"
+    )

@@ -27,9 +27,9 @@ def test_all_rows_of_the_reference_data_are_seen(reference_data):
     for check in suite.REFERENCE:
         count = expected.get(check.name.removeprefix("OSIPI "))
         if count:
-            assert run(check, reference_data).cases == count
-    for source, count in ((osipi._TOFTS, 25), (osipi._EXTENDED_TOFTS, 15), (osipi._PATLAK, 9), (osipi._EXCHANGE, 24)):
-        assert len(osipi._read(source, reference_data, 5)) == count
+            assert len(run(check, reference_data).by_case) == count
+    for name, count in {"Tofts": 25, "extended Tofts": 15, "Patlak": 9, "2CXM": 24}.items():
+        assert len(osipi.CURVES[name].rows(reference_data, 5)) == count
 
 
 def test_the_command_without_data_as_a_user_runs_it(tmp_path):
@@ -135,7 +135,7 @@ FINDINGS = (
 
 def test_a_case_passes_only_if_all_its_findings_hold_and_known_ones_are_no_failure():
     result = run(Check("example", "1", lambda: FINDINGS, known={"old": "its reason", "good": "never needed"}))
-    assert (result.cases, result.passed) == (4, 1)
+    assert (len(result.by_case), len(result.missed)) == (4, 3)
     assert [finding.case for finding in result.failures] == ["bad", "lost"]
     assert result.failures[0].error == 9.0
     assert [finding.case for finding in result.known] == ["old"]
@@ -171,7 +171,7 @@ def test_the_worst_element_is_relative_to_its_own_tolerance():
         largest("a", [1.0], [1.0, 2.0], unit="mM")
 
 
-@pytest.mark.parametrize(("module", "name", "check"), [("signals", "spgr", 3), ("arterial", "parker", 6)])
+@pytest.mark.parametrize(("module", "name", "check"), [("signal_checks", "spgr", 3), ("aif_checks", "parker", 6)])
 def test_a_fault_of_one_part_in_a_thousand_is_noticed(monkeypatch, module, name, check):
     home = getattr(suite, module)
     right = getattr(home, name)

@@ -5,7 +5,7 @@ import pytest
 import reference_object
 
 from dcejax.simulation import cohort_definitions
-from dcejax.simulation.anatomy import head_anatomy
+from dcejax.simulation.anatomy import composition
 from dcejax.simulation.priors import priors_sha256
 
 
@@ -32,7 +32,7 @@ def test_ssim_of_nothing():
 
 def test_interior_is_away_from_borders():
     labels = np.zeros((9, 9, 1), int)
-    labels[2:7, 2:7] = head_anatomy.CSF
-    found = reference_object.interior(labels, head_anatomy.CSF, np.ones_like(labels, bool), 3)
+    labels[2:7, 2:7] = composition.CSF
+    found = reference_object.interior(labels, composition.CSF, np.ones_like(labels, bool), 3)
     assert found.sum() == 9
     assert found[3:6, 3:6].all()

@@ -30,8 +30,8 @@ def _population_input(simulated: SimulatedScan) -> Reading:
 class Fit:
     """Extended Tofts, voxel by voxel of the brain, with standard errors."""
 
-    def __init__(self, description: Description, *, true_input: bool, true_maps: bool):
-        self.description = description
+    def __init__(self, name: str, label: str, text: str, *, true_input: bool, true_maps: bool):
+        self.description = Description(name, label, "fit", text)
         self._true_input = true_input
         self._true_maps = true_maps
 
@@ -40,8 +40,9 @@ class Fit:
         return [self._true_input, self._true_maps, asdict(PRACTICE), RELAXIVITY_PER_MM_S]
 
     def maps(self, loaded: Loaded) -> Maps:
-        """Fit; estimates and errors are zero where a curve does not enhance or could not be fitted, and exchange that
-        is too fast to be believed counts as plasma, as readers hold it.
+        """Fit; estimates and errors are zero where a curve does not enhance or could not be fitted.
+
+        Exchange that is too fast to be believed counts as plasma, as it does for readers.
 
         Raises:
             ValueError: no bolus is seen in the arterial input or the brain.
@@ -73,36 +74,27 @@ class Fit:
 
 FITS = (
     Fit(
-        Description(
-            "fit-true-aif",
-            "Fit, true AIF",
-            "fit",
-            "Extended Tofts by least squares with the true arterial input, T1 of 1.5 s everywhere and the nominal flip "
-            "angle: what readers would find if they measured the artery without error. As theirs, exchange faster than "
-            f"{PRACTICE.fastest_kep:g}/min counts as plasma.",
-        ),
+        "fit-true-aif",
+        "Fit, true AIF",
+        "Extended Tofts by least squares with the true arterial input, T1 of 1.5 s everywhere and the nominal flip "
+        "angle: what readers would find if they measured the artery without error. As theirs, exchange faster than "
+        f"{PRACTICE.fastest_kep:g}/min counts as plasma.",
         true_input=True,
         true_maps=False,
     ),
     Fit(
-        Description(
-            "fit-oracle",
-            "Fit, oracle",
-            "fit",
-            "The same with the true T1 and flip angle of each voxel, too: what is left is noise, partial volume, the "
-            "length of the frames, and what the model leaves out, such as the way from the artery to the tissue.",
-        ),
+        "fit-oracle",
+        "Fit, oracle",
+        "The same with the true T1 and flip angle of each voxel, too: what is left is noise, partial volume, the "
+        "length of the frames, and what the model leaves out, such as the way from the artery to the tissue.",
         true_input=True,
         true_maps=True,
     ),
     Fit(
-        Description(
-            "fit-population",
-            "Fit, population AIF",
-            "fit",
-            "Extended Tofts with Parker's arterial input, brought to the arrival of the series' own bolus, haematocrit "
-            "0.45, T1 of 1.5 s: no human and no artery.",
-        ),
+        "fit-population",
+        "Fit, population AIF",
+        "Extended Tofts with Parker's arterial input, brought to the arrival of the series' own bolus, haematocrit "
+        "0.45, T1 of 1.5 s: no human and no artery.",
         true_input=False,
         true_maps=False,
     ),

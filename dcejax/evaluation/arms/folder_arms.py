@@ -47,23 +47,18 @@ class MapFolder:
         return paths if all(path.is_file() for path in paths) else []
 
     def _writers(self, case_id: str) -> Iterator[_Writer]:
-        """Who may have written the maps; a sidecar of dcejax-infer says which of its maps are what."""
+        """Who may have written the maps; the sidecar of dcejax-infer names its estimates and their spread."""
         try:
             maps = json.loads(self._sidecar(case_id, "dcejax").read_text(encoding="utf-8"))["maps"]
             outputs = [Output(m["statistic"], m["quantity"], m["Units"], m["kind"], "") for m in maps.values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass
-        else:
-            estimate, spread = (of_parameters(outputs, kind) for kind in ("estimate", "spread"))
-            if estimate:
-                sd = spread[0].statistic if spread else None
-                yield _WITHOUT_SIDECAR._replace(estimate=estimate[0].statistic, sd=sd)
+            outputs = []
+        estimate, spread = (of_parameters(outputs, kind) for kind in ("estimate", "spread"))
+        if estimate:
+            sd = spread[0].statistic if spread else None
+            yield _WITHOUT_SIDECAR._replace(estimate=estimate[0].statistic, sd=sd)
         yield _WITHOUT_SIDECAR
         yield _FIT
-
-    def has(self, case_id: str) -> bool:
-        """Whether there are maps of a case."""
-        return any(self._files(case_id, writer.estimate) for writer in self._writers(case_id))
 
     def require_any(self, case_ids: Iterable[str]) -> None:
         """Refuse a folder that has nothing to do with an evaluation.
@@ -72,16 +67,19 @@ class MapFolder:
             ValueError: there are maps of none of the cases.
         """
         case_ids = list(case_ids)
-        if not any(map(self.has, case_ids)):
+        if not any(map(self._found, case_ids)):
             raise ValueError(
                 f"--maps: expected maps of cases such as {case_ids[0]} in {self._folder}, named "
                 f"{case_ids[0]}_desc-mean_* or _desc-fit_* of {', '.join(PARAMETERS)}, found none; check the folder"
             )
 
+    def _found(self, case_id: str) -> _Writer | None:
+        """Who wrote the maps of a case; None without maps."""
+        return next((writer for writer in self._writers(case_id) if self._files(case_id, writer.estimate)), None)
+
     def _writer(self, case_id: str) -> _Writer:
-        for writer in self._writers(case_id):
-            if self._files(case_id, writer.estimate):
-                return writer
+        if found := self._found(case_id):
+            return found
         raise ValueError(
             f"{self._folder.name}: expected {case_id}_desc-mean_* or {case_id}_desc-fit_* of {', '.join(PARAMETERS)}, "
             "found none"

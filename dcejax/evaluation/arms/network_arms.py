@@ -34,36 +34,23 @@ class Network:
         """
         config = method.config_of(weights)
         self._method = method.of(config)
-        self._samples = hasattr(config, "num_samples")
-        if self._samples:
+        if samples := hasattr(config, "num_samples"):
             config = dataclasses.replace(config, num_samples=settings.num_samples)
         if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
             raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
         self._weights, self._config, self._settings = weights, config, settings
         self._networks = self._method.load(weights.params, config, default_policy())
         spread = method.of_parameters(self._method.OUTPUTS, "spread")
-        self.description = Description(
-            weights.name,
-            weights.name,
-            "network",
-            f"The weights {weights.name}: "
-            + (
-                f"mean and SD of {settings.num_samples} samples of the latent, drawn from the prior, which never sees "
-                "the truth."
-                if self._samples
-                else f"estimates{'' if spread is None else ' and their SD'}."
-            ),
-        )
+        what = f"estimates{'' if spread is None else ' and their SD'}."
+        if samples:
+            what = f"mean and SD of {settings.num_samples} samples of the latent, drawn from the prior, which never "
+            what += "sees the truth."
+        self.description = Description(weights.name, weights.name, "network", f"The weights {weights.name}: {what}")
 
     @property
     def record(self) -> Any:
         """What stands beside the weights."""
         return self._weights.record
-
-    @property
-    def latent_size(self) -> int:
-        """Dimensions of the latent; 0 without one."""
-        return getattr(getattr(self._networks, "unet", None), "latent_size", 0)
 
     def identity(self, case_id: str) -> list:
         """The weights and the samples that are drawn."""

@@ -1,4 +1,4 @@
-"""What is compared: each arm makes maps of one examination. Here are those that need no analysis of the series."""
+"""What is compared: each arm makes maps of one examination. These arms do not analyse the series."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dcejax.evaluation.examinations import Loaded
-from dcejax.simulation.priors import NON_ENHANCING, PRIORS, TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
+from dcejax.simulation import priors
 
 ENHANCING, NECROTIC, OTHER_ABNORMAL = 1, 2, 3
 """Labels of a data set's tumour segmentation."""
@@ -58,7 +58,7 @@ class AllZero:
     description = Description("all-zero", "All zero", "baseline", "Zero in every voxel; it looks at nothing.")
 
     def identity(self, case_id: str) -> str:
-        """Nothing shapes it."""
+        """The same for every case."""
         return "zero"
 
     def maps(self, loaded: Loaded) -> Maps:
@@ -66,20 +66,22 @@ class AllZero:
         return Maps(np.zeros_like(loaded.simulated.truth))
 
 
+def _medians(kinetics: priors.Tissue | priors.TumourKinetics) -> tuple[float, float, float]:
+    return kinetics.ktrans.median, kinetics.vp.median, kinetics.ve.median
+
+
 def _enhancing_medians() -> np.ndarray:
     """Medians [C] of the priors of enhancing tumour, averaged over the training population's enhancing patients."""
-    weights = np.array([c.training * (1.0 - c.non_enhancing) for c in TUMOUR_CLASSES])
-    kinetics = [TUMOUR_KINETICS[c.kinetics] for c in TUMOUR_CLASSES]
-    medians = np.array([(k.ktrans.median, k.vp.median, k.ve.median) for k in kinetics])
+    weights = np.array([c.training * (1.0 - c.non_enhancing) for c in priors.TUMOUR_CLASSES])
+    medians = np.array([_medians(priors.TUMOUR_KINETICS[c.kinetics]) for c in priors.TUMOUR_CLASSES])
     return weights @ medians / weights.sum()
 
 
 def _tissue_medians(names: Sequence[str]) -> np.ndarray:
     """Medians [N, C] of the priors of tissues by name; vessels hold plasma, tumour what does not enhance."""
-    by_name = {tissue.name: (tissue.ktrans.median, tissue.vp.median, tissue.ve.median) for tissue in TISSUES}
-    tumour = TUMOUR_KINETICS[NON_ENHANCING]
-    by_name["tumour"] = (tumour.ktrans.median, tumour.vp.median, tumour.ve.median)
-    by_name |= dict.fromkeys(("artery", "vein"), (0.0, 1.0 - PRIORS.hematocrit[0], 0.0))
+    by_name = {tissue.name: _medians(tissue) for tissue in priors.TISSUES}
+    by_name["tumour"] = _medians(priors.TUMOUR_KINETICS[priors.NON_ENHANCING])
+    by_name |= dict.fromkeys(("artery", "vein"), (0.0, 1.0 - priors.PRIORS.hematocrit[0], 0.0))
     return np.array([by_name.get(name, (0.0, 0.0, 0.0)) for name in names])
 
 
@@ -97,8 +99,7 @@ class ClassMedian:
 
     def identity(self, case_id: str) -> list:
         """The medians."""
-        names = [tissue.name for tissue in TISSUES]
-        return [_enhancing_medians().tolist(), _tissue_medians(names).tolist()]
+        return [_enhancing_medians().tolist(), _tissue_medians([tissue.name for tissue in priors.TISSUES]).tolist()]
 
     def maps(self, loaded: Loaded) -> Maps:
         """Look up the medians."""
@@ -127,7 +128,7 @@ class Reader:
         )
 
     def identity(self, case_id: str) -> str:
-        """The examination's own hash vouches for its readers."""
+        """The name; the hash of the examination covers the maps of its readers."""
         return self._name
 
     def maps(self, loaded: Loaded) -> Maps:

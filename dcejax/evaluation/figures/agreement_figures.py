@@ -1,7 +1,8 @@
 """Whether two measurements of patients agree: differences against means, and estimates against the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,30 +17,36 @@ from dcejax.evaluation.figures.panels import (
     SERIES_MARKERS,
     UNIT_NAMES,
     VERMILION,
+    Panel,
     by_row,
+    grid_of_panels,
     say,
-    say_nothing_to_show,
     tidy,
 )
 from dcejax.evaluation.metrics.bootstrap import Interval
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
-from dcejax.evaluation.tables.cells import text
+from dcejax.evaluation.tables.table_cells import text
 from dcejax.types import PARAMETERS
 
 _MARGIN = 0.08  # of a range of differences, beyond its ends
+_FLOORS = dict(zip(PARAMETERS, LOG_FLOORS, strict=True))
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Two measurements of one parameter in N patients, with what `reliability.bland_altman` says of them."""
+class Agreement(Panel):
+    """Two measurements of one parameter in N patients, with what `reliability.bland_altman` says of them.
 
-    title: str  # "reader 1 vs reader 2": differences are the first less the second
-    parameter: str
+    With the title "reader 1 vs reader 2" differences are the first less the second.
+    """
+
     a: np.ndarray  # [N] in the unit of the parameter
     b: np.ndarray  # [N]
     bias: Interval  # mean of a - b
     lower: Interval  # limit of agreement
     upper: Interval  # limit of agreement
+
+    def __len__(self) -> int:
+        return self.a.size
 
 
 def bland_altman_figure(panels: Sequence[Agreement]) -> Figure:
@@ -47,22 +54,12 @@ def bland_altman_figure(panels: Sequence[Agreement]) -> Figure:
 
     A parameter has the same ranges in every row, so that rows compare; the numbers are written out,
     because in the best row they may be too small to see. Intervals of limits are cut at the range.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
     """
-    rows = by_row(panels)
     ranges = {name: _difference_range([p for p in panels if p.parameter == name]) for name in PARAMETERS}
-    figure = Figure(figsize=(11, 2.75 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False, sharex="col")
+    figure, grid = grid_of_panels(panels, partial(_bland_altman, ranges), 2.75, 0.4, sharex="col")
     for axes, name in zip(grid[0], PARAMETERS, strict=True):
         axes.set_title(name, fontsize=12, pad=20)
-    for line, (title, row) in zip(grid, rows.items(), strict=True):
-        for axes, name in zip(line, PARAMETERS, strict=True):
-            if name not in row or not row[name].a.size:
-                say_nothing_to_show(axes)
-                continue
-            _bland_altman(axes, row[name], ranges[name])
+    for line, title in zip(grid, by_row(panels), strict=True):
         line[0].set_ylabel(f"{title}\n{line[0].get_ylabel()}", fontsize=9, linespacing=1.6)
     for axes, name in zip(grid[-1], PARAMETERS, strict=True):
         axes.set_xlabel(f"mean of both, {LABELS[name]}", fontsize=9)
@@ -80,35 +77,32 @@ def _difference_range(panels: Sequence[Agreement]) -> tuple[float, float]:
     return values.min() - margin, values.max() + margin
 
 
-def _bland_altman(axes: Axes, panel: Agreement, ends: tuple[float, float]) -> None:
+def _bland_altman(ranges: Mapping[str, tuple[float, float]], axes: Axes, panel: Agreement) -> None:
     axes.axhline(0.0, **REFERENCE)
-    for interval, colour, line in (
-        (panel.bias, BLUE, "-"),
-        (panel.lower, VERMILION, "--"),
-        (panel.upper, VERMILION, "--"),
-    ):
+    limit = (VERMILION, "--")
+    for interval, colour, line in ((panel.bias, BLUE, "-"), (panel.lower, *limit), (panel.upper, *limit)):
         if np.isfinite(interval.estimate):
             axes.axhline(interval.estimate, color=colour, ls=line, lw=1.4)
         if np.isfinite(interval[1:]).all():
             axes.axhspan(interval.low, interval.high, color=colour, alpha=0.15, lw=0)
     mean = (panel.a + panel.b) / 2
     axes.plot(mean, panel.a - panel.b, "o", ms=3.5, color="black", alpha=0.55, mew=0)
-    axes.set_ylim(*ends)
-    axes.set_ylabel(f"difference ({UNIT_NAMES[panel.parameter]})", fontsize=9)
-    tidy(axes)
+    axes.set_ylim(*ranges[panel.parameter])
+    tidy(axes, "", f"difference ({UNIT_NAMES[panel.parameter]})")
     bias, lower, upper = (text(interval.estimate, 2) for interval in (panel.bias, panel.lower, panel.upper))
     say(axes, f"n = {mean.size}   bias {bias}   limits {lower} to {upper}", x=0.0, y=1.02, va="bottom")
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """Means of one parameter over the tumours of N patients, estimated and true."""
+class Scatter(Panel):
+    """Means of one parameter over the tumours of N patients, estimated and true; the title is that of the arm."""
 
-    title: str  # of the arm: "network", "conventional, reader 1"
-    parameter: str
     truth: np.ndarray  # [N] in the unit of the parameter
     estimate: np.ndarray  # [N]
     diagnosis: Sequence[str]  # [N]
+
+    def __len__(self) -> int:
+        return self.truth.size
 
 
 def scatter_figure(panels: Sequence[Scatter]) -> Figure:
@@ -116,28 +110,15 @@ def scatter_figure(panels: Sequence[Scatter]) -> Figure:
 
     Values at or below the floor of a parameter (`image_metrics.LOG_FLOORS`), zero and less among them, have no place on
     such axes; they are drawn hollow at the edge and counted.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
     """
-    rows = by_row(panels)
     diagnoses = list(dict.fromkeys(name for panel in panels for name in panel.diagnosis))
-    floors = dict(zip(PARAMETERS, LOG_FLOORS, strict=True))
-    ends = {name: _log_range([p for p in panels if p.parameter == name], floors[name]) for name in PARAMETERS}
-    figure = Figure(figsize=(11, 3.3 * len(rows) + 0.6), layout="constrained")
-    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False)
-    for line, row in zip(grid, rows.values(), strict=True):
-        for axes, name in zip(line, PARAMETERS, strict=True):
-            if name not in row or not row[name].truth.size:
-                say_nothing_to_show(axes)
-                continue
-            _scatter(axes, row[name], diagnoses, floors[name], ends[name])
+    ends = {name: _log_range([p for p in panels if p.parameter == name], _FLOORS[name]) for name in PARAMETERS}
+    figure, grid = grid_of_panels(panels, partial(_scatter, diagnoses, ends), 3.3, 0.6)
     handles = {}
     for axes in grid.flat:
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9
-    )
+    style = {"loc": "outside lower center", "ncols": min(len(handles), 4), "frameon": False, "fontsize": 9}
+    figure.legend(handles.values(), handles, **style)
     return figure
 
 
@@ -148,7 +129,8 @@ def _log_range(panels: Sequence[Scatter], floor: float) -> tuple[float, float]:
     return values.min() / 1.5, values.max() * 1.5
 
 
-def _scatter(axes: Axes, panel: Scatter, diagnoses: Sequence[str], floor: float, ends: tuple[float, float]) -> None:
+def _scatter(diagnoses: Sequence[str], ranges: Mapping[str, tuple[float, float]], axes: Axes, panel: Scatter) -> None:
+    floor, ends = _FLOORS[panel.parameter], ranges[panel.parameter]
     axes.plot(ends, ends, **REFERENCE, label="identity")
     given = np.array(panel.diagnosis)
     low = (panel.truth <= floor) | (panel.estimate <= floor)
@@ -161,9 +143,7 @@ def _scatter(axes: Axes, panel: Scatter, diagnoses: Sequence[str], floor: float,
         axes.plot(x[chosen & ~low], y[chosen & ~low], **style, alpha=0.75, mew=0, label=diagnosis)
         axes.plot(x[chosen & low], y[chosen & low], **style, mfc="none")
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    axes.set_xlabel(f"truth, {LABELS[panel.parameter]}", fontsize=9)
-    axes.set_ylabel(f"{panel.title}, {LABELS[panel.parameter]}", fontsize=9)
-    tidy(axes)
+    tidy(axes, f"truth, {LABELS[panel.parameter]}", f"{panel.title}, {LABELS[panel.parameter]}")
     axes.grid(color=GREY, alpha=0.2, lw=0.6)
     count = f"n = {given.size}"
     say(axes, f"{count}\n{low.sum()} at or below {floor:g}, hollow" if low.any() else count)

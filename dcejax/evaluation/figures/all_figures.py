@@ -1,9 +1,6 @@
 """The figures of an evaluation, from the pooled records."""
 
-from collections.abc import Callable
-
 import numpy as np
-from matplotlib.figure import Figure
 
 from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Description
@@ -13,30 +10,25 @@ from dcejax.evaluation.figures.map_figures import CasePanel, case_figure
 from dcejax.evaluation.figures.panels import png
 from dcejax.evaluation.figures.roc_figure import RocCurve, RocPanel, roc_figure
 from dcejax.evaluation.figures.uncertainty_figures import Uncertainty, uncertainty_figure
-from dcejax.evaluation.metrics import uncertainty
-from dcejax.evaluation.metrics.bootstrap import Interval
-from dcejax.evaluation.metrics.diagnosis import auc, roc
 from dcejax.evaluation.metrics.reliability import bland_altman
-from dcejax.evaluation.pooling import Pool, Record
-from dcejax.evaluation.report.html import FigureBlock
+from dcejax.evaluation.metrics.roc_metrics import auc, roc
+from dcejax.evaluation.metrics.uncertainty_metrics import REMOVED, pit, sparsification
+from dcejax.evaluation.pooling import Pool
+from dcejax.evaluation.report.html_report import FigureBlock
 from dcejax.evaluation.scoring import CV_RESOLUTION, LEVELS, key_of, relative, sd_resolution
-from dcejax.evaluation.tables import patient_statistics
-from dcejax.evaluation.tables.accuracy import SIMULATED
-from dcejax.evaluation.tables.agreement import shown_conditions
+from dcejax.evaluation.tables.agreement_tables import shown_conditions
 from dcejax.evaluation.tables.diagnosis_tables import TASKS, both_classes, scores
+from dcejax.evaluation.tables.patient_statistics import FEWER_RESAMPLES, mean
+from dcejax.evaluation.tables.result_table import SIMULATED
 from dcejax.evaluation.tables.uncertainty_tables import with_sd
 from dcejax.types import PARAMETERS
 
 _BINS = 20  # of probability integral transforms
 _LEAST_VOXELS = 100
 # Which patients are shown, as in the published figures 3 and 4.
-_SHOWN: tuple[tuple[str, str, Callable[[Record], bool]], ...] = (
-    ("case1", "glioblastoma, IDH-wildtype", lambda r: r["person"]["diagnosis"] == "glioblastoma"),
-    (
-        "case2",
-        "oligodendroglioma, grade 3",
-        lambda r: r["person"]["diagnosis"] == "oligodendroglioma" and r["person"]["grade"] == 3,
-    ),
+_SHOWN = (
+    ("case1", "glioblastoma, IDH-wildtype", {"diagnosis": "glioblastoma"}),
+    ("case2", "oligodendroglioma, grade 3", {"diagnosis": "oligodendroglioma", "grade": 3}),
 )
 
 
@@ -80,22 +72,21 @@ def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
 def cases(pool: Pool) -> dict[str, FigureBlock]:
     """A typical patient of each kind that the published figures show."""
     found, used = {}, set()
-    for name, what, belongs in _SHOWN:
-        own = [i for i, record in enumerate(pool.records) if belongs(record) and i not in used]
-        index = _typical(pool, own)
+    for name, what, wanted in _SHOWN:
+        left = [i for i in range(len(pool.records)) if i not in used]
+        index = _typical(pool, [i for i in left if wanted.items() <= pool.records[i]["person"].items()])
         stand_in = index is None
         if stand_in:
-            index = _typical(pool, [i for i in range(len(pool.records)) if i not in used])
+            index = _typical(pool, left)
         if index is None:
             continue
         used.add(index)
         panel = _panel(pool, index, what, stand_in)
-        arm = pool.records[index]["picture"]["arm"]
         found[name] = FigureBlock(
             f"Maps of a patient with {pool.records[index]['person']['diagnosis']}",
             f"The slice with most enhancing tumour of the patient whose enhancing volume is nearest the median of "
-            f"{'the cohort' if stand_in else f'its kind ({what})'}; judged: {arm}. {panel.note}",
-            f"Maps of Ktrans, vp and ve by reader 1, truth and {arm}, with SD and error, {panel.title}",
+            f"{'the cohort' if stand_in else f'its kind ({what})'}; judged: {panel.arm}. {panel.note}",
+            f"Maps of Ktrans, vp and ve by reader 1, truth and {panel.arm}, with SD and error, {panel.title}",
             png(case_figure(panel)),
         )
     return found
@@ -107,9 +98,7 @@ def agreement(pool: Pool) -> dict[str, FigureBlock]:
     for condition in shown_conditions(pool):
         for parameter, pairs in zip(PARAMETERS, condition.pairs, strict=True):
             limits = bland_altman(*pairs.T)
-            panels.append(
-                Agreement(condition.name, parameter, *pairs.T, bias=limits.bias, lower=limits.lower, upper=limits.upper)
-            )
+            panels.append(Agreement(condition.name, parameter, *pairs.T, limits.bias, limits.lower, limits.upper))
     if not panels:
         return {}
     caption = (
@@ -117,9 +106,8 @@ def agreement(pool: Pool) -> dict[str, FigureBlock]:
         f"agreement and their 95 % intervals. {SIMULATED}"
     )
     alt = "Bland-Altman plots; their numbers are in the table of bias and limits of agreement"
-    return {
-        "bland_altman": FigureBlock("Agreement of two measurements", caption, alt, png(bland_altman_figure(panels)))
-    }
+    figure = png(bland_altman_figure(panels))
+    return {"bland_altman": FigureBlock("Agreement of two measurements", caption, alt, figure)}
 
 
 def _contestants(pool: Pool) -> list[Description]:
@@ -170,25 +158,25 @@ def curves(pool: Pool) -> dict[str, FigureBlock]:
 
 
 def _uncertainty(pool: Pool, arm: Description, channel: int, parameter: str) -> Uncertainty | None:
-    truth, mean, sd = pool.voxels(arm.name, tumour_regions.TUMOUR, channel)
+    truth, estimate, sd = pool.voxels(arm.name, tumour_regions.TUMOUR, channel)
     if truth.size < _LEAST_VOXELS:
         return None
-    inside: list[Interval] = []
+    inside = []
     for level in map(key_of, LEVELS):
         values = pool.values(arm.name, "uncertainty", tumour_regions.TUMOUR, parameter, "coverage", level)
-        inside.append(patient_statistics.mean(values, pool.seed, patient_statistics.FEWER_RESAMPLES)[1])
-    error = mean - truth
+        inside.append(mean(values, pool.seed, FEWER_RESAMPLES)[1])
+    error = estimate - truth
     return Uncertainty(
         title=arm.label,
         parameter=parameter,
         level=np.array(LEVELS),
         inside=inside,
-        pit=np.histogram(uncertainty.pit(truth, mean, sd).values, _BINS, (0.0, 1.0))[0],
-        removed=uncertainty.REMOVED,
-        by_sd=uncertainty.sparsification(error, sd, sd_resolution(mean)),
-        by_cv=uncertainty.sparsification(error, relative(sd, mean), CV_RESOLUTION),
-        oracle=uncertainty.sparsification(error, np.abs(error)),
-        random=np.full(uncertainty.REMOVED.shape, np.abs(error).mean()),
+        pit=np.histogram(pit(truth, estimate, sd).values, _BINS, (0.0, 1.0))[0],
+        removed=REMOVED,
+        by_sd=sparsification(error, sd, sd_resolution(estimate)),
+        by_cv=sparsification(error, relative(sd, estimate), CV_RESOLUTION),
+        oracle=sparsification(error, np.abs(error)),
+        random=np.full(REMOVED.shape, np.abs(error).mean()),
     )
 
 
@@ -208,6 +196,6 @@ def calibration(pool: Pool) -> dict[str, FigureBlock]:
             f"most uncertain voxels are taken out. Middle and below pool voxels drawn from all patients. {SIMULATED}"
         )
         alt = f"Calibration of the uncertainty of {arm.label}; its numbers are in the table of calibration"
-        figure: Figure = uncertainty_figure(panels)
-        found[f"uncertainty_{arm.name}"] = FigureBlock(f"Uncertainty of {arm.label}", caption, alt, png(figure))
+        figure = png(uncertainty_figure(panels))
+        found[f"uncertainty_{arm.name}"] = FigureBlock(f"Uncertainty of {arm.label}", caption, alt, figure)
     return found

@@ -20,6 +20,7 @@ _MARGIN_VOXELS = 4
 _BAR_MM = 20.0
 _OUTSIDE = "#30343a"
 _NO_VALUE = "#4fd8ff"  # cyan, which none of the maps of colours has
+_COLOURS = ("inferno",) * 3 + ("cividis",) + ("viridis",) * 2  # of maps, SD / mean, and SD and error
 _LEVELS = 48  # of a map of colours: hardly more can be told apart, and noise in them takes bytes
 _EDGE = [patheffects.withStroke(linewidth=2.2, foreground="black")]  # so that white shows on bright colours too
 
@@ -40,6 +41,11 @@ class CasePanel:
     error: np.ndarray  # [X, Y, C] |mean - truth|
     tumour: np.ndarray  # [X, Y] bool, what is outlined
     brain: np.ndarray  # [X, Y] bool, what is shown
+
+    @property
+    def stacks(self) -> tuple[np.ndarray, ...]:
+        """What is drawn [X, Y, C], from left to right."""
+        return self.reference, self.truth, self.mean, self.cv, self.sd, self.error
 
 
 def hang(image: np.ndarray) -> np.ndarray:
@@ -72,11 +78,8 @@ class _Slice:
         self._tumour = hang(case.tumour[self._box])
         self._mm = case.mm
 
-    @property
-    def size_mm(self) -> tuple[float, float]:
-        """Width and height of an image."""
         rows, columns = self._inside.shape
-        return columns * self._mm[0], rows * self._mm[1]
+        self.tallness = (rows * self._mm[1]) / (columns * self._mm[0])
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """Cut [X, Y] to the image that is drawn."""
@@ -104,9 +107,9 @@ class _Slice:
         if self._tumour.any() and not self._tumour.all() and min(self._tumour.shape) > 1:
             outline = axes.contour(self._tumour.astype(float), levels=[0.5], colors="white", linewidths=0.9)
             outline.set_path_effects(_EDGE)
-        for side, place, align in (("R", 0.03, "left"), ("L", 0.97, "right")):
-            style = {"ha": align, "va": "top", "color": "white", "fontsize": 9, "transform": axes.transAxes}
-            axes.text(place, 0.98, side, **style)
+        style = {"va": "top", "color": "white", "fontsize": 9, "transform": axes.transAxes}
+        axes.text(0.03, 0.98, "R", ha="left", **style)
+        axes.text(0.97, 0.98, "L", ha="right", **style)
         return shown
 
     def scale_bar(self, axes: Axes) -> None:
@@ -126,9 +129,8 @@ def case_figure(case: CasePanel) -> Figure:
     the brain; SD and |error| share another, likewise; CV has the same in every figure.
     """
     cut = _Slice(case)
-    width, height = cut.size_mm
     across = 1.6  # inches of one map
-    down = float(np.clip(across * height / width, 1.0, 2.6))
+    down = float(np.clip(across * cut.tallness, 1.0, 2.6))
     figure = Figure(figsize=(12.4, 3 * down + 1.3), layout="compressed")
     grid = figure.subplots(len(PARAMETERS), 6, squeeze=False)
     arm = case.arm if len(case.arm) <= 14 else f"{case.arm[:13]}…"
@@ -136,20 +138,11 @@ def case_figure(case: CasePanel) -> Figure:
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, fontsize=10)
     for channel, (name, row) in enumerate(zip(PARAMETERS, grid, strict=True)):
-        stacks = (case.reference, case.truth, case.mean, case.cv, case.sd, case.error)
-        images = [cut.cut(np.asarray(stack[..., channel], np.float64)) for stack in stacks]
+        images = [cut.cut(np.asarray(stack[..., channel], np.float64)) for stack in case.stacks]
         top = drawing.top_of(*map(cut.within, images[:2]))
         top_error = drawing.top_of(*map(cut.within, images[4:]))
-        shown = [
-            cut.draw(axes, image, limit, colours)
-            for axes, image, limit, colours in zip(
-                row,
-                images,
-                (top, top, top, CV_TOP, top_error, top_error),
-                ("inferno",) * 3 + ("cividis",) + ("viridis",) * 2,
-                strict=True,
-            )
-        ]
+        tops = (top, top, top, CV_TOP, top_error, top_error)
+        shown = [cut.draw(*what) for what in zip(row, images, tops, _COLOURS, strict=True)]
         cut.scale_bar(row[0])
         row[0].set_ylabel(name, fontsize=12)
         bars = (
@@ -168,8 +161,7 @@ def case_figure(case: CasePanel) -> Figure:
 
 def _note(case: CasePanel, cut: _Slice) -> str:
     lines = [case.note] if case.note else []
-    stacks = (case.reference, case.truth, case.mean, case.cv, case.sd, case.error)
-    if any(not np.isfinite(cut.within(cut.cut(stack))).all() for stack in stacks):
+    if any(not np.isfinite(cut.within(cut.cut(stack))).all() for stack in case.stacks):
         lines.append("Cyan inside the brain: no value.")
     lines.append(
         "White line: tumour. R, L: right and left of the patient. SD / mean is by definition 0 where the mean is 0.01 "

@@ -1,13 +1,15 @@
 """What the figures of an evaluation share: names with units, colours, and the grid of conditions by parameters.
 
-The modules of figures return matplotlib `Figure`s; `png` makes files of them. Colours are those of
+The modules of figures return matplotlib `Figure`s, and raise ValueError for panels that `by_row` refuses; `png` makes
+files of them. Colours are those of
 Okabe & Ito (2008, Color Universal Design), which people with any common colour blindness can tell apart; no figure
 relies on them alone.
 """
 
 import io
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,16 +26,8 @@ UNIT_NAMES = {name: "fraction" if unit == "1" else unit for name, unit in UNITS.
 LABELS = {name: f"{name} ({unit})" for name, unit in UNIT_NAMES.items()}
 """Names of the maps with their units."""
 
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-SERIES_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, BLACK, ORANGE, SKY)
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+SERIES_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 SERIES_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 SERIES_MARKERS = "osD^vP*"
 """Style of the i-th curve or group of a panel; after seven they begin again."""
@@ -45,19 +39,19 @@ REFERENCE = {"color": GREY, "lw": 1.0, "zorder": 1}
 _PACK = np.array([1 << 16, 1 << 8, 1], np.uint32)  # red, green and blue into one number
 
 
-class Panelled(Protocol):
-    """What a panel of a grid shows says where it belongs."""
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn at one place of a grid."""
 
-    @property
-    def title(self) -> str:
-        """Of its row."""
+    title: str  # of its row
+    parameter: str  # its column, one of `PARAMETERS`
 
-    @property
-    def parameter(self) -> str:
-        """One of `PARAMETERS`, its column."""
+    def __len__(self) -> int:
+        """How many patients or curves there are to draw; with 0 the place says that there are no data."""
+        return 1
 
 
-P = TypeVar("P", bound=Panelled)
+P = TypeVar("P", bound=Panel)
 
 
 def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
@@ -80,8 +74,38 @@ def by_row(panels: Sequence[P]) -> dict[str, dict[str, P]]:
     return rows
 
 
-def tidy(axes: Axes) -> None:
-    """Leave the two axes and small figures."""
+def grid_of_panels(
+    panels: Sequence[P], draw: Callable[[Axes, P], None], height: float, more: float = 0.0, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Draw a row for each title and a column for each parameter.
+
+    Args:
+        panels: what is drawn.
+        draw: draws one panel that is not empty.
+        height: of a row in inches.
+        more: inches beside the rows.
+        options: of `Figure.subplots`.
+
+    Returns:
+        The figure and its axes [rows, parameters].
+    """
+    rows = by_row(panels)
+    figure = Figure(figsize=(11, height * len(rows) + more), layout="constrained")
+    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False, **options)
+    for line, row in zip(grid, rows.values(), strict=True):
+        for axes, name in zip(line, PARAMETERS, strict=True):
+            if panel := row.get(name):
+                draw(axes, panel)
+            else:  # an empty frame would look like a fault
+                axes.set_axis_off()
+                say(axes, "no data", x=0.5, y=0.5, va="center", ha="center")
+    return figure, grid
+
+
+def tidy(axes: Axes, x: str, y: str) -> None:
+    """Label the two axes, remove the others, and make the numbers small."""
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=8, color=GREY)
@@ -91,12 +115,6 @@ def say(axes: Axes, text: str, **style: Any) -> None:
     """Write into the upper left corner of a panel; a style moves it elsewhere."""
     style = {"x": 0.03, "y": 0.97, "va": "top", "ha": "left"} | style
     axes.text(s=text, transform=axes.transAxes, fontsize=8, color="#374151", **style)
-
-
-def say_nothing_to_show(axes: Axes) -> None:
-    """Fill a panel for which there are no data, instead of an empty frame that looks like a fault."""
-    axes.set_axis_off()
-    say(axes, "no data", x=0.5, y=0.5, va="center", ha="center")
 
 
 def png(figure: Figure) -> bytes:

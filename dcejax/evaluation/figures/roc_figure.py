@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, by_row, say_nothing_to_show, tidy
+from dcejax.evaluation.figures.panels import REFERENCE, SERIES_COLOURS, SERIES_LINES, Panel, grid_of_panels, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
-from dcejax.types import PARAMETERS
 
 
 @dataclass(frozen=True)
@@ -23,32 +22,20 @@ class RocCurve:
 
 
 @dataclass(frozen=True)
-class RocPanel:
-    """One question asked of one parameter."""
+class RocPanel(Panel):
+    """One question asked of one parameter; of "IDH wildtype vs mutant" the first is what a positive is."""
 
-    title: str  # "IDH wildtype vs mutant": the first is what a positive is
-    parameter: str
     positives: int  # patients
     negatives: int
     curves: Sequence[RocCurve]  # an arm has the same place, and so the same style, in every panel
 
+    def __len__(self) -> int:
+        return len(self.curves)
+
 
 def roc_figure(panels: Sequence[RocPanel]) -> Figure:
-    """Draw ROC curves, a row a question and a column a parameter, with AUC [95 % CI] in each legend.
-
-    Raises:
-        ValueError: no panels, two for one place, or a parameter of another name.
-    """
-    rows = by_row(panels)
-    figure = Figure(figsize=(11, 4.1 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(PARAMETERS), squeeze=False)
-    for line, row in zip(grid, rows.values(), strict=True):
-        for axes, name in zip(line, PARAMETERS, strict=True):
-            if name in row and row[name].curves:
-                _roc(axes, row[name])
-            else:
-                say_nothing_to_show(axes)
-    return figure
+    """Draw ROC curves, a row a question and a column a parameter, with AUC [95 % CI] in each legend."""
+    return grid_of_panels(panels, _roc, 4.1)[0]
 
 
 def _roc(axes: Axes, panel: RocPanel) -> None:
@@ -60,9 +47,7 @@ def _roc(axes: Axes, panel: RocPanel) -> None:
     axes.set_title(f"{panel.parameter}: {panel.title}", fontsize=10.5, pad=20)
     counts = f"{panel.positives} positive, {panel.negatives} negative"
     axes.text(0.5, 1.02, counts, ha="center", fontsize=8.5, color="#374151", transform=axes.transAxes)
-    axes.set_xlabel("1 − specificity", fontsize=9)
-    axes.set_ylabel("sensitivity", fontsize=9)
-    tidy(axes)
+    tidy(axes, "1 − specificity", "sensitivity")
     legend = axes.legend(loc="lower right", fontsize=7.5, handlelength=2.6, title="AUC [95 % CI]", frameon=True)
     legend.get_title().set_fontsize(7.5)
     legend.get_frame().set(edgecolor="none", alpha=0.8)

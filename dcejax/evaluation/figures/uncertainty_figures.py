@@ -7,17 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcejax.evaluation.figures.panels import BLUE, GREEN, REFERENCE, UNIT_NAMES, VERMILION, by_row, say, tidy
+from dcejax.evaluation.figures.panels import BLUE, GREEN, REFERENCE, UNIT_NAMES, VERMILION, Panel, by_row, say, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
 from dcejax.types import PARAMETERS
 
 
 @dataclass(frozen=True)
-class Uncertainty:
-    """How one arm's uncertainty of one parameter compares with its errors."""
+class Uncertainty(Panel):
+    """How one arm's uncertainty of one parameter compares with its errors; one title for the whole figure."""
 
-    title: str  # of the arm; one for the whole figure
-    parameter: str
     level: np.ndarray  # [L] of central intervals, between 0 and 1
     inside: Sequence[Interval]  # [L] share of the truths in them; ends NaN where none are known
     pit: np.ndarray  # [B] voxels or patients in B equal bins of the probability integral transform
@@ -29,11 +27,7 @@ class Uncertainty:
 
 
 def uncertainty_figure(panels: Sequence[Uncertainty]) -> Figure:
-    """Draw one arm: coverage, transforms and sparsification as rows, a column a parameter.
-
-    Raises:
-        ValueError: no panels, two for one parameter, more than one title, or a parameter of another name.
-    """
+    """Draw one arm: coverage, transforms and sparsification as rows, a column a parameter."""
     rows = by_row(panels)
     if len(rows) > 1:
         raise ValueError(f"panels: expected one arm, found {', '.join(map(repr, rows))}; draw a figure for each")
@@ -58,11 +52,9 @@ def _coverage(axes: Axes, panel: Uncertainty) -> None:
     axes.vlines(percent, low, high, color=BLUE, lw=2.0, alpha=0.6)
     axes.set(xlim=(percent.min() - 10, 100), ylim=(0, 102), xticks=percent)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("nominal coverage (%)", fontsize=9)
-    axes.set_ylabel("observed coverage (%)", fontsize=9)
     say(axes, "above the line: too wide", x=0.03, y=0.97)
     say(axes, "below: too narrow", x=0.97, y=0.03, ha="right", va="bottom")
-    tidy(axes)
+    tidy(axes, "nominal coverage (%)", "observed coverage (%)")
 
 
 def _transforms(axes: Axes, panel: Uncertainty) -> None:
@@ -71,11 +63,9 @@ def _transforms(axes: Axes, panel: Uncertainty) -> None:
     axes.stairs(density, np.linspace(0, 1, counts.size + 1), fill=True, color=BLUE, alpha=0.55)
     axes.axhline(1.0, **REFERENCE | {"zorder": 3, "ls": "--"})
     axes.set(xlim=(0, 1), ylim=(0, max(1.6, 1.15 * density.max())))
-    axes.set_xlabel("where the truth lies in the stated distribution", fontsize=9)
-    axes.set_ylabel("density (1 if calibrated)", fontsize=9)
     say(axes, "estimate too high", x=0.02)
     say(axes, "too low", x=0.98, ha="right")
-    tidy(axes)
+    tidy(axes, "where the truth lies in the stated distribution", "density (1 if calibrated)")
 
 
 def _sparsification(axes: Axes, panel: Uncertainty) -> None:
@@ -89,7 +79,5 @@ def _sparsification(axes: Axes, panel: Uncertainty) -> None:
         axes.plot(percent, values, label=label, **style)
     axes.set(xlim=(0, 100))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("most uncertain voxels taken out (%)", fontsize=9)
-    axes.set_ylabel(f"mean |error| of the rest ({UNIT_NAMES[panel.parameter]})", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="best")
-    tidy(axes)
+    tidy(axes, "most uncertain voxels taken out (%)", f"mean |error| of the rest ({UNIT_NAMES[panel.parameter]})")

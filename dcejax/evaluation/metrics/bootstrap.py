@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, wilcoxon
 
-from dcejax.evaluation.metrics.arguments import alike, finite
+from dcejax.evaluation.metrics.array_checks import alike, finite
+
+LEVEL = 0.95  # of confidence of all intervals
+UPPER = (1.0 + LEVEL) / 2  # quantile at the upper end of such an interval
 
 _LEAST_PATIENTS = 3  # two leave the skewness, and with it the acceleration, without meaning
 _LEAST_RESAMPLES = 100
@@ -29,16 +32,14 @@ def bca(
     seed: int,
     *,
     resamples: int = 10_000,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> Interval:
     """Bias-corrected and accelerated bootstrap interval (Efron 1987, J Am Stat Assoc 82:171), accelerated by jackknife.
 
-    Written here because scipy.stats.bootstrap has no answer where a resample has none: the correlation of one patient
-    drawn N times, or an AUC without a positive. Such resamples are left out here; where more than half are, there is no
-    interval. Otherwise the two agree.
-
-    Where BCa degenerates, because all resamples lie on one side of the estimate or leaving out a patient changes
-    nothing, the ends are the percentiles of the resamples.
+    scipy.stats.bootstrap gives the same, but no interval where the statistic of a resample is NaN, such as the
+    correlation of one patient drawn N times. Such resamples are left out here; where more than half are, there is no
+    interval. Where BCa is not defined, because all resamples lie on one side of the estimate or leaving out a patient
+    changes nothing, the ends are the percentiles of the resamples.
 
     Args:
         statistic: function of the arrays with an axis of resamples put in front, [R, N, ...], that returns [R], such
@@ -54,7 +55,8 @@ def bca(
     Raises:
         ValueError: arrays are not finite or disagree about N, or the level or number of resamples cannot serve.
     """
-    arrays = [finite(f"data[{i}]", array, "N", "...") for i, array in enumerate(_as_tuple(data))]
+    given = data if isinstance(data, tuple) else (data,)
+    arrays = [finite(f"data[{i}]", array, "N", "...") for i, array in enumerate(given)]
     n = len(arrays[0])
     if any(len(array) != n for array in arrays):
         raise ValueError(
@@ -84,10 +86,6 @@ def bca(
     return Interval(estimate, float(low), float(high))
 
 
-def _as_tuple(data) -> tuple:
-    return data if isinstance(data, tuple) else (data,)
-
-
 def _shares(estimate: float, values: np.ndarray, jackknife: np.ndarray, level: float) -> np.ndarray:
     """Shares of the resamples below each end: corrected, or those of the percentiles where that degenerates."""
     plain = np.array([(1.0 - level) / 2, (1.0 + level) / 2])
@@ -115,12 +113,8 @@ class PairedDifference(NamedTuple):
 def paired_difference(a: ArrayLike, b: ArrayLike, seed: int) -> PairedDifference:
     """Mean of a - b over patients, and Wilcoxon's signed-rank test that the differences are symmetric about zero.
 
-    Pairs that do not differ are left out of the test (Wilcoxon 1945), not of the mean.
-
-    Args:
-        a: [N] one value for each patient.
-        b: [N] of the same patients.
-        seed: of the resampling.
+    Both are [N], one value for each patient; the seed is that of resampling. Pairs that do not differ are left out of
+    the test (Wilcoxon 1945), not of the mean.
 
     Raises:
         ValueError: shapes differ, or values are not finite.

@@ -1,7 +1,8 @@
 """Errors of maps against a known truth: as images, the way they are published, and as values that mean something.
 
-The image metrics take slices [..., X, Y] with any axes in front and return one value for each slice [...]. They do not
-care which of X and Y comes first, so that maps [X, Y, Z, C] go in as `maps.T` and come out as [C, Z].
+The image metrics take slices [..., X, Y] with any axes in front and return one value for each slice [...]. X and Y may
+be exchanged, so that maps [X, Y, Z, C] can be given as `maps.T`, which returns [C, Z]. All functions raise ValueError
+where shapes do not fit or values are not finite.
 
 SSIM and NRMSE over whole slices are kept because they are published. Most of a slice is air, where truth and prediction
 agree at no effort, and the range that normalises them is set by vessels; `tumour_nrmse_percent`, SSIM in a mask, and
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import correlate1d
 from scipy.stats import rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, region
+from dcejax.evaluation.metrics.array_checks import alike, region
 
 LOG_FLOORS = (1e-4, 1e-3, 1e-2)
 """Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below what tumour has, so that tumour is judged by ratio and
@@ -60,15 +61,9 @@ def ssim(a: ArrayLike, b: ArrayLike, *, data_range: float, mask: ArrayLike | Non
     Args:
         a: [..., X, Y].
         b: [..., X, Y].
-        data_range: the range L of the values, in their unit. What is small against it counts as equal: state it.
+        data_range: the range L of the values, in their unit, above 0. What is small against it counts as equal.
         mask: boolean, broadcasts to [..., X, Y], the pixels whose SSIM is averaged; all without it. The window still
-            sees what surrounds them.
-
-    Returns:
-        [...] mean over each slice; NaN where the mask of a slice is empty.
-
-    Raises:
-        ValueError: shapes do not fit, values are not finite, or the range is not positive.
+            sees what surrounds them. A slice whose mask is empty gives NaN.
     """
     a, b = alike(("...", "X", "Y"), a=a, b=b)
     if not (np.isfinite(data_range) and data_range > 0):
@@ -83,41 +78,13 @@ def ssim(a: ArrayLike, b: ArrayLike, *, data_range: float, mask: ArrayLike | Non
     return means
 
 
-def published_ssim(predicted: ArrayLike, truth: ArrayLike) -> np.ndarray:
-    """SSIM as published for this method: both maps clipped to [0, 1], L = 1, mean over the whole slice with its air.
-
-    Parameters of the brain are far below 1, so this is close to 1 for almost any map, all zeros included; it serves to
-    compare with the paper and nothing else.
-
-    Args:
-        predicted: [..., X, Y].
-        truth: [..., X, Y].
-
-    Returns:
-        [...].
-    """
-    predicted, truth = alike(("...", "X", "Y"), predicted=predicted, truth=truth)
-    return ssim(np.clip(predicted, 0.0, 1.0), np.clip(truth, 0.0, 1.0), data_range=1.0)
-
-
 def _percent_of_range(mean_square: np.ndarray, truth: np.ndarray) -> np.ndarray:
     spread = np.ptp(truth, axis=(-2, -1))
     return 100.0 * np.sqrt(mean_square) / np.where(spread > 0, spread, np.nan)
 
 
 def nrmse_percent(predicted: ArrayLike, truth: ArrayLike) -> np.ndarray:
-    """Root mean squared error over the whole slice, in per cent of the range of the truth in it.
-
-    Args:
-        predicted: [..., X, Y].
-        truth: [..., X, Y].
-
-    Returns:
-        [...], NaN where the truth of a slice is constant.
-
-    Raises:
-        ValueError: shapes differ or values are not finite.
-    """
+    """Root mean squared error over each slice in per cent of the truth's range in it; NaN where that range is 0."""
     predicted, truth = alike(("...", "X", "Y"), predicted=predicted, truth=truth)
     return _percent_of_range(((predicted - truth) ** 2).mean(axis=(-2, -1)), truth)
 
@@ -125,16 +92,8 @@ def nrmse_percent(predicted: ArrayLike, truth: ArrayLike) -> np.ndarray:
 def tumour_nrmse_percent(predicted: ArrayLike, truth: ArrayLike, segmentation: ArrayLike) -> np.ndarray:
     """Root mean squared error over the tumour in a slice, in per cent of the range of the truth in the whole slice.
 
-    Args:
-        predicted: [..., X, Y].
-        truth: [..., X, Y].
-        segmentation: boolean, broadcasts to [..., X, Y].
-
-    Returns:
-        [...], NaN where the tumour covers no more than 5e-5 of the slice or the truth is constant.
-
-    Raises:
-        ValueError: shapes do not fit, or values are not finite.
+    NaN where the tumour, a boolean array that broadcasts to [..., X, Y], covers no more than 5e-5 of the slice, or the
+    truth is constant.
     """
     predicted, truth = alike(("...", "X", "Y"), predicted=predicted, truth=truth)
     tumour = region("segmentation", segmentation, truth.shape)
@@ -147,16 +106,11 @@ def tumour_nrmse_percent(predicted: ArrayLike, truth: ArrayLike, segmentation: A
 def log_rmse(predicted: ArrayLike, truth: ArrayLike, floor: float) -> float:
     """Root mean square of log((predicted + floor) / (truth + floor)): 0.1 is about 10 %.
 
-    Negative predictions count as 0 first. They are no more wrong than 0 is, and without that those below -floor would
-    have no logarithm, and those just above it an arbitrarily large error.
-
-    Args:
-        predicted: one map, any shape.
-        truth: the same shape, at or above 0.
-        floor: in the unit of the map, see `LOG_FLOORS`.
+    One map of any shape, and a floor in its unit as in `LOG_FLOORS`. Negative predictions count as 0: they are no more
+    wrong than 0 is, and those below -floor would have no logarithm, those just above it an arbitrarily large error.
 
     Raises:
-        ValueError: shapes differ, values are not finite, the truth is negative, or the floor not positive.
+        ValueError: as every function of this module, the truth is negative, or the floor is not positive.
     """
     predicted, truth = alike(("...",), predicted=predicted, truth=truth)
     if truth.min() < 0:
@@ -190,11 +144,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def errors(predicted: ArrayLike, truth: ArrayLike) -> Errors:
-    """Compare predicted with true values, any one shape.
-
-    Raises:
-        ValueError: no values, shapes differ, or values are not finite.
-    """
+    """Compare predicted with true values of any one shape."""
     predicted, truth = (values.ravel() for values in alike(("...",), predicted=predicted, truth=truth))
     difference = predicted - truth
     return Errors(

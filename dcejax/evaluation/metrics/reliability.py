@@ -1,7 +1,7 @@
 """How well repeated measurements agree: intraclass correlation, Bland-Altman limits and repeatability.
 
-A bootstrap interval of an intraclass correlation, which does not lean on the normal distribution as those of `icc` do,
-is `bca(icc_agreement, ratings, seed)`.
+A bootstrap interval of an intraclass correlation, which does not assume the normal distribution as those of `icc` do,
+is `bca(icc_agreement, ratings, seed)`. All functions raise ValueError where values are not finite or too few.
 """
 
 from typing import NamedTuple
@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2, f, linregress, t
 
-from dcejax.evaluation.metrics.arguments import alike, finite
-from dcejax.evaluation.metrics.bootstrap import Interval
+from dcejax.evaluation.metrics.array_checks import alike, finite
+from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
 
-_LEVEL = 0.95
-_UPPER = (1.0 + _LEVEL) / 2
 _LIMIT = 1.96  # SDs of the limits of agreement and of the repeatability coefficient, by definition
 _ROUNDING = 1e-12  # of the largest value: float64 leaves less in a mean, and measurements differ by more
 
@@ -62,17 +60,19 @@ def _agreement(squares: MeanSquares, n: int, k: int) -> np.ndarray:
     return _ratio(msr - mse, msr + (k - 1) * mse + k * (msc - mse) / n)
 
 
+def _consistency(squares: MeanSquares, k: int) -> np.ndarray:
+    msr, _, mse = squares
+    return _ratio(msr - mse, msr + (k - 1) * mse)
+
+
 def icc_agreement(ratings: ArrayLike) -> np.ndarray:
     """ICC(A,1) of many sets of ratings at once (McGraw & Wong 1996, Psychol Methods 1:30, table 4).
 
     Args:
-        ratings: [..., N, k] of N subjects by k measurements.
+        ratings: [..., N, k] of N subjects by k measurements, at least 2 of both.
 
     Returns:
         [...]; NaN where all ratings are one number.
-
-    Raises:
-        ValueError: fewer than 2 subjects or measurements, or values that are not finite.
     """
     ratings = _ratings(ratings, "...", "N", "k")
     return _agreement(_mean_squares(ratings), *ratings.shape[-2:])
@@ -81,8 +81,7 @@ def icc_agreement(ratings: ArrayLike) -> np.ndarray:
 def icc_consistency(ratings: ArrayLike) -> np.ndarray:
     """ICC(C,1) of many sets of ratings [..., N, k] at once, as `icc_agreement`."""
     ratings = _ratings(ratings, "...", "N", "k")
-    msr, _, mse = _mean_squares(ratings)
-    return _ratio(msr - mse, msr + (ratings.shape[-1] - 1) * mse)
+    return _consistency(_mean_squares(ratings), ratings.shape[-1])
 
 
 class Icc(NamedTuple):
@@ -95,34 +94,25 @@ class Icc(NamedTuple):
 def icc(ratings: ArrayLike) -> Icc:
     """Intraclass correlations in a two-way layout (McGraw & Wong 1996, Psychol Methods 1:30, tables 4 and 7).
 
-    The intervals come from F distributions, that of ICC(A,1) with Satterthwaite's degrees of freedom. They are the
-    ICC(2,1) and ICC(3,1) of Shrout & Fleiss 1979 (Psychol Bull 86:420).
+    The intervals come from F distributions, that of ICC(A,1) with Satterthwaite's degrees of freedom. The estimates are
+    the ICC(2,1) and ICC(3,1) of Shrout & Fleiss 1979 (Psychol Bull 86:420): 1 with the interval (1, 1) where
+    measurements agree perfectly, NaN where all ratings are one number.
 
     Args:
-        ratings: [N, k] of N subjects by k measurements.
-
-    Returns:
-        Estimates and intervals: 1 with the interval (1, 1) where measurements agree perfectly, NaN where all ratings
-        are one number.
-
-    Raises:
-        ValueError: fewer than 2 subjects or measurements, or values that are not finite.
+        ratings: [N, k] of N subjects by k measurements, at least 2 of both.
     """
     ratings = _ratings(ratings, "N", "k")
     n, k = ratings.shape
     squares = MeanSquares(*map(float, _mean_squares(ratings)))
-    msr, msc, mse = squares
-    agreement = float(_agreement(squares, n, k))
-    consistency = float(_ratio(msr - mse, msr + (k - 1) * mse))
-    return Icc(
-        agreement=_agreement_interval(agreement, squares, n, k) if mse or msc else _without_error(agreement),
-        consistency=_consistency_interval(consistency, msr / mse, n, k) if mse else _without_error(consistency),
+    # Without error an estimate is 1, or NaN where subjects do not differ either; both are their own interval.
+    agreement, consistency = (
+        Interval(*[float(estimate)] * 3) for estimate in (_agreement(squares, n, k), _consistency(squares, k))
     )
-
-
-def _without_error(estimate: float) -> Interval:
-    """1, or NaN where subjects do not differ either; both are their own interval."""
-    return Interval(estimate, estimate, estimate)
+    if squares.error or squares.columns:
+        agreement = _agreement_interval(agreement.estimate, squares, n, k)
+    if squares.error:
+        consistency = _consistency_interval(consistency.estimate, squares.rows / squares.error, n, k)
+    return Icc(agreement, consistency)
 
 
 def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Interval:
@@ -130,7 +120,7 @@ def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Inter
     odds = k * r / (n * (1.0 - r))
     a, b = odds * msc, (1.0 + odds * (n - 1)) * mse
     v = (a + b) ** 2 / (a**2 / (k - 1) + b**2 / ((n - 1) * (k - 1)))
-    f1, f2 = f.ppf(_UPPER, n - 1, v), f.ppf(_UPPER, v, n - 1)
+    f1, f2 = f.ppf(UPPER, n - 1, v), f.ppf(UPPER, v, n - 1)
     rest = k * msc + (k * n - k - n) * mse
     low = n * (msr - f1 * mse) / (f1 * rest + n * msr)
     high = n * (f2 * msr - mse) / (rest + n * f2 * msr)
@@ -138,8 +128,8 @@ def _agreement_interval(r: float, squares: MeanSquares, n: int, k: int) -> Inter
 
 
 def _consistency_interval(r: float, ratio: float, n: int, k: int) -> Interval:
-    low = ratio / f.ppf(_UPPER, n - 1, (n - 1) * (k - 1))
-    high = ratio * f.ppf(_UPPER, (n - 1) * (k - 1), n - 1)
+    low = ratio / f.ppf(UPPER, n - 1, (n - 1) * (k - 1))
+    high = ratio * f.ppf(UPPER, (n - 1) * (k - 1), n - 1)
     return Interval(r, float((low - 1) / (low + k - 1)), float((high - 1) / (high + k - 1)))
 
 
@@ -164,11 +154,8 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     value, not that it does.
 
     Args:
-        a: [N] one value for each subject.
+        a: [N] one value for each subject, at least 2.
         b: [N] of the same subjects.
-
-    Raises:
-        ValueError: fewer than 2 subjects, shapes differ, or values are not finite.
     """
     a, b = alike(("N",), a=a, b=b)
     n = a.size
@@ -180,7 +167,7 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     least = _ROUNDING * max(np.abs(a).max(), np.abs(b).max())
     spread = np.where(np.abs(spread) > least, spread, 0.0)
     sd = np.sqrt(np.sum(spread**2) / (n - 1))
-    quantile = t.ppf(_UPPER, n - 1)
+    quantile = t.ppf(UPPER, n - 1)
     of_bias = quantile * sd / np.sqrt(n)
     of_limit = quantile * sd * np.sqrt(1 / n + _LIMIT**2 / (2 * (n - 1)))
 
@@ -191,15 +178,8 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     if n > 2 and np.ptp(mean) > least:
         line = linregress(mean, spread)
         slope, slope_p = float(line.slope), float(line.pvalue)
-    return BlandAltman(
-        n=n,
-        bias=around(bias, of_bias),
-        sd=float(sd),
-        lower=around(bias - _LIMIT * sd, of_limit),
-        upper=around(bias + _LIMIT * sd, of_limit),
-        slope=slope,
-        slope_p=slope_p,
-    )
+    lower, upper = (around(bias + limit * sd, of_limit) for limit in (-_LIMIT, _LIMIT))
+    return BlandAltman(n, around(bias, of_bias), float(sd), lower, upper, slope, slope_p)
 
 
 class Repeatability(NamedTuple):
@@ -219,21 +199,14 @@ def repeatability(ratings: ArrayLike) -> Repeatability:
     freedom. A shift between first and second measurement is part of all of them.
 
     Args:
-        ratings: [N, k] of N subjects by k replicates.
-
-    Raises:
-        ValueError: no subject, fewer than 2 replicates, or values that are not finite.
+        ratings: [N, k] of N subjects by k replicates, at least 2.
     """
     ratings = _ratings(ratings, "N", "k", least=(1, 2))
     n, k = ratings.shape
     means, variances = ratings.mean(axis=1), ratings.var(axis=1, ddof=1)
     within = np.sqrt(variances.mean())
     freedom = n * (k - 1)
-    ends = within * np.sqrt(freedom / chi2.ppf([_UPPER, 1.0 - _UPPER], freedom))
-    factor = _LIMIT * np.sqrt(2.0)
-    return Repeatability(
-        n=n,
-        within_sd=Interval(float(within), *map(float, ends)),
-        within_cv=float(np.sqrt(np.mean(variances / means**2))) if (means > 0).all() else float("nan"),
-        coefficient=Interval(float(factor * within), *(float(factor * end) for end in ends)),
-    )
+    within_sd = [within, *(within * np.sqrt(freedom / chi2.ppf([UPPER, 1.0 - UPPER], freedom)))]
+    within_cv = float(np.sqrt(np.mean(variances / means**2))) if (means > 0).all() else float("nan")
+    coefficient = (_LIMIT * np.sqrt(2.0) * value for value in within_sd)
+    return Repeatability(n, Interval(*map(float, within_sd)), within_cv, Interval(*map(float, coefficient)))

@@ -1,19 +1,34 @@
 """What a report says in words; every number in it is a result."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dcejax.evaluation import tumour_regions
 from dcejax.evaluation.arms.simple_arms import Description
-from dcejax.evaluation.examinations import Cohort, other_priors
+from dcejax.evaluation.examinations import Cohort
 from dcejax.evaluation.pooling import Pool
-from dcejax.evaluation.tables.table import Table
+from dcejax.evaluation.tables.result_table import Table
+from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS
 
 WARNING = "Simulated patients. Not clinical evidence."
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is published."""
+
+    pool: Pool
+    cohorts: Sequence[Cohort]  # the one that is evaluated first
+    asked: Sequence[Description]  # arms that were asked for, with and without scores
+    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> what stands beside its weights
+    flags: Mapping[str, Any]
+    missing: Sequence[str]  # cases without scores
 
 
 def _row(table: Table, **wanted: Any) -> Mapping[str, Any]:
@@ -22,17 +37,16 @@ def _row(table: Table, **wanted: Any) -> Mapping[str, Any]:
 
 
 def _number(value: Any, digits: int = 2) -> str:
-    return "unknown" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    return _UNKNOWN if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
 def _with_interval(row: Mapping[str, Any], key: str, digits: int = 2) -> str:
-    value = row.get(key)
-    if value is None or not np.isfinite(value):
-        return "unknown"
-    low, high = row[f"{key}_low"], row[f"{key}_high"]
-    if not np.isfinite([low, high]).all():
-        return _number(value, digits)
-    return f"{_number(value, digits)} ({_number(low, digits)} to {_number(high, digits)})"
+    value, low, high = (_number(row.get(name), digits) for name in (key, f"{key}_low", f"{key}_high"))
+    return value if _UNKNOWN in (value, low, high) else f"{value} ({low} to {high})"
+
+
+def _first(names: Sequence[str], most: int) -> str:
+    return f"{', '.join(names[:most])}{' and others' if len(names) > most else ''}"
 
 
 def _each(sentence: Any) -> str:
@@ -108,22 +122,9 @@ def _coverage(pool: Pool, table: Table) -> list[str]:
     return [f"Intervals of {pool.main.label} that should hold 90 % of true values in enhancing tumour hold: {shares}."]
 
 
-def limitations(
-    pool: Pool,
-    cohorts: Sequence[Cohort],
-    asked: Sequence[Description],
-    weights: Mapping[str, Mapping[str, Any]],
-    missing: Sequence[str],
-) -> list[str]:
-    """Sentences on what the results cannot say.
-
-    Args:
-        pool: what there is.
-        cohorts: that were evaluated.
-        asked: arms that were asked for, with and without scores.
-        weights: name of an arm -> what stands beside its weights.
-        missing: examinations that are not scored.
-    """
+def limitations(evaluation: Evaluation) -> list[str]:
+    """Sentences on what the results cannot say."""
+    pool, cohorts, missing = evaluation.pool, evaluation.cohorts, evaluation.missing
     found = [
         "All patients are simulated. What can be told apart or measured is set by the simulation, whose physics the "
         "analysis shares in part; nothing here is evidence about people.",
@@ -131,11 +132,8 @@ def limitations(
         "differ, and between samples of one network it says nothing about accuracy.",
     ]
     if missing:
-        found.insert(
-            0,
-            f"INCOMPLETE: {len(missing)} examination(s) are missing from these results: {', '.join(missing[:10])}"
-            f"{' and others' if len(missing) > 10 else ''}.",
-        )
+        incomplete = f"INCOMPLETE: {len(missing)} examination(s) are missing from these results: {_first(missing, 10)}."
+        found.insert(0, incomplete)
     if any(pool.has(name) for name in ("reader1", "reader2")):
         found.append(
             "Readers are simulated: their choice of arterial voxels was calibrated to the published agreement of human "
@@ -158,7 +156,7 @@ def limitations(
     if any(cohort.size == "slab" for cohort in cohorts):
         found.append("Slabs show a few slices around the tumour; where they cut it, means are of what is left.")
     for arm in pool.of_kind("network"):
-        seen = weights[arm.name].get("priors_sha256", "unknown")
+        seen = evaluation.weights[arm.name].get("priors_sha256", _UNKNOWN)
         of_patients = {cohort.priors for cohort in cohorts}
         if {seen} != of_patients:
             found.append(
@@ -167,16 +165,14 @@ def limitations(
             )
     found.extend(
         f"{arm.label} was asked for and has no scores: it refused every patient, or has no maps of them."
-        for arm in asked
+        for arm in evaluation.asked
         if not pool.has(arm.name) and arm.kind != "reader"
     )
-    if any(other_priors(cohort.priors) for cohort in cohorts):
+    if any(cohort.priors != priors_sha256() for cohort in cohorts):
         found.append("The class median uses the priors of this version; the patients were drawn from others.")
     for arm in pool.arms:
         refused = [record["case_id"] for record in pool.records if "refused" in record["arms"].get(arm.name, {})]
         if refused:
-            found.append(
-                f"{arm.label} is missing in {len(refused)} of {len(pool.records)} patients: {', '.join(refused[:5])}"
-                f"{' and others' if len(refused) > 5 else ''}."
-            )
+            patients = f"{len(refused)} of {len(pool.records)} patients: {_first(refused, 5)}"
+            found.append(f"{arm.label} is missing in {patients}.")
     return found

@@ -1,22 +1,25 @@
 """From pooled records to files: results.json, tables, figures and the report."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dcejax.data import atomic, provenance, results
-from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.casework import code_sha256
-from dcejax.evaluation.examinations import Cohort
 from dcejax.evaluation.figures import all_figures
-from dcejax.evaluation.pooling import Pool
-from dcejax.evaluation.report import html, narrative
-from dcejax.evaluation.report.html import FigureBlock, Report, Section
+from dcejax.evaluation.report import html_report, narrative
+from dcejax.evaluation.report.html_report import FigureBlock, Report, Section
+from dcejax.evaluation.report.narrative import Evaluation
 from dcejax.evaluation.scoring import plain
-from dcejax.evaluation.tables import accuracy, agreement, cohort_and_time, diagnosis_tables, uncertainty_tables
-from dcejax.evaluation.tables.table import Column, Table
+from dcejax.evaluation.tables import (
+    accuracy_tables,
+    agreement_tables,
+    cohort_and_time_tables,
+    diagnosis_tables,
+    uncertainty_tables,
+)
+from dcejax.evaluation.tables.result_table import Table, columns
 
 RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "figures"
 """What is written, beside the records of cases."""
@@ -24,65 +27,39 @@ RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "fig
 _VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "scipy", "nibabel")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that is published."""
-
-    pool: Pool
-    cohorts: Sequence[Cohort]  # the one that is evaluated first
-    asked: Sequence[Description]  # arms that were asked for, with and without scores
-    weights: Mapping[str, Mapping[str, Any]]  # name of an arm -> what stands beside its weights
-    flags: Mapping[str, Any]
-    missing: Sequence[str]  # cases without scores
-
-
 def _arms(evaluation: Evaluation) -> Table:
-    pool = evaluation.pool
-    rows = []
+    records, rows = evaluation.pool.records, []
     for arm in evaluation.asked:
-        found = [record["arms"].get(arm.name, {}) for record in pool.records]
+        found = [record["arms"].get(arm.name, {}) for record in records]
         reasons = [entry["refused"] for entry in found if "refused" in entry]
-        rows.append(
-            {
-                "name": arm.name,
-                "label": arm.label,
-                "kind": arm.kind,
-                "description": arm.text,
-                "n": len(found) - len(reasons),
-                "refused": len(reasons),
-                "reason": reasons[0] if reasons else None,
-            }
-        )
-    columns = [
-        Column("name", "Name"),
-        Column("label", "Label"),
-        Column("kind", "Kind"),
-        Column("description", "What it is"),
-        Column("n", "Patients"),
-        Column("refused", "Without maps"),
-        Column("reason", "Why, of the first"),
+        row = {"name": arm.name, "label": arm.label, "kind": arm.kind, "description": arm.text}
+        row |= {"n": len(found) - len(reasons), "refused": len(reasons), "reason": reasons[0] if reasons else None}
+        rows.append(row)
+    shown = [
+        *columns(name="Name", label="Label", kind="Kind", description="What it is"),
+        *columns(n="Patients", refused="Without maps", reason="Why, of the first"),
     ]
-    caption = f"What is compared, and in how many of {len(pool.records)} patients."
-    return Table("arms", "Arms", caption, columns, rows)
+    caption = f"What is compared, and in how many of {len(records)} patients."
+    return Table("arms", "Arms", caption, shown, rows)
 
 
 def _tables(evaluation: Evaluation) -> dict[str, Table]:
     pool = evaluation.pool
     found = [
         _arms(evaluation),
-        cohort_and_time.table2(pool),
-        accuracy.table1(pool),
-        accuracy.table1_paired(pool),
-        accuracy.tissues(pool),
-        agreement.reliability(pool),
-        agreement.bland_altman_table(pool),
-        agreement.repeatability_table(pool),
+        cohort_and_time_tables.table2(pool),
+        accuracy_tables.table1(pool),
+        accuracy_tables.table1_paired(pool),
+        accuracy_tables.tissues(pool),
+        agreement_tables.reliability(pool),
+        agreement_tables.bland_altman_table(pool),
+        agreement_tables.repeatability_table(pool),
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
         uncertainty_tables.edge(pool),
-        uncertainty_tables.latent(pool, dict(evaluation.weights)),
-        cohort_and_time.time(pool),
+        uncertainty_tables.latent(pool, evaluation.weights),
+        cohort_and_time_tables.time(pool),
     ]
     return {table.name: table for table in found if table is not None}
 
@@ -111,30 +88,21 @@ def _provenance(evaluation: Evaluation) -> dict[str, Any]:
 
 def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], text: str) -> list[Section]:
     """The questions in order, with what answers them as far as there is any."""
-    layout = (
-        ("Limits of these results", text, (), ()),
-        ("Who and what", "", ("table2", "arms"), ()),
-        ("How close are the maps?", "", ("table1", "table1_paired", "tissues"), ("case1", "case2", "scatter")),
-        (
-            "Do measurements agree?",
-            "",
-            ("reliability", "bland_altman", "repeatability"),
-            ("bland_altman",),
-        ),
-        ("Can diagnoses be told apart?", "", ("diagnosis", "diagnosis_paired"), ("roc",)),
-        (
-            "Is the uncertainty true?",
-            "",
-            ("uncertainty", "edge", "latent"),
-            [name for name in figures if name.startswith("uncertainty_")],
-        ),
-        ("How long does it take?", "", ("time",), ()),
+    calibration = [name for name in figures if name.startswith("uncertainty_")]
+    layout: tuple[tuple[str, str, str, Iterable[str]], ...] = (
+        ("Limits of these results", text, "", ()),
+        ("Who and what", "", "table2 arms", ()),
+        ("How close are the maps?", "", "table1 table1_paired tissues", ("case1", "case2", "scatter")),
+        ("Do measurements agree?", "", "reliability bland_altman repeatability", ("bland_altman",)),
+        ("Can diagnoses be told apart?", "", "diagnosis diagnosis_paired", ("roc",)),
+        ("Is the uncertainty true?", "", "uncertainty edge latent", calibration),
+        ("How long does it take?", "", "time", ()),
     )
     return [
         Section(
             title,
             words,
-            [tables[name] for name in names if name in tables],
+            [tables[name] for name in names.split() if name in tables],
             [figures[name] for name in drawn if name in figures],
         )
         for title, words, names, drawn in layout
@@ -150,15 +118,10 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
     """
     pool, main = evaluation.pool, evaluation.cohorts[0]
     tables = _tables(evaluation)
-    figures = {
-        **all_figures.cases(pool),
-        **all_figures.scatter(pool),
-        **all_figures.agreement(pool),
-        **all_figures.curves(pool),
-        **all_figures.calibration(pool),
-    }
+    figures = all_figures.cases(pool) | all_figures.scatter(pool) | all_figures.agreement(pool)
+    figures |= all_figures.curves(pool) | all_figures.calibration(pool)
     sentences = narrative.summary(pool, tables)
-    limits = narrative.limitations(pool, evaluation.cohorts, evaluation.asked, evaluation.weights, evaluation.missing)
+    limits = narrative.limitations(evaluation)
     provenance = _provenance(evaluation)
     files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
     content = plain(
@@ -166,15 +129,15 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
             "title": f"dcejax evaluation: {main.name}",
             "warning": narrative.WARNING,
             "complete": not evaluation.missing,
-            "missing": list(evaluation.missing),
+            "missing": evaluation.missing,
             "patients": len(pool.records),
             "examined_twice": len(pool.pairs),
-            "arms": list(tables["arms"].rows),
+            "arms": tables["arms"].rows,
             "main_arm": pool.main.name,
             "summary": sentences,
             "limitations": limits,
             "tables": {
-                name: {"title": table.title, "caption": table.caption, "rows": [dict(row) for row in table.rows]}
+                name: {"title": table.title, "caption": table.caption, "rows": table.rows}
                 for name, table in tables.items()
             },
             "provenance": provenance,
@@ -190,12 +153,12 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
         provenance=provenance,
         results=content,
     )
-    page = html.render(document)
+    page = html_report.render(document)
     _forget(folder, files)
     for name in (TABLES, FIGURES):
         results.make_folder(folder / name)
     for name, table in tables.items():
-        atomic.write_text(folder / TABLES / f"{name}.csv", html.to_csv(table))
+        atomic.write_text(folder / TABLES / f"{name}.csv", html_report.to_csv(table))
     for name, figure in figures.items():
         atomic.write_bytes(folder / FIGURES / f"{name}.png", figure.png)
     atomic.write_text(folder / REPORT, page)

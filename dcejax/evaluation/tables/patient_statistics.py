@@ -1,19 +1,17 @@
 """Statistics over patients as the tables hold them: means, paired differences, and p-values of many tests."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dcejax.evaluation.metrics.bootstrap import Interval, PairedDifference, bca, paired_difference
-from dcejax.evaluation.tables.table import Column
 
 RESAMPLES = 10_000
 """Of intervals of the main results."""
 
 FEWER_RESAMPLES = 2_000
-"""Of the many intervals of secondary tables; their ends are known to a fiftieth of their width, or so."""
+"""Of the many intervals of secondary tables; their ends are known to about a fiftieth of their width."""
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
@@ -24,12 +22,24 @@ def defined(*arrays: np.ndarray) -> list[np.ndarray]:
     return [array[kept] for array in arrays]
 
 
+def average(values: np.ndarray) -> float | None:
+    """Mean over the patients with a value [N]; None without any."""
+    (found,) = defined(values)
+    return float(found.mean()) if found.size else None
+
+
 def mean(values: np.ndarray, seed: int, resamples: int = RESAMPLES) -> tuple[int, Interval]:
-    """Number of patients with a value and their mean with its BCa interval of 95 %."""
+    """Number of patients with a value [N] and their mean with its BCa interval of 95 %."""
     (values,) = defined(values)
     if not values.size:
         return 0, NOTHING
     return values.size, bca(lambda x: x.mean(axis=1), values, seed, resamples=resamples)
+
+
+def mean_cells(key: str, values: np.ndarray, seed: int) -> dict[str, float]:
+    """A mean of a secondary table and its interval as parts of a row, with the number of patients as "n"."""
+    n, interval = mean(values, seed, FEWER_RESAMPLES)
+    return {"n": n, **cells(key, interval)}
 
 
 def paired(a: np.ndarray, b: np.ndarray, seed: int) -> PairedDifference:
@@ -49,17 +59,12 @@ def holm(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with "p_holm" beside the "p" of those that have one."""
+    adjusted = holm([row.get("p", np.nan) for row in rows])
+    return [row | {"p_holm": float(value)} for row, value in zip(rows, adjusted, strict=True)]
+
+
 def cells(key: str, interval: Interval) -> dict[str, float]:
     """An estimate and its interval as parts of a row."""
     return {key: interval.estimate, f"{key}_low": interval.low, f"{key}_high": interval.high}
-
-
-def interval_column(key: str, heading: str, digits: int = 3) -> Column:
-    """The column of such parts."""
-    return Column(key, heading, digits, (f"{key}_low", f"{key}_high"))
-
-
-def with_columns(rows: list[Mapping[str, Any]], columns: list[Column]) -> list[dict[str, Any]]:
-    """Rows with None for whatever a column asks for and they lack."""
-    keys = [key for column in columns for key in (column.key, *(column.interval or ()))]
-    return [{key: row.get(key) for key in keys} for row in rows]

@@ -103,9 +103,7 @@ def layers(
 
     Args:
         folds: the patient's.
-        x: [V] mm in the typical head, as are y and z.
-        y: see x.
-        z: see x.
+        x, y, z: [V] mm in the typical head.
         depth: [V] mm below the inner table of the skull.
         wide: [V] field of unit variance and a few centimetres.
         atrophy: mm by which the spaces of CSF are wider than typical.

@@ -8,23 +8,8 @@ import jax.numpy as jnp
 from dcejax.simulation.priors import TISSUES
 
 TISSUE_NAMES = tuple(tissue.name for tissue in TISSUES)
-(
-    WHITE,
-    GREY,
-    CSF,
-    TUMOUR,
-    CORE,
-    OEDEMA,
-    ARTERY,
-    VEIN,
-    DURA,
-    CHOROID,
-    MUCOSA,
-    SKULL,
-    SCALP,
-    MUSCLE,
-    AIR,
-) = range(len(TISSUES))
+WHITE, GREY, CSF, TUMOUR, CORE, OEDEMA, ARTERY, VEIN = range(8)
+DURA, CHOROID, MUCOSA, SKULL, SCALP, MUSCLE, AIR = range(8, len(TISSUES))
 
 Cover = tuple[int, jax.Array | float]  # a tissue and the share [V] of what lies below that it covers
 

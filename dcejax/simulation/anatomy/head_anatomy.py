@@ -12,57 +12,10 @@ import jax.numpy as jnp
 
 from dcejax.rng import fold
 from dcejax.simulation.anatomy import brain, skull, tumour, vessels
-from dcejax.simulation.anatomy.composition import (
-    AIR,
-    ARTERY,
-    CHOROID,
-    CORE,
-    CSF,
-    DURA,
-    GREY,
-    MUCOSA,
-    MUSCLE,
-    OEDEMA,
-    SCALP,
-    SKULL,
-    TISSUE_NAMES,
-    TUMOUR,
-    VEIN,
-    WHITE,
-    composite,
-)
+from dcejax.simulation.anatomy.composition import AIR, ARTERY, VEIN, composite
 from dcejax.simulation.anatomy.fields import Field, evaluate, gaussian_field, wave_field
 from dcejax.simulation.anatomy.shapes import inside
 from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
-
-__all__ = [
-    "AIR",
-    "ARTERY",
-    "BLUR_MM",
-    "BRAIN_SEMI_AXES_MM",
-    "CHOROID",
-    "CORE",
-    "CSF",
-    "DURA",
-    "GREY",
-    "MUCOSA",
-    "MUSCLE",
-    "OEDEMA",
-    "SCALP",
-    "SKULL",
-    "TISSUE_NAMES",
-    "TUMOUR",
-    "VEIN",
-    "WHITE",
-    "Anatomy",
-    "brain_depth",
-    "brain_mask",
-    "sample_anatomy",
-    "sinus_mask",
-    "tissue_shares",
-    "tumour_depth",
-    "vessel_shares",
-]
 
 BLUR_MM = 0.45  # half-width of borders, about half a voxel: stands for partial volume
 _MASK_MARGIN_MM = 0.3  # brain extraction leaves a little dura
@@ -82,31 +35,6 @@ class Anatomy(NamedTuple):
     tortuosity: tuple[Field, Field, Field]
     folds: brain.Folds
     tumour: tumour.Tumour
-
-    @property
-    def centre(self) -> jax.Array:
-        """Centre [3] of the tumour, mm."""
-        return self.tumour.centre
-
-    @property
-    def radius(self) -> jax.Array:
-        """Radius of the sphere that has the volume of the tumour's solid part with its core, mm."""
-        return self.tumour.radius
-
-    @property
-    def tumour_class(self) -> jax.Array:
-        """Index into `TUMOUR_CLASSES`."""
-        return self.tumour.tumour_class
-
-    @property
-    def enhancing(self) -> jax.Array:
-        """Whether the tumour takes up contrast agent."""
-        return self.tumour.enhancing
-
-    @property
-    def has_core(self) -> jax.Array:
-        """Whether the tumour may have a necrotic core."""
-        return self.tumour.has_core
 
 
 def _vector_field(key: jax.Array, length_mm: float, modes: int) -> tuple[Field, Field, Field]:

@@ -1,4 +1,4 @@
-"""An anatomy from somebody else's label map, with the kinetics, arterial input and scanner of a simulated patient."""
+"""An anatomy from a given label map, with the kinetics, arterial input and scanner of a simulated patient."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.simulation.anatomy.head_anatomy import AIR, CORE, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES, TUMOUR
+from dcejax.simulation.anatomy.composition import AIR, CORE, DURA, MUCOSA, MUSCLE, SCALP, SKULL, TISSUE_NAMES, TUMOUR
 
 _OUTSIDE_BRAIN = (DURA, MUCOSA, SKULL, SCALP, MUSCLE, AIR)
 
@@ -25,21 +25,20 @@ def label_map(labels: np.ndarray, affine: np.ndarray, names: Mapping[int, str]) 
     Args:
         labels: [X, Y, Z] integers.
         affine: [4, 4] voxel to mm; only axes and voxel sizes count, the map's centre becomes the head's.
-        names: of the labels, each one of `anatomy.TISSUE_NAMES`.
+        names: of the labels, each one of `composition.TISSUE_NAMES`.
 
     Raises:
         ValueError: a label without a name, or a name that is no tissue.
     """
-    for label in np.unique(labels):
-        if int(label) not in names:
-            raise ValueError(f"label {label}: expected a name for each label, found none; add it to the table")
-        if names[int(label)] not in TISSUE_NAMES:
-            raise ValueError(
-                f"label {label}: expected one of {', '.join(TISSUE_NAMES)}, found {names[int(label)]!r}; rename it"
-            )
     table = np.zeros(int(labels.max()) + 1, np.int32)
-    for label in np.unique(labels):
-        table[int(label)] = TISSUE_NAMES.index(names[int(label)])
+    for label in np.unique(labels).astype(int).tolist():
+        if label not in names:
+            raise ValueError(f"label {label}: expected a name for each label, found none; add it to the table")
+        if names[label] not in TISSUE_NAMES:
+            raise ValueError(
+                f"label {label}: expected one of {', '.join(TISSUE_NAMES)}, found {names[label]!r}; rename it"
+            )
+        table[label] = TISSUE_NAMES.index(names[label])
     inverse = np.linalg.inv(affine[:3, :3])
     middle = (np.array(labels.shape) - 1) / 2
     return LabelMap(

@@ -28,13 +28,9 @@ def ellipsoid_depth(x: jax.Array, y: jax.Array, z: jax.Array, solid: np.ndarray)
 
 
 def tree_depth(x: jax.Array, y: jax.Array, z: jax.Array, segments: np.ndarray) -> jax.Array:
-    """Depth [V] in mm below the surface of tapered capsules.
+    """Depth [V] in mm, at positions [V] in mm, below the surface of tapered capsules.
 
-    Args:
-        x: [V] mm, as are y and z.
-        y: see x.
-        z: see x.
-        segments: [S, 8] start and its radius, end and its radius, mm.
+    Each of the segments [S, 8] has a start with its radius, and an end with its radius, all mm.
     """
     start, end = segments[:, :4], segments[:, 4:]
     along = end - start

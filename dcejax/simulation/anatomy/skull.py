@@ -67,9 +67,7 @@ def surroundings(
     """Layers of what lies at points outside the brain, those below first.
 
     Args:
-        x: [V] mm in the typical head, as are y and z.
-        y: see x.
-        z: see x.
+        x, y, z: [V] mm in the typical head.
         depth: [V] mm below the inner table, negative outside it.
         grain: [V] field of unit variance and a few millimetres, for air cells and marbled muscle.
         thickness: [V] field of unit variance and a few centimetres, for skull and scalp.

@@ -89,13 +89,9 @@ def artery_depth(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
 
 
 def vein_depth(x: jax.Array, y: jax.Array, z: jax.Array, depth: jax.Array) -> jax.Array:
-    """Depth [V] in mm below the walls of dural sinuses and large veins.
+    """Depth [V] in mm below the walls of dural sinuses and large veins at positions [V] in mm in the typical head.
 
-    Args:
-        x: [V] mm in the typical head, as are y and z.
-        y: see x.
-        z: see x.
-        depth: [V] mm below the inner table of the skull, along which the outer sinuses run.
+    The outer sinuses run along the inner table of the skull, below which the positions have the given depth [V] in mm.
     """
     side = jnp.abs(x)
     tree = tree_depth(side, y, z, _VEINS)

@@ -1,1 +1,1 @@
-"""The digital reference object: whole examinations by other numerics than the training generator's."""
+"""The digital reference object: whole examinations, by other numerical methods than the training generator's."""

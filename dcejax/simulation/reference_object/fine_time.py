@@ -1,7 +1,7 @@
 """Concentrations and blood signals on a time grid of 0.1 s, averaged within frames, in float64 numpy.
 
-The residue of tissue is convolved by a recursion of its own, not by the code of the fits that are judged on it; only
-the arterial input comes from what both generators share. A frame sees the average over its duration, weighted towards
+The residue of tissue is convolved by a recursion of its own, so that fits are not tested against their own code; only
+the arterial input is shared with the training generator. A frame sees the average over its duration, weighted towards
 its middle, where the lines at the centre of k-space are read.
 """
 
@@ -38,13 +38,19 @@ class FineTime(NamedTuple):
     per_frame: int  # samples
 
 
-class Tables(NamedTuple):
-    """All that a frame can see, per frame; time is the first axis."""
+class Frames(NamedTuple):
+    """All that frames can see; one frame has no axis T."""
 
     tissue: np.ndarray  # [T, delays, G] mM plasma that arrives in tissue
     convolved: np.ndarray  # [T, delays * rates, G] mM min, the same convolved with exp(-rate t)
     artery: np.ndarray  # [T, B1, freshness] signal of arterial blood at a receive field of 1
     vein: np.ndarray  # [T, B1] signal of venous blood
+
+
+class Tables(NamedTuple):
+    """All that an examination can see."""
+
+    frames: Frames
     aif: np.ndarray  # [T] mM plasma in the artery
     delay_step: float  # min
 
@@ -58,12 +64,9 @@ def fine_time(session: Session) -> FineTime:
 
 
 def convolve(rates: np.ndarray, times: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """Convolution [R, F] of a curve [F], linear between its samples, with exp(-rate t) for rates [R].
+    """Convolution [R, F] of a curve [F], linear between its samples, with exp(-rate t) for rates [R] in 1/min.
 
-    Args:
-        rates: 1/min, positive.
-        times: [F] min, evenly spaced.
-        curve: [F].
+    Rates are positive, times [F] in min evenly spaced.
     """
     step = times[1] - times[0]
     x = rates * step
@@ -80,7 +83,7 @@ def convolve(rates: np.ndarray, times: np.ndarray, curve: np.ndarray) -> np.ndar
 
 
 @jax.jit
-def _arterial_curves(arterial: SampledAif, times: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _arterial_curves(arterial: SampledAif, times: jax.Array) -> tuple[jax.Array, ...]:
     artery = plasma_concentration(arterial, times)
     tissue = disperse(times, artery, arterial.tissue_dispersion)
     sinus = disperse(times, artery, arterial.sinus_dispersion)
@@ -93,17 +96,16 @@ def arterial_curves(session: Session, fine: FineTime) -> tuple[np.ndarray, np.nd
     return tuple(np.asarray(curve, np.float64) for curve in curves)
 
 
-def _grouped(curves: np.ndarray, fine: FineTime, delays: int) -> np.ndarray:
-    """Means [T, delays, ..., G] float32 of curves [..., F] over the groups of each frame, after so many steps of delay,
-    from 0."""
+def _grouped(curves: np.ndarray, fine: FineTime) -> np.ndarray:
+    """Means [T, delays, ..., G] float32 of curves [..., F] over the groups of each frame, for each step of delay."""
     length = fine.per_frame // GROUPS
-    zeros = np.zeros((*curves.shape[:-1], delays))  # before the first sample; one more, where the sum begins
+    zeros = np.zeros((*curves.shape[:-1], _DELAYS))  # before the first sample; one more, where the sum begins
     total = np.concatenate([zeros, np.cumsum(curves, axis=-1)], axis=-1)
     means = ((total[..., length:] - total[..., :-length]) / length).astype(np.float32)
     frames = fine.times.size // fine.per_frame
-    out = np.empty((frames, delays, *curves.shape[:-1], GROUPS), np.float32)
-    for delay in range(delays):
-        first = delays - 1 - delay
+    out = np.empty((frames, _DELAYS, *curves.shape[:-1], GROUPS), np.float32)
+    for delay in range(_DELAYS):
+        first = _DELAYS - 1 - delay
         groups = means[..., first : first + frames * fine.per_frame : length]
         out[:, delay] = np.moveaxis(groups.reshape(*curves.shape[:-1], frames, GROUPS), -2, 0)
     return out
@@ -137,9 +139,8 @@ def blood_signal(
 def make_tables(session: Session) -> Tables:
     """All that the frames of an examination can see."""
     fine = fine_time(session)
-    step = fine.times[1]
     artery, tissue, sinus = arterial_curves(session, fine)
-    convolved = _grouped(convolve(RATES, fine.times, tissue), fine, _DELAYS)
+    convolved = _grouped(convolve(RATES, fine.times, tissue), fine)
     hematocrit = float(session.arterial.hematocrit)
     t10 = np.asarray(blood_t10(session.patient.kinetics), np.float64)
     frames = session.protocol.frames
@@ -150,11 +151,10 @@ def make_tables(session: Session) -> Tables:
 
     blood = session.protocol.blood
     steady = np.zeros(1)
-    return Tables(
-        tissue=_grouped(tissue, fine, _DELAYS),
+    seen = Frames(
+        tissue=_grouped(tissue, fine),
         convolved=convolved.reshape(frames, -1, GROUPS),
         artery=framed(blood_signal((1 - hematocrit) * artery, t10[0], blood, B1_NODES, FRESHNESS_NODES)),
         vein=framed(blood_signal((1 - hematocrit) * sinus, t10[1], blood, B1_NODES, steady))[..., 0],
-        aif=framed(artery),
-        delay_step=step,
     )
+    return Tables(seen, framed(artery), fine.times[1])

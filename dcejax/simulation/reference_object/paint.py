@@ -87,13 +87,13 @@ def exchange_terms(ktrans: jax.Array, vp: jax.Array, ve: jax.Array, flow: jax.Ar
     return flow * share, slow_rate, flow * (1.0 - share), fast_rate
 
 
-def _position(rate: jax.Array) -> jax.Array:
+def rate_position(rate: jax.Array) -> jax.Array:
     """Position of a rate among RATES, which are even on a logarithmic scale."""
     step = np.log(RATES[1] / RATES[0])
     return (jnp.log(jnp.maximum(rate, RATES[0]) / RATES[0]) / step).clip(0.0, len(RATES) - 1.001)
 
 
-def _exponentials(tissue: Properties, flow: jax.Array | None) -> tuple[jax.Array, ...]:
+def exponentials(tissue: Properties, flow: jax.Array | None) -> tuple[jax.Array, ...]:
     """vp, and amplitude and rate of both exponentials; per volume of tissue without large vessels."""
     solid = tissue_share(tissue)
     ktrans, vp, ve = (value / solid for value in tissue.params)
@@ -113,10 +113,10 @@ def expose(subject: Subject, shares_at: SharesAt, points: jax.Array, blur_mm: fl
     inside = to_head(scanner.placement, points)
     shares, mask = shares_at(subject.geometry, inside, blur_mm)
     tissue = properties(subject.kinetics, shares, inside, arterial.hematocrit)
-    if subject.plasma_flow is not None:  # nothing leaks faster than it arrives
+    if subject.plasma_flow is not None:  # leakage cannot exceed the flow
         most = jnp.where(tissue.tumour > _TUMOUR_SHARE, _MOST_EXTRACTION * subject.plasma_flow, jnp.inf)
         tissue = tissue._replace(params=tissue.params._replace(ktrans=jnp.minimum(tissue.params.ktrans, most)))
-    vp, slow, slow_rate, fast, fast_rate = _exponentials(tissue, subject.plasma_flow)
+    vp, slow, slow_rate, fast, fast_rate = exponentials(tissue, subject.plasma_flow)
     receive = receive_field(scanner, points)
     pulses = excitations(points, arterial, subject.acquisition)
     exposure = Exposure(
@@ -125,9 +125,9 @@ def expose(subject: Subject, shares_at: SharesAt, points: jax.Array, blur_mm: fl
         b1=transmit_field(scanner, points),
         vp=vp,
         slow=slow,
-        slow_rate=_position(slow_rate),
+        slow_rate=rate_position(slow_rate),
         fast=fast,
-        fast_rate=_position(fast_rate),
+        fast_rate=rate_position(fast_rate),
         delay=total_delay(tissue, arterial),
         artery=tissue.artery * receive,
         freshness=jnp.exp(-pulses / FRESHNESS_PULSES),

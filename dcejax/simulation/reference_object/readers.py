@@ -22,11 +22,11 @@ from dcejax.physics.bolus import arrival_time, baseline_count, start_for
 from dcejax.physics.fitting import FitStatus, fit
 from dcejax.physics.selection import without_fast_exchange
 from dcejax.physics.signal import invert_spgr
-from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.reference_object.fine_time import make_tables
 from dcejax.simulation.reference_object.reader_regions import Window, arterial_windows
-from dcejax.simulation.reference_object.session import RELAXIVITY_PER_MM_S, Protocol, Session
+from dcejax.simulation.reference_object.session import Protocol, Session
 from dcejax.types import Acquisition, InversionStatus, SimulatedScan
 
 READERS = ("reader1", "reader2")
@@ -68,16 +68,6 @@ class Reading(NamedTuple):
     plasma: np.ndarray  # [T] float64 mM
     frames: int  # before the bolus, which serve as baseline
     source: dict[str, str | int]  # how, ready for JSON
-
-
-def times_of(protocol: Protocol) -> np.ndarray:
-    """Start [T] of each frame, min."""
-    return np.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE
-
-
-def nominal(protocol: Protocol) -> Acquisition:
-    """The acquisition as readers believe it to be."""
-    return acquisition(protocol.tr_ms, protocol.flip_angle_deg, RELAXIVITY_PER_MM_S)
 
 
 def propose(window: Window, times: np.ndarray, practice: Practice = PRACTICE) -> Candidates | None:
@@ -132,8 +122,8 @@ def read(
         if sides[side] is None:
             continue
         curves, arrival = sides[side]
-        frames = baseline_count(times_of(protocol), arrival)
-        blood, saturated = concentration(curves, frames, practice.blood_t10_s, nominal(protocol))
+        frames = baseline_count(protocol.times, arrival)
+        blood, saturated = concentration(curves, frames, practice.blood_t10_s, protocol.nominal)
         if not saturated.all():
             chosen = int(choice.choice(np.flatnonzero(~saturated)))
             source = {"artery": ("left M1", "right M1")[side], "candidate": chosen + 1, "of": len(blood)}
@@ -163,35 +153,30 @@ def analyse(signal: np.ndarray, reading: Reading, protocol: Protocol, practice: 
         Ktrans (1/min), vp, ve as [V, C] float32; zero where the curve does not enhance or cannot be fitted, and
         Ktrans and ve also where exchange is too fast to be believed.
     """
-    curves, _ = concentration(signal, reading.frames, practice.t10_s, nominal(protocol))
-    found = fit("extended_tofts", curves, times_of(protocol), reading.plasma)
-    told = found.status < FitStatus.NOT_ENHANCING
+    curves, _ = concentration(signal, reading.frames, practice.t10_s, protocol.nominal)
+    found = fit("extended_tofts", curves, protocol.times, reading.plasma)
+    fitted = found.status < FitStatus.NOT_ENHANCING
     params = without_fast_exchange(found, practice.fastest_kep).params
-    return np.where(told[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
+    return np.where(fitted[:, None], np.stack(params, axis=-1), 0.0).astype(np.float32)
 
 
 def with_readers(key: jax.Array, session: Session, simulated: SimulatedScan) -> SimulatedScan:
-    """Let both readers analyse an examination.
-
-    Args:
-        key: of the noise in the arteries and the readers' choices.
-        session: what was examined.
-        simulated: the examination.
+    """Let both readers analyse an examination; the key is that of the noise in the arteries and of their choices.
 
     Returns:
-        The same with the readers' maps, zero outside the mask, and in its settings how they came about. Where no artery
-        is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
+        The examination with the readers' maps, zero outside the mask, and in its settings how they came about. Where no
+        artery is found, and no bolus arrives in the tissue either, there are no maps and the settings say why.
     """
     scan, protocol = simulated.scan, session.protocol
     windows = arterial_windows(fold(key, "arteries"), session, make_tables(session))
-    sides = [propose(window, times_of(protocol)) for window in windows]
+    sides = [propose(window, protocol.times) for window in windows]
     signal = scan.values[scan.mask].astype(np.float32)
     maps, how = {}, {}
     for name in READERS:
         reading = read(fold(key, name), sides, protocol)
         if reading is None:
             try:
-                reading = population_reading(signal.mean(axis=0), times_of(protocol))
+                reading = population_reading(signal.mean(axis=0), protocol.times)
             except ValueError as error:
                 return replace(simulated, settings={**simulated.settings, "readers": {"none": str(error)}})
         maps[name] = np.zeros_like(simulated.truth)

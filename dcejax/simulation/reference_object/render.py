@@ -1,13 +1,13 @@
-"""The digital reference object: whole examinations, rendered by other numerics than the training generator's.
+"""The digital reference object: whole examinations, rendered by numerical methods of their own.
 
-Anatomy and kinetics are the same functions of position. Everything else differs: a spatial grid twice as fine as the
+Anatomy and kinetics are those of the training generator. Everything else differs: a spatial grid twice as fine as the
 acquisition, on which tissues and blood send their own signals; a time grid of 0.1 s averaged within frames; rigid
 motion; a k-space cut to the acquired lines and zero-filled; complex noise shaped by a g-factor.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,14 @@ from jax.scipy.ndimage import map_coordinates
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
-from dcejax.simulation.anatomy.head_anatomy import CORE, OEDEMA, TISSUE_NAMES, TUMOUR, tissue_shares
+from dcejax.simulation.anatomy.composition import CORE, OEDEMA, TISSUE_NAMES, TUMOUR
+from dcejax.simulation.anatomy.head_anatomy import tissue_shares
 from dcejax.simulation.reference_object.fine_time import (
     B1_NODES,
     FRESHNESS_NODES,
     GROUP_WEIGHTS,
     RATES,
+    Frames,
     Tables,
     make_tables,
 )
@@ -36,18 +38,12 @@ _POINTS_PER_CALL = 1 << 16
 BLUR_OF_POINT = 0.4
 """Half-width of borders, in points of the fine grid."""
 _LEAST_SIGNAL = 1e-4  # of fully relaxed CSF; air sends none
+_CENTRE = np.zeros(3, np.float32)  # of the field of view, mm in the scanner
+_ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
+_M1_Z_MM = -22.0  # level of the middle cerebral arteries, which a slab should hold if it can
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being made (slices or frames), how many are done and how many there will be."""
-
-
-def _untold(parts: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
-
-
-_ENHANCING, _CORE, _NON_ENHANCING = 1, 2, 3  # labels of the segmentation
-
-
-_M1_Z_MM = -22.0  # level of the middle cerebral arteries, which a slab should hold if it can
 
 
 def first_slice(session: Session, size: Size, centre_mm: jax.Array) -> int:
@@ -64,23 +60,14 @@ def first_slice(session: Session, size: Size, centre_mm: jax.Array) -> int:
     return int(np.clip(round(float(middle) - (size.slices - 1) / 2), 0, size.shape[2] - size.slices))
 
 
-class Frame(NamedTuple):
-    """The tables of one frame; see `fine_time.Tables`."""
-
-    tissue: jax.Array  # [delays, G]
-    convolved: jax.Array  # [delays * rates, G]
-    artery: jax.Array  # [B1, freshness]
-    vein: jax.Array  # [B1]
-
-
 def tissue_signal(
-    points: Exposure, frame: Frame, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
+    points: Exposure, frame: Frames, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
 ) -> jax.Array:
     """Signal [V, G] of the tissue at points in each group of a frame, relative to the points' amplitudes.
 
     Args:
         points: what they are made of.
-        frame: the tables of the frame.
+        frame: what one frame can see.
         delay_step: min, between the tables' delays.
         acquisition: as tissue sees it.
         exchange: whether a tumour follows the exchange model, which has a second exponential.
@@ -99,7 +86,7 @@ def tissue_signal(
 
 @partial(jax.jit, static_argnames="exchange")
 def signal(
-    points: Exposure, frame: Frame, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
+    points: Exposure, frame: Frames, delay_step: jax.Array, acquisition: Acquisition, exchange: bool
 ) -> jax.Array:
     """Signal [V] of points in a frame, blood included."""
     tissue = tissue_signal(points, frame, delay_step, acquisition, exchange) @ GROUP_WEIGHTS
@@ -111,7 +98,7 @@ def signal(
 
 
 @partial(jax.jit, static_argnames=("shares_at", "size"))
-def _paint_slice(
+def paint_slice(
     subject: Subject, shares_at: SharesAt, size: Size, index: jax.Array, centre: jax.Array
 ) -> tuple[Exposure, Truth]:
     """Expose the points of a slice, [V], and average their truth over its voxels, [X, Y, ...]."""
@@ -122,13 +109,7 @@ def _paint_slice(
 
 
 def _paint(
-    subject: Subject,
-    shares_at: SharesAt,
-    size: Size,
-    first: int,
-    edge: int,
-    centre: jax.Array,
-    progress: Progress,
+    subject: Subject, shares_at: SharesAt, size: Size, first: int, edge: int, progress: Progress
 ) -> tuple[Exposure, np.ndarray, Truth]:
     """Expose every point, slice by slice, and of those beyond either end the `edge` nearest planes.
 
@@ -141,7 +122,7 @@ def _paint(
 
     def paint(number: int) -> tuple[Exposure, np.ndarray, Truth]:
         progress("slices", number + beyond, size.slices + 2 * beyond)
-        exposure, truth = jax.device_get(_paint_slice(subject, shares_at, size, first + number, centre))
+        exposure, truth = jax.device_get(paint_slice(subject, shares_at, size, first + number, _CENTRE))
         index = np.arange(size.sub_slices * plane) + (number * size.sub_slices + edge) * plane
         sends = exposure.tissue + exposure.artery + exposure.vein > _LEAST_SIGNAL
         sends &= (index >= 0) & (index < total)
@@ -162,7 +143,6 @@ def _frames(
     tables: Tables,
     size: Size,
     first: int,
-    centre: jax.Array,
     points: Exposure,
     index: np.ndarray,
     planes: int,
@@ -177,40 +157,29 @@ def _frames(
         Exposure(*(jnp.asarray(a[start : start + per_call]) for a in padded))
         for start in range(0, len(index), per_call)
     ]
-    noise = noise_map(size, float(session.scanner.noise), session.g_factor, np.asarray(centre))
+    noise = noise_map(size, float(session.scanner.noise), session.g_factor, _CENTRE)
     exchange = session.plasma_flow is not None
 
     def image(t: int) -> np.ndarray:
         progress("frames", t, protocol.frames)
-        frame = Frame(tables.tissue[t], tables.convolved[t], tables.artery[t], tables.vein[t])
+        frame = Frames(*(table[t] for table in tables.frames))
         values = [signal(chunk, frame, tables.delay_step, protocol.tissue, exchange) for chunk in chunks]
         volume = np.zeros(planes * size.fine**2, np.float32)
         volume[index] = np.concatenate(values)[: len(index)]
         volume = volume.reshape(-1, size.fine, size.fine)
-        return np.asarray(acquire(fold(key, t), volume, session.poses[t], session.gain[t], noise, first, centre, size))
+        return np.asarray(acquire(fold(key, t), volume, session.poses[t], session.gain[t], noise, first, _CENTRE, size))
 
     return np.moveaxis(np.stack([image(t) for t in range(protocol.frames)], axis=-1), 0, 2)
 
 
 def segmentation(truth: Truth, *, enhancing: bool) -> np.ndarray:
-    """Labels [X, Y, Z] uint8: enhancing tumour, core, and what is abnormal but does not enhance.
-
-    Args:
-        truth: of the voxels.
-        enhancing: whether the solid tumour does.
-    """
+    """Labels [X, Y, Z] uint8: tumour that enhances (if this one does), core, and what is abnormal without it."""
     tumour, core = truth.shares[..., TUMOUR], truth.shares[..., CORE]
     solid = tumour + core > 0.5
     abnormal = tumour + core + truth.shares[..., OEDEMA] > 0.5
     inside = np.where(core > tumour, _CORE, _ENHANCING if enhancing else _NON_ENHANCING)
     labels = np.where(solid, inside, np.where(abnormal, _NON_ENHANCING, 0))
     return np.where(truth.mask > 0.5, labels, 0).astype(np.uint8)
-
-
-def _t10(truth: Truth) -> np.ndarray:
-    """Native T1 [X, Y, Z] float32 in min, 0 where nothing sends signal."""
-    sends = truth.protons > _LEAST_SIGNAL
-    return np.where(sends, truth.protons / np.where(sends, truth.rates, 1.0), 0.0).astype(np.float32)
 
 
 def subject_of(session: Session, geometry: Any = None) -> Subject:
@@ -233,8 +202,7 @@ def render(
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
     centre_mm: np.ndarray | None = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> SimulatedScan:
     """Render an examination.
 
@@ -251,10 +219,10 @@ def render(
     Raises:
         ValueError: nothing in the field of view sends signal.
     """
-    centre = session.patient.anatomy.centre if centre_mm is None else centre_mm
+    centre = session.patient.anatomy.tumour.centre if centre_mm is None else centre_mm
     first = first_slice(session, size, centre)
     tables = make_tables(session)
-    series, truth = examine(key, session, tables, size, first, np.zeros(3), shares_at, geometry, progress=progress)
+    series, truth = examine(key, session, tables, size, first, shares_at, geometry, progress=progress)
     return _simulated_scan(session, size, case_id, first, series, tables.aif, truth)
 
 
@@ -264,60 +232,41 @@ def examine(
     tables: Tables,
     size: Size,
     first: int,
-    centre_mm: np.ndarray,
     shares_at: SharesAt = tissue_shares,
     geometry: Any = None,
-    *,
-    progress: Progress = _untold,
+    progress: Progress = lambda *_: None,
 ) -> tuple[np.ndarray, Truth]:
-    """The signal of a field of view, and what is true in it.
+    """The series [X, Y, Z, T] int16 of an examination, and what is true in it, [X, Y, Z, ...].
 
-    Args:
-        key: of the noise.
-        session: everything else that is random.
-        tables: of the session.
-        size: of the image.
-        first: index of the first slice.
-        centre_mm: [3] of the field of view, in the scanner.
-        shares_at: see `render`.
-        geometry: see `render`.
-        progress: see `Progress`.
-
-    Returns:
-        Series [X, Y, Z, T] int16 and truth [X, Y, Z, ...].
-
-    Raises:
-        ValueError: see `render`.
+    Arguments and errors are those of `render`; `tables` are of the session, `first` is the index of the first slice.
     """
     edge = halo(size, session.poses)
     subject = subject_of(session, geometry)
     planes = size.slices * size.sub_slices + 2 * edge
-    centre = jnp.asarray(centre_mm, jnp.float32)
     with jax.default_matmul_precision("highest"):  # accelerators would round products to bfloat16 or TF32
-        points, index, truth = _paint(subject, shares_at, size, first, edge, centre, progress)
-        return _frames(key, session, tables, size, first, centre, points, index, planes, progress), truth
+        points, index, truth = _paint(subject, shares_at, size, first, edge, progress)
+        return _frames(key, session, tables, size, first, points, index, planes, progress), truth
 
 
 def _simulated_scan(
     session: Session, size: Size, case_id: str, first: int, series: np.ndarray, aif: np.ndarray, truth: Truth
 ) -> SimulatedScan:
-    mask = truth.mask > 0.5
+    mask, sends = truth.mask > 0.5, truth.protons > _LEAST_SIGNAL
     affine = np.diag([*size.voxel_mm, 1.0])
     affine[:3, 3] = (np.array([0, 0, first]) + 0.5) * size.voxel_mm - FIELD_OF_VIEW_MM / 2
     voxels = np.moveaxis(np.indices((*size.shape[:2], size.slices)), 0, -1)
     b1 = transmit_field(session.scanner, (voxels @ affine[:3, :3] + affine[:3, 3]).reshape(-1, 3).astype(np.float32))
     protocol = session.protocol
-    times = np.arange(protocol.frames) * protocol.frame_interval_s / SECONDS_PER_MINUTE
     settings = record(session)
     scan = Scan(
         case_id=case_id,
         values=series,
         quantity="signal",
-        times=times,
+        times=protocol.times,
         mask=mask,
         affine=affine,
-        t1_map=_t10(truth),
-        segmentation=segmentation(truth, enhancing=bool(session.patient.anatomy.enhancing)),
+        t1_map=np.where(sends, truth.protons / np.where(sends, truth.rates, 1.0), 0.0).astype(np.float32),
+        segmentation=segmentation(truth, enhancing=bool(session.patient.anatomy.tumour.enhancing)),
         provenance={"source": "simulated"},
     )
     return SimulatedScan(
@@ -329,7 +278,7 @@ def _simulated_scan(
         arterial=aif,
         sidecar={
             "Simulated": True,
-            "FrameTimesStart": [round(float(t) * SECONDS_PER_MINUTE, 6) for t in times],
+            "FrameTimesStart": [round(float(t) * SECONDS_PER_MINUTE, 6) for t in protocol.times],
             "RepetitionTime": protocol.tr_ms / 1e3,
             "EchoTime": protocol.te_ms / 1e3,
             "FlipAngle": protocol.flip_angle_deg,

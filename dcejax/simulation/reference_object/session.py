@@ -34,22 +34,29 @@ class Protocol:
     flip_angle_deg: float
     dose_mmol_per_kg: float
 
-    def acquisition(self, r2_star_per_mM_s: float) -> Acquisition:
-        """In the package's units, with decay by T2*."""
-        base = acquisition(self.tr_ms, self.flip_angle_deg, RELAXIVITY_PER_MM_S)
-        return base._replace(
-            te=self.te_ms / MILLISECONDS_PER_MINUTE, r2_star_relaxivity=r2_star_per_mM_s * SECONDS_PER_MINUTE
-        )
+    @property
+    def times(self) -> np.ndarray:
+        """Start [T] of each frame, min."""
+        return np.arange(self.frames) * self.frame_interval_s / SECONDS_PER_MINUTE
+
+    @property
+    def nominal(self) -> Acquisition:
+        """The acquisition as readers believe it to be, without decay by T2*."""
+        return acquisition(self.tr_ms, self.flip_angle_deg, RELAXIVITY_PER_MM_S)
+
+    def _decaying(self, r2_star_per_mM_s: float) -> Acquisition:
+        te = self.te_ms / MILLISECONDS_PER_MINUTE
+        return self.nominal._replace(te=te, r2_star_relaxivity=r2_star_per_mM_s * SECONDS_PER_MINUTE)
 
     @property
     def tissue(self) -> Acquisition:
         """As tissue sees it."""
-        return self.acquisition(_TISSUE_R2_STAR_PER_MM_S)
+        return self._decaying(_TISSUE_R2_STAR_PER_MM_S)
 
     @property
     def blood(self) -> Acquisition:
         """As blood in large vessels sees it."""
-        return self.acquisition(_BLOOD_R2_STAR_PER_MM_S)
+        return self._decaying(_BLOOD_R2_STAR_PER_MM_S)
 
 
 class Session(NamedTuple):
@@ -76,28 +83,19 @@ def _integer(key: jax.Array, bounds: tuple[int, int]) -> int:
 
 def sample_protocol(key: jax.Array, priors: ScanPriors) -> Protocol:
     """Draw the settings of an examination."""
-
-    def draw(name: str) -> float:
-        return round(_uniform(fold(key, name), getattr(priors, name)), 3)
-
-    return Protocol(
-        frames=_integer(fold(key, "frames"), priors.frames),
-        frame_interval_s=draw("frame_interval_s"),
-        tr_ms=draw("tr_ms"),
-        te_ms=draw("te_ms"),
-        flip_angle_deg=draw("flip_angle_deg"),
-        dose_mmol_per_kg=draw("dose_mmol_per_kg"),
-    )
+    numbers = ("frame_interval_s", "tr_ms", "te_ms", "flip_angle_deg", "dose_mmol_per_kg")
+    drawn = {name: round(_uniform(fold(key, name), getattr(priors, name)), 3) for name in numbers}
+    return Protocol(frames=_integer(fold(key, "frames"), priors.frames), **drawn)
 
 
 def _gain(key: jax.Array, frames: int, drift: float) -> np.ndarray:
-    """A linear drift that goes either way."""
+    """A linear drift, up or down."""
     slope = _uniform(key, (-drift, drift))
     return 1.0 + slope * np.linspace(-0.5, 0.5, frames)
 
 
 def _poses(key: jax.Array, frames: int, priors: ScanPriors) -> np.ndarray:
-    """Jitter that motion correction leaves, and steps that nobody corrected."""
+    """Jitter that motion correction leaves, and steps that were not corrected."""
     sd_mm = _uniform(fold(key, "residual"), priors.residual_motion_mm) / np.sqrt(3)  # of each axis
     scale = sd_mm * np.array([1.0] * 3 + [np.deg2rad(_ROTATION_DEG_PER_MM)] * 3)
     poses = scale * np.asarray(jax.random.normal(fold(key, "jitter"), (frames, 6)))
@@ -111,13 +109,9 @@ def _poses(key: jax.Array, frames: int, priors: ScanPriors) -> np.ndarray:
 
 
 def sample_session(key: jax.Array, tumour_class: int, priors: ScanPriors, number: int = 0) -> Session:
-    """Draw a patient and one of his examinations.
+    """Draw a patient with a tumour of a class (index into `TUMOUR_CLASSES`), and one of the examinations, from 0.
 
-    Args:
-        key: of the patient; sessions of one key are of one patient.
-        tumour_class: index into `priors.TUMOUR_CLASSES`.
-        priors: of the cohort.
-        number: of the session, from 0.
+    Sessions of one key are of one patient.
     """
     key_session = fold(key, "session", number)
     protocol = sample_protocol(fold(key_session, "protocol"), priors)
@@ -159,12 +153,12 @@ def record(session: Session) -> dict:
     placement, *_ = session.scanner
     return {
         "tumour": {
-            "class": TUMOUR_CLASSES[int(anatomy.tumour_class)].name,
+            "class": TUMOUR_CLASSES[int(anatomy.tumour.tumour_class)].name,
             "kinetics": TUMOUR_KINETICS[int(kinetics.tumour)].name,
-            "enhancing": bool(anatomy.enhancing),
-            "necrotic_core": bool(anatomy.has_core),
-            "centre_mm": [round(float(x), 3) for x in anatomy.centre],
-            "radius_mm": float(anatomy.radius),
+            "enhancing": bool(anatomy.tumour.enhancing),
+            "necrotic_core": bool(anatomy.tumour.has_core),
+            "centre_mm": [round(float(x), 3) for x in anatomy.tumour.centre],
+            "radius_mm": float(anatomy.tumour.radius),
             "rim_mm": float(anatomy.tumour.rim),
             "infiltration_mm": float(anatomy.tumour.infiltration),
             "oedema_mm": float(anatomy.tumour.oedema),

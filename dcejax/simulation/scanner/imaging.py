@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from dcejax.simulation.anatomy.head_anatomy import BRAIN_SEMI_AXES_MM
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.scanner.kspace import area_mean, centres, noise_filled, zero_filled
 from dcejax.simulation.scanner.session_fields import rotation_matrix
 from dcejax.simulation.training.point_measurement import complex_noise
@@ -68,11 +68,9 @@ def fine_points(size: Size, first: jax.Array, count: int, centre: jax.Array) -> 
 
 
 def halo(size: Size, poses: np.ndarray) -> int:
-    """Planes of the fine grid beyond either end that motion may bring in.
+    """Planes of the fine grid beyond either end that motion by poses [T, 6] in mm and rad may bring in.
 
-    Args:
-        size: of the image.
-        poses: [T, 6] mm and rad; the head reaches 110 mm from the centre.
+    The head reaches 110 mm from the centre.
     """
     reach = (np.abs(poses[:, 2]) + 110.0 * (np.abs(poses[:, 3]) + np.abs(poses[:, 4]))).max()
     return 2 * (1 + int(reach / size.fine_mm[2]) // 2)  # in steps of two: fewer shapes to compile
@@ -103,8 +101,7 @@ def noise_sd(x: jax.Array, y: jax.Array, noise: jax.Array, g_factor: jax.Array) 
     centre.
 
     Args:
-        x: any shape, as y.
-        y: see x.
+        x, y: of one shape.
         noise: its mean over the head.
         g_factor: of the centre, relative to the edge of the head.
     """

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.simulation.anatomy.head_anatomy import BRAIN_SEMI_AXES_MM, WHITE
+from dcejax.simulation.anatomy.composition import WHITE
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.priors import PRIORS, TISSUES
 from dcejax.types import Acquisition
 
@@ -54,13 +55,7 @@ def to_scanner(placement: Placement, points: jax.Array) -> jax.Array:
 
 
 def sample_scanner(key: jax.Array, acquisition: Acquisition, snr: jax.Array) -> Scanner:
-    """Draw a session from the priors.
-
-    Args:
-        key: decides everything.
-        acquisition: gives the signal of white matter that the noise relates to.
-        snr: of white matter before contrast.
-    """
+    """Draw a session from the priors; the SNR is that of white matter before contrast in this acquisition."""
     key_angles, key_shift, key_b1, key_drop, key_bias = jax.random.split(key, 5)
     white = TISSUES[WHITE]
     reference = white.m0.median * spgr(0.0, white.t10_s.median / SECONDS_PER_MINUTE, acquisition)

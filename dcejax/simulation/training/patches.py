@@ -20,12 +20,12 @@ from dcejax.simulation.training.patient import (
     VOXEL_MM,
     Examination,
     Voxels,
-    arterial_kernels,
     fullest_points,
     observe,
     sample_examination,
     tumour_share,
 )
+from dcejax.simulation.training.point_measurement import frame_count, sample_kernels
 from dcejax.types import Acquisition, Brightest, Context, Known
 
 _TUMOUR_CANDIDATES = 512
@@ -51,8 +51,10 @@ def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, 
     """Index [3] of a random tumour voxel, and whether one was found."""
     key_points, key_choice = jax.random.split(key)
     anatomy, placement = examination.patient.anatomy, examination.scanner.placement
-    radius = 1.4 * anatomy.radius
-    points = anatomy.centre + jax.random.uniform(key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius)
+    radius = 1.4 * anatomy.tumour.radius
+    points = anatomy.tumour.centre + jax.random.uniform(
+        key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius
+    )
     points = to_scanner(placement, points)
     index = jnp.round(points / jnp.array(VOXEL_MM) + (jnp.array(SHAPE) - 1) / 2).astype(int)
     at = to_head(placement, voxel_centres(index))
@@ -89,7 +91,7 @@ def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], f
 def _patient_patches(key: jax.Array, settings: Patches, acquisition: Acquisition, duration_s: float) -> Batch:
     key_patient, key_corners, key_brightest, key_noise = jax.random.split(key, 4)
     examination = sample_examination(key_patient, acquisition, TRAINING_MIX)
-    kernels = arterial_kernels(examination, duration_s)
+    kernels = sample_kernels(examination.arterial, examination.frame_interval, frame_count(duration_s))
     size, count = settings.patch_size, settings.patches_per_patient
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
     index = patch_corners(key_corners, examination, settings)[:, None] + offsets.reshape(1, -1, 3)
@@ -119,10 +121,9 @@ def _patient_patches(key: jax.Array, settings: Patches, acquisition: Acquisition
     return Batch(patched(curves), mask.reshape(shape), context, truth, jnp.zeros(count, int))
 
 
+@cache  # compiling a sampler takes half a minute, so equal settings share one
 def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callable[[jax.Array], Batch]:
     """Give a function from a key to a batch of patches of that many new patients.
-
-    Compiling it takes half a minute, so equal settings share one.
 
     Args:
         settings: which patches.
@@ -138,21 +139,14 @@ def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callab
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
             f"{protocol.frame_interval_s:g}"
         )
-    return _sampler(settings, protocol, patients)
+    draw = partial(
+        _patient_patches, settings=settings, acquisition=protocol.acquisition, duration_s=protocol.duration_s
+    )
 
-
-@cache
-def _sampler(settings: Patches, protocol: Protocol, patients: int) -> Callable[[jax.Array], Batch]:
     def sample(key: jax.Array) -> Batch:
         # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
         with jax.default_matmul_precision("highest"):
             keys = jax.random.split(key, patients)
-            draw = partial(
-                _patient_patches,
-                settings=settings,
-                acquisition=protocol.acquisition,
-                duration_s=protocol.duration_s,
-            )
             batch = map_examples(lambda a: a.reshape(-1, *a.shape[2:]), jax.vmap(draw)(keys))
             return batch._replace(row=jnp.repeat(jnp.arange(patients), settings.patches_per_patient))
 

@@ -10,10 +10,8 @@ from dcejax.batch import Truth
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.rng import fold
 from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
+from dcejax.simulation.anatomy.composition import CORE, TUMOUR
 from dcejax.simulation.anatomy.head_anatomy import (
-    BRAIN_SEMI_AXES_MM,
-    CORE,
-    TUMOUR,
     Anatomy,
     brain_depth,
     brain_mask,
@@ -22,16 +20,11 @@ from dcejax.simulation.anatomy.head_anatomy import (
     tissue_shares,
     vessel_shares,
 )
+from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.session_fields import Scanner, receive_field, sample_scanner, to_head, transmit_field
 from dcejax.simulation.tissue_kinetics import Kinetics, properties, sample_kinetics, true_maps
-from dcejax.simulation.training.point_measurement import (
-    Kernels,
-    frame_count,
-    measure,
-    sample_kernels,
-    simulated_delay,
-)
+from dcejax.simulation.training.point_measurement import Kernels, measure, simulated_delay
 from dcejax.types import Acquisition
 
 VOXEL_MM = (0.9375, 0.9375, 3.0)
@@ -73,12 +66,9 @@ def sample_patient(key: jax.Array, tumour_class: jax.Array) -> Patient:
 
 
 def sample_examination(key: jax.Array, acquisition: Acquisition, mix: Sequence[float]) -> Examination:
-    """Draw a patient and an examination for training.
+    """Draw a patient and an examination for training; the frame interval, too, is drawn from the priors.
 
-    Args:
-        key: decides everything.
-        acquisition: TR and flip angle; the frame interval is drawn from the priors.
-        mix: relative frequency of each of `priors.TUMOUR_CLASSES`.
+    The mix is the relative frequency of each of `TUMOUR_CLASSES`.
     """
     tumour_class = jax.random.categorical(fold(key, "class"), jnp.log(jnp.array(mix)))
     low, high = (jnp.log(snr) for snr in PRIORS.snr_training)
@@ -91,11 +81,6 @@ def sample_examination(key: jax.Array, acquisition: Acquisition, mix: Sequence[f
         scanner=sample_scanner(fold(key, "scanner"), acquisition, snr),
         frame_interval=interval / SECONDS_PER_MINUTE,
     )
-
-
-def arterial_kernels(examination: Examination, duration_s: float) -> Kernels:
-    """The arterial input as the frames of so long a scan see it; compute once, use for all points."""
-    return sample_kernels(examination.arterial, examination.frame_interval, frame_count(duration_s))
 
 
 def observe(
@@ -121,7 +106,7 @@ def observe(
 def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
     """The points of a volume, from a sample of it, that hold most of a large vessel.
 
-    One voxel in ten thousand, which decides the scale of a volume, is a matter of the large vessels alone.
+    The scale of a volume is that of its brightest voxel in ten thousand, which always lies in a large vessel.
 
     Returns:
         Positions [P, 3] in mm in the scanner, and how many points of the sample lie in the head.

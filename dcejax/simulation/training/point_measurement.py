@@ -2,7 +2,7 @@
 
 Kinetics of all voxels come from one table per patient: the arterial input convolved at 128 rates on a grid of 1 s and
 averaged within frames for eleven delays, interpolated in log kep (error below 0.1 %). Noise is white and voxels are
-points. The reference object (`reference.py`) has another time grid, real partial volume and k-space.
+points. The reference object has another time grid, real partial volume and k-space.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def frame_count(duration_s: float) -> int:
 
 
 def sample_kernels(arterial: SampledAif, frame_interval: jax.Array, frames: int) -> Kernels:
-    """Convolve the arterial input on a fine grid and average it within frames."""
+    """Convolve the arterial input on a fine grid and average it within frames; once for all points of a patient."""
     longest = (frames + 1) * PRIORS.frame_interval_training_s[1]
     fine = jnp.arange(int(longest / _FINE_STEP_S)) * (_FINE_STEP_S / SECONDS_PER_MINUTE)
     step = fine[1]
@@ -77,14 +77,14 @@ def total_delay(tissue: Properties, arterial: SampledAif) -> jax.Array:
     return delay.clip(0.0, PRIORS.most_delay_s / SECONDS_PER_MINUTE)
 
 
-def delay_node(tissue: Properties, arterial: SampledAif) -> jax.Array:
+def _delay_node(tissue: Properties, arterial: SampledAif) -> jax.Array:
     """Index [V] of the tabulated delay that is nearest to a voxel's."""
     return jnp.round(total_delay(tissue, arterial) / _DELAYS[1]).astype(int)
 
 
 def simulated_delay(tissue: Properties, arterial: SampledAif) -> jax.Array:
     """The delay [V] that a voxel's curve is made with, min."""
-    return jnp.asarray(_DELAYS, jnp.float32)[delay_node(tissue, arterial)]
+    return jnp.asarray(_DELAYS, jnp.float32)[_delay_node(tissue, arterial)]
 
 
 def excitations(points: jax.Array, arterial: SampledAif, acquisition: Acquisition) -> jax.Array:
@@ -99,7 +99,7 @@ def concentration(tissue: Properties, arterial: SampledAif, kernels: Kernels) ->
     position = jnp.interp(jnp.log(jnp.maximum(kep, _RATES[0])), np.log(_RATES), np.arange(_RATES.size))
     lower = jnp.minimum(position.astype(int), _RATES.size - 2)
     weight = (position - lower)[:, None]
-    node = delay_node(tissue, arterial)
+    node = _delay_node(tissue, arterial)
     row = node * _RATES.size + lower
     leaked = (1.0 - weight) * kernels.convolved[row] + weight * kernels.convolved[row + 1]
     return vp[:, None] * kernels.tissue[node] + ktrans[:, None] * leaked

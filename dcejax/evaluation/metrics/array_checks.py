@@ -60,17 +60,3 @@ def region(name: str, mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
             "compare labels with the one that is meant"
         )
     return spread
-
-
-def deviations(name: str, sd: np.ndarray) -> np.ndarray:
-    """Return standard deviations as they are.
-
-    Raises:
-        ValueError: one is negative.
-    """
-    if (sd < 0).any():
-        raise ValueError(
-            f"{name}: expected values at or above 0, found {np.count_nonzero(sd < 0)} below, down to {sd.min():g}; "
-            "give standard deviations, not their logarithms"
-        )
-    return sd

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dcejax.simulation.anatomy import fields, head_anatomy, tumour
+from dcejax.simulation.anatomy import composition, fields, head_anatomy, tumour
 from dcejax.simulation.priors import PRIORS, TUMOUR_CLASSES
 
 CASES = 6
@@ -88,8 +88,8 @@ def test_tissues_are_a_partition_and_every_normal_one_exists(slices):
     assert together.min() >= 0
     np.testing.assert_allclose(together.sum(-1), 1.0, atol=1e-5)
     missing = np.flatnonzero((together > 0.95).sum(0) < 20)
-    disease = {head_anatomy.TUMOUR, head_anatomy.CORE, head_anatomy.OEDEMA}
-    assert not {head_anatomy.TISSUE_NAMES[i] for i in set(missing.tolist()) - disease}
+    disease = {composition.TUMOUR, composition.CORE, composition.OEDEMA}
+    assert not {composition.TISSUE_NAMES[i] for i in set(missing.tolist()) - disease}
     assert np.isfinite(together).all()
 
 
@@ -111,22 +111,18 @@ def test_a_sharper_border_changes_only_borders(drawn, slices):
 
 def test_mask_keeps_brain_and_sinuses_but_not_the_face(slices):
     for (patient, z), (shares, mask) in slices.items():
-        brain = (
-            shares[:, [head_anatomy.GREY, head_anatomy.TUMOUR, head_anatomy.CORE, head_anatomy.OEDEMA]].sum(-1) > 0.9
-        )
+        brain = shares[:, [composition.GREY, composition.TUMOUR, composition.CORE, composition.OEDEMA]].sum(-1) > 0.9
         assert mask[brain].sum() >= 0.995 * brain.sum(), (patient, z)
-        outside = (
-            shares[:, [head_anatomy.SKULL, head_anatomy.SCALP, head_anatomy.AIR, head_anatomy.MUSCLE]].sum(-1) > 0.95
-        )
+        outside = shares[:, [composition.SKULL, composition.SCALP, composition.AIR, composition.MUSCLE]].sum(-1) > 0.95
         assert mask[outside].mean() < 0.005, (patient, z)
-    dura = np.concatenate([s[:, head_anatomy.DURA][~m] for s, m in slices.values()]).sum()
-    kept = np.concatenate([s[:, head_anatomy.DURA][m] for s, m in slices.values()]).sum()
+    dura = np.concatenate([s[:, composition.DURA][~m] for s, m in slices.values()]).sum()
+    kept = np.concatenate([s[:, composition.DURA][m] for s, m in slices.values()]).sum()
     assert 0.1 < kept / (dura + kept) < 0.9
 
 
 def test_ventricles_hold_pure_fluid(slices):
     for patient in range(2):
-        pure = slices[patient, 9][0][:, head_anatomy.CSF] == 1.0
+        pure = slices[patient, 9][0][:, composition.CSF] == 1.0
         deep = np.asarray(plane(9.0))
         central = (np.abs(deep[:, 0]) < 32) & (np.abs(deep[:, 1]) < 45)
         assert 100 < (pure & central).sum() < 3000
@@ -142,7 +138,7 @@ def test_cortex_is_as_thick_as_stated(drawn):
     radius = 32.0 + step * np.arange(POINTS // lines)
     points = jnp.asarray(direction[:, None] * radius[None, :, None], jnp.float32)
     shares, _ = shares_at(one_of(drawn, 1), points.reshape(-1, 3), head_anatomy.BLUR_MM)
-    grey = np.asarray(shares[:, head_anatomy.GREY]).reshape(lines, -1) > 0.5
+    grey = np.asarray(shares[:, composition.GREY]).reshape(lines, -1) > 0.5
     thickness = []
     for line in grey:
         edges = np.diff(line.astype(int))
@@ -174,9 +170,9 @@ def test_vessels_in_every_slice(slices):
     for (patient, z), (shares, mask) in slices.items():
         # Near the base, veins have left the skull.
         kept = mask if z > -40 else slice(None)
-        assert (shares[kept, head_anatomy.VEIN] > 0.9).sum() >= 3, (patient, z)
+        assert (shares[kept, composition.VEIN] > 0.9).sum() >= 3, (patient, z)
         if -35 <= z <= 45:
-            assert shares[mask, head_anatomy.ARTERY].max() > 0.7, (patient, z)
+            assert shares[mask, composition.ARTERY].max() > 0.7, (patient, z)
 
 
 def test_sides_and_patients_differ(slices):
@@ -187,7 +183,7 @@ def test_sides_and_patients_differ(slices):
 
 
 def test_tumour_volumes_follow_the_prior(population):
-    volume = 4 / 3 * np.pi * np.asarray(population.radius)[np.asarray(population.enhancing)] ** 3 / 1e3
+    volume = 4 / 3 * np.pi * np.asarray(population.tumour.radius)[np.asarray(population.tumour.enhancing)] ** 3 / 1e3
     np.testing.assert_allclose(np.percentile(volume, [25, 50, 75]), [4.8, 16.8, 37.7], rtol=0.1)
     low, high = PRIORS.tumour_volume_range_ml
     assert low * 0.999 <= volume.min()
@@ -196,8 +192,8 @@ def test_tumour_volumes_follow_the_prior(population):
 
 def test_enhancement_and_cores_follow_the_class(population):
     for index, group in enumerate(TUMOUR_CLASSES):
-        chosen = np.asarray(population.tumour_class) == index
-        enhancing, core = (np.asarray(a)[chosen] for a in (population.enhancing, population.has_core))
+        chosen = np.asarray(population.tumour.tumour_class) == index
+        enhancing, core = (np.asarray(a)[chosen] for a in (population.tumour.enhancing, population.tumour.has_core))
         error = 4 * 0.5 / np.sqrt(chosen.sum())
         assert abs(enhancing.mean() - (1 - group.non_enhancing)) < error
         assert not core[~enhancing].any()
@@ -208,10 +204,10 @@ def test_tumours_have_the_drawn_volume_in_the_hemispheres(population):
     """Counted with random points, of which some lie in vessels, or outside the skull where a large tumour meets it."""
 
     def ratios(key, one):
-        points = one.centre + 2.0 * one.radius * jax.random.uniform(key, (POINTS, 3), minval=-1.0)
+        points = one.tumour.centre + 2.0 * one.tumour.radius * jax.random.uniform(key, (POINTS, 3), minval=-1.0)
         shares, _ = shares_at(one, points, head_anatomy.BLUR_MM)
         inside = solid_at(one, points) > 0
-        share = inside.mean(), (inside * (shares[:, head_anatomy.TUMOUR] + shares[:, head_anatomy.CORE])).mean()
+        share = inside.mean(), (inside * (shares[:, composition.TUMOUR] + shares[:, composition.CORE])).mean()
         return np.array(share) * 4.0**3 * 3 / (4 * np.pi)
 
     geometric, realised = np.array([ratios(jax.random.key(i), one_of(population, i)) for i in range(40)]).T
@@ -219,19 +215,21 @@ def test_tumours_have_the_drawn_volume_in_the_hemispheres(population):
     assert (np.abs(geometric - 1.0) < 0.12).all()
     assert np.median(realised) > 0.93
     assert realised.min() > 0.7
-    depth = jax.vmap(lambda one: head_anatomy.brain_depth(one, one.centre[None])[0])(population)
+    depth = jax.vmap(lambda one: head_anatomy.brain_depth(one, one.tumour.centre[None])[0])(population)
     assert np.min(depth) > 2.0
 
 
 def test_rims_surround_cores_and_small_tumours_have_none(population):
-    large = np.asarray(population.has_core & (population.radius > 20)).nonzero()[0][:6]
-    small = np.asarray(population.has_core & (population.radius < 4)).nonzero()[0][:6]
+    large = np.asarray(population.tumour.has_core & (population.tumour.radius > 20)).nonzero()[0][:6]
+    small = np.asarray(population.tumour.has_core & (population.tumour.radius < 4)).nonzero()[0][:6]
     cores = []
     for index in (*large, *small):
         one = one_of(population, index)
-        points = one.centre + one.radius * jax.random.uniform(jax.random.key(1), (POINTS, 3), minval=-1.5, maxval=1.5)
+        points = one.tumour.centre + one.tumour.radius * jax.random.uniform(
+            jax.random.key(1), (POINTS, 3), minval=-1.5, maxval=1.5
+        )
         shares, _ = shares_at(one, points, head_anatomy.BLUR_MM)
-        core = np.asarray(shares[:, head_anatomy.CORE])
+        core = np.asarray(shares[:, composition.CORE])
         cores.append(core.mean())
         assert (core[np.asarray(solid_at(one, points)) < 0.5] == 0).all()
     assert sum(c > 0.01 for c in cores[:6]) >= 5
@@ -240,24 +238,24 @@ def test_rims_surround_cores_and_small_tumours_have_none(population):
 
 def test_displacement_fades_and_never_folds(population):
     """Along rays from the tumour's centre, the place before displacement moves strictly outwards."""
-    largest = np.argsort(-np.asarray(population.radius))[:20]
+    largest = np.argsort(-np.asarray(population.tumour.radius))[:20]
     radius = jnp.linspace(0.0, 120.0, 600)
     direction = jax.random.normal(jax.random.key(2), (50, 3))
     direction /= jnp.linalg.norm(direction, axis=-1, keepdims=True)
     for index in largest:
         one = one_of(population, index)
-        points = one.centre + direction[:, None] * radius[:, None]
+        points = one.tumour.centre + direction[:, None] * radius[:, None]
         depth = depth_at(one, points.reshape(-1, 3))
         before = undisplaced_at(one, points.reshape(-1, 3), depth)
-        distance = np.linalg.norm(before - one.centre, axis=-1).reshape(50, 600)
+        distance = np.linalg.norm(before - one.tumour.centre, axis=-1).reshape(50, 600)
         assert (np.diff(distance) > 0).all()
         moved = np.linalg.norm(before - points.reshape(-1, 3), axis=-1)
         assert moved[np.asarray(depth) <= 0].max() < 1e-3
-        assert moved[np.linalg.norm(points.reshape(-1, 3) - one.centre, axis=-1) > 100].max() < 0.3
+        assert moved[np.linalg.norm(points.reshape(-1, 3) - one.tumour.centre, axis=-1) > 100].max() < 0.3
         assert 0.5 < moved.max() < 10.0
 
 
 def test_oedema_and_infiltration_spare_fluid(slices):
     shares, _ = slices[0, 21]
-    assert (shares[:, head_anatomy.OEDEMA][shares[:, head_anatomy.CSF] > 0.999] < 1e-3).all()
-    assert (shares[:, head_anatomy.TUMOUR][shares[:, head_anatomy.CSF] > 0.999] < 1e-3).all()
+    assert (shares[:, composition.OEDEMA][shares[:, composition.CSF] > 0.999] < 1e-3).all()
+    assert (shares[:, composition.TUMOUR][shares[:, composition.CSF] > 0.999] < 1e-3).all()

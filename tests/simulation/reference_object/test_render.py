@@ -12,10 +12,12 @@ from dcejax.physics.fitting import fit
 from dcejax.physics.kinetics import ExtendedTofts, TwoCompartmentExchange, two_compartment_exchange
 from dcejax.physics.signal import spgr_to_concentration
 from dcejax.simulation import cohort_definitions
-from dcejax.simulation.anatomy.head_anatomy import AIR, ARTERY, CSF, TUMOUR, VEIN, WHITE, tissue_shares
+from dcejax.simulation.anatomy.composition import AIR, ARTERY, CSF, TUMOUR, VEIN, WHITE
+from dcejax.simulation.anatomy.head_anatomy import tissue_shares
 from dcejax.simulation.anatomy.label_map import label_map, label_shares
 from dcejax.simulation.reference_object import fine_time, paint, render, session
 from dcejax.simulation.scanner import imaging
+from dcejax.simulation.scanner.session_fields import to_scanner
 from dcejax.simulation.tissue_kinetics import Properties
 
 SMALL = imaging.Size((32, 32, 20), 24, slab=3)
@@ -65,7 +67,7 @@ def identifiable():
 
 
 def exposure_of(tissue, flow=None):
-    vp, slow, slow_rate, fast, fast_rate = paint._exponentials(tissue, flow)
+    vp, slow, slow_rate, fast, fast_rate = paint.exponentials(tissue, flow)
     zero = jnp.zeros_like(vp)
     return paint.Exposure(
         tissue=tissue.m0,
@@ -73,9 +75,9 @@ def exposure_of(tissue, flow=None):
         b1=zero + 1.07,
         vp=vp,
         slow=slow,
-        slow_rate=paint._position(slow_rate),
+        slow_rate=paint.rate_position(slow_rate),
         fast=fast,
-        fast_rate=paint._position(fast_rate),
+        fast_rate=paint.rate_position(fast_rate),
         delay=zero,
         artery=zero,
         freshness=zero,
@@ -91,9 +93,8 @@ def test_noise_free_voxels_give_back_their_truth(identifiable):
     assert fine.per_frame == fine_time.GROUPS
     acquisition = quick.protocol.tissue
     points = exposure_of(voxels(*identifiable))
-    frames = render.Frame(tables.tissue, tables.convolved, tables.artery, tables.vein)
     see = jax.vmap(render.tissue_signal, (None, 0, None, None, None))
-    signal = jax.jit(see, static_argnums=4)(points, frames, tables.delay_step, acquisition, False)
+    signal = jax.jit(see, static_argnums=4)(points, tables.frames, tables.delay_step, acquisition, False)
     signal = np.moveaxis(np.asarray(signal), 1, 0).reshape(300, -1)
     concentration = spgr_to_concentration(signal, signal[:, :1], 1.8 / 60, acquisition, b1=1.07)
     _, arriving, _ = fine_time.arterial_curves(quick, fine)
@@ -107,7 +108,7 @@ def test_exchange_tumours_follow_the_packages_model():
     flow, ktrans, vp, ve = 0.5, np.array([0.02, 0.1, 0.3]), np.array([0.05, 0.1, 0.02]), np.array([0.2, 0.4, 0.3])
     times = np.arange(2400) * 0.1 / 60
     curve = np.where(times > 0.4, np.exp(-(times - 0.4)), 0) * 5
-    terms = paint._exponentials(voxels(ktrans, vp, ve), flow)
+    terms = paint.exponentials(voxels(ktrans, vp, ve), flow)
     plasma, slow, slow_rate, fast, fast_rate = (np.asarray(t, np.float64) for t in terms)
     assert (plasma == 0).all()
     found = slow[:, None] * fine_time.convolve(slow_rate, times, curve)
@@ -121,10 +122,9 @@ def test_exchange_tumours_follow_the_packages_model():
 def test_what_leaks_cannot_exceed_the_flow_in_signal_and_truth():
     """In an exchange tumour of little flow the true Ktrans is the one that makes the signal."""
     shown = draw("little flow", 0)
-    points = (
-        jnp.asarray(shown.scanner.placement.rotation @ shown.patient.anatomy.centre + shown.scanner.placement.shift)
-        + jax.random.normal(jax.random.key(0), (500, 3)) * 0.7 * shown.patient.anatomy.radius
-    )
+    tumour = shown.patient.anatomy.tumour
+    centre = to_scanner(shown.scanner.placement, tumour.centre)
+    points = centre + jax.random.normal(jax.random.key(0), (500, 3)) * 0.7 * tumour.radius
     subject = paint.Subject(
         shown.patient.anatomy, shown.patient.kinetics, shown.arterial, shown.scanner, shown.protocol.tissue, 0.02
     )
@@ -141,7 +141,7 @@ def test_what_leaks_cannot_exceed_the_flow_in_signal_and_truth():
 
 def test_the_exchange_model_is_for_tumours_alone():
     tissue = voxels(*np.array([[0.1, 0.1], [0.05, 0.05], [0.3, 0.3]]))._replace(tumour=jnp.array([0.9, 0.1]))
-    vp, slow, _, fast, _ = paint._exponentials(tissue, 0.5)
+    vp, slow, _, fast, _ = paint.exponentials(tissue, 0.5)
     assert vp[0] == 0
     assert fast[0] > 0
     assert vp[1] == pytest.approx(0.05)
@@ -193,7 +193,7 @@ def test_a_slab_shows_what_the_whole_volume_shows(patient, rendered):
 
 def test_one_compilation_for_all_patients(rendered):
     """The shape is compiled already; another patient, another tumour, no more."""
-    counted = (render._paint_slice, render.signal, imaging.acquire)
+    counted = (render.paint_slice, render.signal, imaging.acquire)
     before = [function._cache_size() for function in counted]
     render.render(rng.stream(0, "noise"), draw("another patient", 5), SMALL, "sub-other")
     assert [function._cache_size() for function in counted] == before
@@ -230,7 +230,7 @@ def test_motion_moves_and_drift_scales(patient):
 def test_blood_arrives_in_veins_after_arteries():
     whole = draw("blood")
     tables = fine_time.make_tables(whole)
-    half = [np.argmax(c > 0.5 * c.max()) for c in (tables.artery[:, 16, 0], tables.vein[:, 16])]
+    half = [np.argmax(c > 0.5 * c.max()) for c in (tables.frames.artery[:, 16, 0], tables.frames.vein[:, 16])]
     assert half[0] <= half[1]
     fine = fine_time.fine_time(whole)
     artery, tissue, sinus = fine_time.arterial_curves(whole, fine)
@@ -263,9 +263,10 @@ def test_slabs_hold_the_tumour(patient):
     for number in range(12):
         person = draw(f"slab {number}")
         size = imaging.SIZES["slab"]
-        first = render.first_slice(person, size, person.patient.anatomy.centre)
+        tumour = person.patient.anatomy.tumour
+        first = render.first_slice(person, size, tumour.centre)
         assert 0 <= first <= 20 - size.slab
-        centre = person.scanner.placement.rotation @ person.patient.anatomy.centre + person.scanner.placement.shift
+        centre = to_scanner(person.scanner.placement, tumour.centre)
         index = (float(centre[2]) + 60) / 6 - 0.5
         assert first - 0.01 <= index <= first + size.slab - 1 + 0.01
 

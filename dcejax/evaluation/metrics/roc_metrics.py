@@ -1,4 +1,8 @@
-"""How well a score tells one diagnosis from another: ROC curves and the areas under them."""
+"""How well a score tells one diagnosis from another: ROC curves and the areas under them.
+
+Scores [N] are higher where the diagnosis is more likely; `positive` [N] are booleans, who has it. All functions raise
+ValueError where shapes differ, scores are not finite, or a class is empty.
+"""
 
 from typing import NamedTuple
 
@@ -7,11 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, finite
-from dcejax.evaluation.metrics.bootstrap import Interval
-
-_LEVEL = 0.95
-_UPPER = (1.0 + _LEVEL) / 2
+from dcejax.evaluation.metrics.array_checks import alike, finite
+from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
 
 
 class Roc(NamedTuple):
@@ -19,11 +20,11 @@ class Roc(NamedTuple):
 
     fpr: np.ndarray  # [K] 1 - specificity
     tpr: np.ndarray  # [K] sensitivity
-    thresholds: np.ndarray  # [K] a score at or above it is called positive; inf at (0, 0)
 
 
-def _classes(positive: ArrayLike, n: int) -> np.ndarray:
-    positive = np.asarray(positive)
+def _checked(scores: ArrayLike, positive: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    scores, positive = finite("scores", scores, "N"), np.asarray(positive)
+    n = scores.size
     if positive.shape != (n,) or positive.dtype != bool:
         raise ValueError(
             f"positive: expected {n} booleans, one for each score, found {positive.dtype} of shape {positive.shape}; "
@@ -34,29 +35,19 @@ def _classes(positive: ArrayLike, n: int) -> np.ndarray:
             f"positive: expected at least 1 patient of each class, found {np.count_nonzero(positive)} positive and "
             f"{np.count_nonzero(~positive)} negative; without both there is nothing to tell apart"
         )
-    return positive
+    return scores, positive
 
 
 def roc(scores: ArrayLike, positive: ArrayLike) -> Roc:
-    """ROC curve with one point for each distinct score, so that ties make a sloping segment.
-
-    Args:
-        scores: [N] higher where the diagnosis is more likely.
-        positive: [N] booleans, who has it.
-
-    Raises:
-        ValueError: shapes differ, scores are not finite, or a class is empty.
-    """
-    scores = finite("scores", scores, "N")
-    positive = _classes(positive, scores.size)
+    """ROC curve with one point for each distinct score, so that ties make a sloping segment."""
+    scores, positive = _checked(scores, positive)
     thresholds, index = np.unique(scores, return_inverse=True)
-    hits = np.bincount(index[positive], minlength=thresholds.size)[::-1].cumsum()
-    false_alarms = np.bincount(index[~positive], minlength=thresholds.size)[::-1].cumsum()
-    return Roc(
-        fpr=np.concatenate([[0.0], false_alarms / false_alarms[-1]]),
-        tpr=np.concatenate([[0.0], hits / hits[-1]]),
-        thresholds=np.concatenate([[np.inf], thresholds[::-1]]),
-    )
+    rates = []
+    for chosen in (~positive, positive):
+        # Patients of the class with a score at or above each threshold, from the highest threshold.
+        counts = np.bincount(index[chosen], minlength=thresholds.size)[::-1].cumsum()
+        rates.append(np.concatenate([[0.0], counts / counts[-1]]))
+    return Roc(*rates)
 
 
 def _placements(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,8 +75,6 @@ class Auc(NamedTuple):
 
     area: Interval  # with its 95 % interval
     variance: float  # DeLong's; NaN with 1 patient in a class
-    positives: int
-    negatives: int
 
 
 def auc(scores: ArrayLike, positive: ArrayLike) -> Auc:
@@ -98,28 +87,20 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> Auc:
       for these, from 0.025^(1 / min(m, n)) to 1, and its mirror image. It is exact, and wide.
     - All scores tied: the area is 1/2 and the ends are NaN, for nothing was measured.
     - One patient in a class, otherwise: the variance and the ends are NaN.
-
-    Args:
-        scores: [N] higher where the diagnosis is more likely.
-        positive: [N] booleans, who has it.
-
-    Raises:
-        ValueError: shapes differ, scores are not finite, or a class is empty.
     """
-    scores = finite("scores", scores, "N")
-    positive = _classes(positive, scores.size)
+    scores, positive = _checked(scores, positive)
     below, above = _placements(scores, positive)
     m, n = below.size, above.size
     area, variance = float(below.sum() / (m * n)), _variance(below, above)
     if area in (0.0, 1.0):
-        reach = (1.0 - _UPPER) ** (1.0 / min(m, n))
+        reach = (1.0 - UPPER) ** (1.0 / min(m, n))
         low, high = (reach, 1.0) if area else (0.0, 1.0 - reach)
     elif variance > 0:
-        half = norm.ppf(_UPPER) * np.sqrt(variance) / (area * (1.0 - area))
+        half = norm.ppf(UPPER) * np.sqrt(variance) / (area * (1.0 - area))
         low, high = expit(logit(area) - half), expit(logit(area) + half)
     else:
         low = high = float("nan")
-    return Auc(Interval(area, float(low), float(high)), variance, m, n)
+    return Auc(Interval(area, float(low), float(high)), variance)
 
 
 class Comparison(NamedTuple):
@@ -133,20 +114,11 @@ class Comparison(NamedTuple):
 def compare(scores_a: ArrayLike, scores_b: ArrayLike, positive: ArrayLike) -> Comparison:
     """DeLong's test that two scores of the same patients have the same AUC (1988, Biometrics 44:837).
 
-    Args:
-        scores_a: [N].
-        scores_b: [N] of the same patients.
-        positive: [N] booleans, who has the diagnosis.
-
-    Returns:
-        Scores that order the patients alike have z = 0, p = 1 and an interval of (0, 0). Where the variance of a
-        difference that is not zero is, or cannot be had because a class has one patient, z, p and the ends are NaN.
-
-    Raises:
-        ValueError: shapes differ, scores are not finite, or a class is empty.
+    Scores that order the patients alike have z = 0, p = 1 and an interval of (0, 0). z, p and the ends are NaN where
+    the difference is not zero but its variance is, or where a class has one patient.
     """
     a, b = alike(("N",), scores_a=scores_a, scores_b=scores_b)
-    positive = _classes(positive, a.size)
+    a, positive = _checked(a, positive)
     below, above = (
         first - second for first, second in zip(_placements(a, positive), _placements(b, positive), strict=True)
     )
@@ -158,6 +130,6 @@ def compare(scores_a: ArrayLike, scores_b: ArrayLike, positive: ArrayLike) -> Co
         nan = float("nan")
         return Comparison(Interval(difference, nan, nan), nan, nan)
     sd = np.sqrt(variance)
-    half, z = norm.ppf(_UPPER) * sd, difference / sd
+    half, z = norm.ppf(UPPER) * sd, difference / sd
     ends = np.clip([difference - half, difference + half], -1.0, 1.0)
     return Comparison(Interval(difference, *map(float, ends)), float(z), float(2.0 * norm.sf(abs(z))))

@@ -1,6 +1,7 @@
 """Whether stated uncertainty is true: coverage, calibration, proper scores, and whether it finds the errors.
 
-Functions take truth, means and standard deviations of any one shape, in the unit of the map, or in logarithms.
+Functions take truth, means, errors and standard deviations of any one shape, in the unit of the map or in logarithms,
+and raise ValueError where shapes differ, values are not finite, or a standard deviation is negative.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import kstest, norm, rankdata
 
-from dcejax.evaluation.metrics.arguments import alike, deviations, finite, region
+from dcejax.evaluation.metrics.array_checks import alike, finite, region
 from dcejax.evaluation.metrics.image_metrics import correlation
 
 REMOVED = np.arange(100) / 100
@@ -20,15 +21,20 @@ _ROUNDING = 1e-12  # of the largest error; what a sum of equal errors leaves
 _LEAST_VOXELS = 4  # three ranks less one that is taken out leave no freedom
 
 
-def _gaussians(truth: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> list[np.ndarray]:
-    truth, mean, sd = alike(("...",), truth=truth, mean=mean, sd=sd)
-    return [truth, mean, deviations("sd", sd)]
+def _checked(*, sd: ArrayLike, **others: ArrayLike) -> list[np.ndarray]:
+    """Arrays of one shape in float64 in the order given, the standard deviations last."""
+    *checked, sd = alike(("...",), **others, sd=sd)
+    if (sd < 0).any():
+        raise ValueError(
+            f"sd: expected values at or above 0, found {np.count_nonzero(sd < 0)} below, down to {sd.min():g}; give "
+            "standard deviations, not their logarithms"
+        )
+    return [*checked, sd]
 
 
 class Coverage(NamedTuple):
     """Central intervals of Gaussians at L levels."""
 
-    level: np.ndarray  # [L] nominal
     inside: np.ndarray  # [L] share of the truths that lie in them
     width: np.ndarray  # [L] mean width, in the unit of the map
 
@@ -38,25 +44,15 @@ def coverage(
 ) -> Coverage:
     """Share of the truths inside the central intervals of Gaussians, ends included, and how wide these are.
 
-    Args:
-        truth: any shape.
-        mean: the same shape.
-        sd: the same shape, at or above 0.
-        levels: of the intervals, between 0 and 1.
-
     Raises:
-        ValueError: shapes differ, values are not finite, sd is negative, or a level is not between 0 and 1.
+        ValueError: as every function of this module, or a level is not between 0 and 1.
     """
-    truth, mean, sd = _gaussians(truth, mean, sd)
+    truth, mean, sd = _checked(truth=truth, mean=mean, sd=sd)
     level = finite("levels", levels, "L")
     if not ((level > 0) & (level < 1)).all():
         raise ValueError(f"levels: expected values between 0 and 1, found {level.tolist()}; write 95 % as 0.95")
     error, reach = np.abs(truth - mean), norm.ppf((1.0 + level) / 2)
-    return Coverage(
-        level=level,
-        inside=np.array([np.mean(error <= k * sd) for k in reach]),
-        width=2.0 * reach * sd.mean(),
-    )
+    return Coverage(inside=np.array([np.mean(error <= k * sd) for k in reach]), width=2.0 * reach * sd.mean())
 
 
 class Pit(NamedTuple):
@@ -69,18 +65,10 @@ class Pit(NamedTuple):
 def pit(truth: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> Pit:
     """Where the truth lies in each Gaussian, as a probability (Gneiting 2007, J R Stat Soc B 69:243).
 
-    Without spread a truth below its mean comes to 0, above to 1, and at it to 1/2. No p-value is given: voxels of a
+    Without spread a truth below its mean gives 0, above it 1, and equal to it 1/2. No p-value is given: voxels of a
     patient are not independent.
-
-    Args:
-        truth: any shape.
-        mean: the same shape.
-        sd: the same shape, at or above 0.
-
-    Raises:
-        ValueError: shapes differ, values are not finite, or sd is negative.
     """
-    values = norm.cdf(_standardised(*_gaussians(truth, mean, sd)))
+    values = norm.cdf(_standardised(*_checked(truth=truth, mean=mean, sd=sd)))
     return Pit(values, float(kstest(values.ravel(), "uniform").statistic))
 
 
@@ -95,20 +83,13 @@ def ence(error: ArrayLike, sd: ArrayLike, bins: int = 20) -> float:
     """Expected normalised calibration error (Levi 2019, arXiv:1905.11659).
 
     Voxels are sorted by sd into bins of equal number; the mean over bins of |RMV - RMSE| / RMV, where RMV is the root
-    of the mean variance. Voxels of one sd stay in the order in which they come. Chance alone leaves about
-    0.56 sqrt(bins / n) where uncertainty is perfect.
-
-    Args:
-        error: any shape.
-        sd: the same shape.
-        bins: how many.
+    of the mean variance. Voxels of equal sd keep their order. Chance alone leaves about 0.56 sqrt(bins / n) where
+    uncertainty is perfect.
 
     Raises:
-        ValueError: shapes differ, values are not finite, sd is negative or zero throughout a bin, or there are fewer
-            voxels than bins.
+        ValueError: as every function of this module, sd is zero in a whole bin, or there are fewer voxels than bins.
     """
-    error, sd = (values.ravel() for values in alike(("...",), error=error, sd=sd))
-    deviations("sd", sd)
+    error, sd = (values.ravel() for values in _checked(error=error, sd=sd))
     if not 1 <= bins <= error.size:
         raise ValueError(f"bins: expected 1 to {error.size}, one voxel in each at least, found {bins}; take fewer")
     parts = np.array_split(np.argsort(sd, kind="stable"), bins)
@@ -125,50 +106,12 @@ def ence(error: ArrayLike, sd: ArrayLike, bins: int = 20) -> float:
 def crps_gaussian(truth: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> np.ndarray:
     """Continuous ranked probability score of Gaussians (Gneiting & Raftery 2007, J Am Stat Assoc 102:359, section 4.2).
 
-    Args:
-        truth: any shape.
-        mean: the same shape.
-        sd: the same shape, at or above 0; where it is 0 the score is the absolute error.
-
-    Returns:
-        Scores of the same shape, in the unit of the map; lower is better.
-
-    Raises:
-        ValueError: shapes differ, values are not finite, or sd is negative.
+    Of the same shape, in the unit of the map; lower is better. Where sd is 0 the score is the absolute error.
     """
-    truth, mean, sd = _gaussians(truth, mean, sd)
+    truth, mean, sd = _checked(truth=truth, mean=mean, sd=sd)
     z = _standardised(truth, mean, sd)
     # sd z is written as the error, which stays finite without spread.
     return (truth - mean) * (2.0 * norm.cdf(z) - 1.0) + sd * (2.0 * norm.pdf(z) - 1.0 / np.sqrt(np.pi))
-
-
-def crps_ensemble(truth: ArrayLike, samples: ArrayLike) -> np.ndarray:
-    """Fair continuous ranked probability score of S samples (Ferro 2014, Q J R Meteorol Soc 140:1917).
-
-    Mean |sample - truth| less half the mean |difference| of two different samples. Its expectation does not depend on
-    S, so that ensembles of different size compare; a single score may be negative.
-
-    Args:
-        truth: [...].
-        samples: [S, ...], S of at least 2.
-
-    Returns:
-        [...] scores in the unit of the map; lower is better.
-
-    Raises:
-        ValueError: shapes do not fit, values are not finite, or there is one sample only.
-    """
-    truth, samples = finite("truth", truth, "..."), finite("samples", samples, "S", "...")
-    size = len(samples)
-    if samples.shape[1:] != truth.shape or size < 2:
-        raise ValueError(
-            f"samples: expected at least 2 samples in front of shape {truth.shape}, found shape {samples.shape}; put "
-            "the axis of samples first"
-        )
-    errors = np.sort(samples - truth, axis=0)
-    # The sum of |differences| over pairs, by order statistics.
-    weights = (2.0 * np.arange(size) - size + 1.0).reshape(-1, *[1] * truth.ndim)
-    return np.abs(errors).mean(axis=0) - (weights * errors).sum(axis=0) / (size * (size - 1))
 
 
 def _tied(error: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -179,22 +122,16 @@ def _tied(error: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def sparsification(error: ArrayLike, order: ArrayLike, resolution: float = 0.0) -> np.ndarray:
-    """Mean absolute error of what is left after removing the share 0, 1, ... 99 % that comes last in an order.
+    """Mean absolute error [100] that is left after removing the 0, 1, ... 99 % of voxels that come last in an order.
 
     Voxels of one rank are removed at random, in expectation. With a resolution, voxels share their rank if they fall
-    into one cell of a grid of that spacing, and the curve is the mean over grids that are shifted by sixteenths
-    of it: many voxels that are alike but for rounding may lie astride the edge of a cell in one of these, not in all.
+    into one cell of a grid of that spacing, and the curve is the mean over grids that are shifted by sixteenths of it:
+    voxels that differ only by rounding may lie on both sides of a cell's edge in one of these grids, not in all.
 
     Args:
         error: any shape.
         order: the same shape, such as an uncertainty; the largest are removed first.
-        resolution: difference in order that is still rounding; 0 where ranks are to be shared by equal values only.
-
-    Returns:
-        [100].
-
-    Raises:
-        ValueError: shapes differ, or values are not finite.
+        resolution: difference in order that is still rounding; with 0 only equal values share a rank.
     """
     error, order = (values.ravel() for values in alike(("...",), error=error, order=order))
     ascending = np.argsort(order, kind="stable")
@@ -207,19 +144,9 @@ def sparsification(error: ArrayLike, order: ArrayLike, resolution: float = 0.0) 
 def ause(error: ArrayLike, uncertainty: ArrayLike, resolution: float = 0.0) -> float:
     """Area under the sparsification error, as a share of that of a random order (Ilg 2018, ECCV, arXiv:1802.07095).
 
-    The mean absolute error of what is left after removing the most uncertain 0, 1, ... 99 %, less that after removing
-    the largest errors, averaged, and divided by the same for a random order, which leaves the mean error at every step.
-
-    Args:
-        error: any shape.
-        uncertainty: the same shape; only its order matters.
-        resolution: difference in uncertainty that is still rounding, as in `sparsification`.
-
-    Returns:
-        0 for the order of the errors, 1 for a random one, more for a misleading one; NaN where all errors are equal.
-
-    Raises:
-        ValueError: shapes differ, or values are not finite.
+    The mean distance of the curve by uncertainty from the curve by the errors themselves (`sparsification`, which says
+    what the resolution is), divided by that of a random order, which leaves the mean error at every step. So it is 0
+    for the order of the errors, 1 for a random one, more for a misleading one, and NaN where all errors are equal.
     """
     error, uncertainty = alike(("...",), error=error, uncertainty=uncertainty)
     error = np.abs(error)
@@ -242,20 +169,11 @@ class EdgeTest(NamedTuple):
 def edge_test(error: ArrayLike, sd: ArrayLike, mean: ArrayLike, rim: ArrayLike) -> EdgeTest:
     """Does uncertainty find the errors in the rim of a tumour, or only the high or low values?
 
-    Errors and SDs grow with the value, which makes rho with sd large, and dividing by the mean can turn that round;
+    Errors and SDs grow with the value, which makes rho with sd large, and dividing by the mean can reverse its sign;
     neither says that a voxel's uncertainty knows of its error. The partial correlation of the ranks takes the mean out.
-
-    Args:
-        error: any shape.
-        sd: the same shape, at or above 0.
-        mean: the same shape, the predicted map.
-        rim: boolean, broadcasts to that shape.
-
-    Raises:
-        ValueError: shapes do not fit, values are not finite, or sd is negative.
+    `mean` is the predicted map; `rim` is boolean and broadcasts to its shape.
     """
-    error, sd, mean = alike(("...",), error=error, sd=sd, mean=mean)
-    deviations("sd", sd)
+    error, mean, sd = _checked(error=error, mean=mean, sd=sd)
     inside = region("rim", rim, error.shape) & (mean > 0)
     error, sd, mean = np.abs(error[inside]), sd[inside], mean[inside]
     n = error.size

@@ -1,6 +1,6 @@
 """A report of results as one HTML file that needs nothing else: no network, no scripts, no other files.
 
-What a reader sees is formatted by `dcejax.evaluation.tables.cells`; how the page looks is in report.html.j2.
+What a reader sees is formatted by `dcejax.evaluation.tables.table_cells`; how the page looks is in report.html.j2.
 """
 
 import base64
@@ -11,8 +11,9 @@ from importlib import resources
 from typing import Any
 
 from dcejax.data import results
-from dcejax.evaluation.tables import cells
-from dcejax.evaluation.tables.table import Table
+from dcejax.evaluation.scoring import plain
+from dcejax.evaluation.tables import table_cells
+from dcejax.evaluation.tables.result_table import Table
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -78,7 +79,6 @@ def render(document: Report) -> str:
 
     Raises:
         ImportError: jinja2 is not installed.
-        KeyError: a row of a table lacks a key of its columns.
     """
     try:
         import jinja2
@@ -90,8 +90,8 @@ def render(document: Report) -> str:
     )
     return environment.from_string(source).render(
         document=document,
-        rows_of=cells.table_rows,
-        is_numeric=cells.is_numeric,
+        rows_of=table_cells.table_rows,
+        is_numeric=table_cells.is_numeric,
         to_csv=to_csv,
         provenance=list(_flat(document.provenance)),
         results=None if document.results is None else _json(document.results),
@@ -99,12 +99,8 @@ def render(document: Report) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table as CSV: numbers to six digits, nothing where there is none.
-
-    Raises:
-        KeyError: a row lacks a key of the columns.
-    """
-    return results.csv_text(table.keys, [{key: row[key] for key in table.keys} for row in table.rows])
+    """The table as CSV: numbers to six digits, nothing where there is none."""
+    return results.csv_text(table.keys, table.rows)
 
 
 def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -113,21 +109,11 @@ def _flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name} · ")
         elif isinstance(value, list | tuple):
-            yield f"{above}{name}", ", ".join(cells.text(item) for item in value)
+            yield f"{above}{name}", ", ".join(table_cells.text(item) for item in value)
         else:
-            yield f"{above}{name}", cells.text(value)
+            yield f"{above}{name}", table_cells.text(value)
 
 
 def _json(record: Mapping[str, Any]) -> str:
     """JSON that no HTML parser takes for the end of its element, nor JSON parser for something else."""
-    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers of numpy as those of Python, and None for those that JSON has no word for."""
-    value = cells.plain(value)
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if cells.is_missing(value) else value
+    return json.dumps(plain(record), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

@@ -1,11 +1,9 @@
 """Values of tables as people read them: significant digits, intervals, and a dash where there is nothing."""
 
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from dcejax.evaluation.tables.table import Column, Table
+from dcejax.evaluation.scoring import plain
+from dcejax.evaluation.tables.result_table import Column, Table
 
 NOTHING = "–"
 
@@ -21,20 +19,10 @@ class Cell(NamedTuple):
     again: bool = False  # first of its row, and the same as above
 
 
-def plain(value: Any) -> Any:
-    """Scalars and arrays of numpy as values of Python; anything else as it is."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def is_missing(value: Any) -> bool:
-    """Whether there is no value: None, or a number that is not finite."""
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
 def text(value: Any, digits: int | None = None) -> str:
     """A single value: numbers with a decimal point to `digits` significant digits (without, to six), others whole."""
     value = plain(value)
-    if is_missing(value):
+    if value is None:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -55,9 +43,9 @@ def with_interval(value: Any, low: Any, high: Any, digits: int) -> str:
     interval's width: a bias of 0.0001 between -0.3 and 0.3 is 0.000.
     """
     value, low, high = (plain(number) for number in (value, low, high))
-    if is_missing(value):
+    if value is None:
         return NOTHING
-    if is_missing(low) or is_missing(high):
+    if low is None or high is None:
         return f"{text(value, digits)} ({NOTHING})"
     size = max(abs(value), abs(low), abs(high))
     if size and not _LEAST <= size < _MOST:

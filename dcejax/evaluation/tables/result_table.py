@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+SIMULATED = "Simulated patients; not clinical evidence."
+"""What every caption ends with."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -15,15 +18,28 @@ class Column:
     interval: tuple[str, str] | None = None  # keys of the lower and upper end of its 95 % interval
 
 
+def columns(digits: int | None = None, /, **headings: str) -> list[Column]:
+    """Columns of single values: key=heading, all with the same number of digits."""
+    return [Column(key, heading, digits) for key, heading in headings.items()]
+
+
+def interval_columns(**headings: str) -> list[Column]:
+    """Columns of estimates with the ends of their intervals, to three digits: key=heading."""
+    return [Column(key, heading, 3, (f"{key}_low", f"{key}_high")) for key, heading in headings.items()]
+
+
 @dataclass(frozen=True)
 class Table:
     """Results of one kind."""
 
     name: str  # of its CSV file and its key in the JSON
     title: str
-    caption: str  # how each number came about, its n, and what it cannot say
+    caption: str  # how each number was calculated, its n, and what it cannot say
     columns: Sequence[Column]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]  # values that the columns do not ask for are dropped, missing ones become None
+
+    def __post_init__(self):
+        object.__setattr__(self, "rows", [{key: row.get(key) for key in self.keys} for row in self.rows])
 
     @property
     def keys(self) -> list[str]:

@@ -49,7 +49,7 @@ def test_frames_see_weighted_means_of_delayed_curves(session, tables):
     for delay in (0, 7, 30):
         moved = np.concatenate([np.zeros(delay), tissue[: tissue.size - delay]])
         expected = moved.reshape(60, GROUPS, -1).mean(-1)
-        np.testing.assert_allclose(tables.tissue[:, delay], expected, atol=1e-5)
+        np.testing.assert_allclose(tables.frames.tissue[:, delay], expected, atol=1e-5)
 
 
 def test_the_table_of_rates_holds_the_convolution(session, tables):
@@ -58,7 +58,7 @@ def test_the_table_of_rates_holds_the_convolution(session, tables):
     row, delay = 140, 12
     exact = fine_time.convolve(RATES[row : row + 1], fine.times, tissue)[0]
     moved = np.concatenate([np.zeros(delay), exact[: exact.size - delay]])
-    found = tables.convolved[:, delay * len(RATES) + row]
+    found = tables.frames.convolved[:, delay * len(RATES) + row]
     np.testing.assert_allclose(found, moved.reshape(60, GROUPS, -1).mean(-1), rtol=1e-5, atol=1e-6)
 
 

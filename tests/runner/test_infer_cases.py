@@ -1,15 +1,68 @@
-"""Several cases through the inference command: order, shards, resume, and bad ones among good ones."""
+"""Several cases through the inference command: order, shards, resume, bad ones among good ones, the same as alone."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import results
 import scans
 
-from dcejax.methods import engine
-from dcejax.runner import case_runner
+from dcejax.cli import infer
+from dcejax.data import provenance
+from dcejax.methods import lyoo2025
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two scans, and between them one that is too short."""
+    for seed, (name, frames) in enumerate({"a": 60, "b": 30, "c": 60}.items()):
+        scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", frames=frames, seed=seed)
+    return tmp_path / "in"
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        infer.main(["infer.py", *map(str, words)])
+    return stop.value.code, capsys.readouterr().err
+
+
+def files(folder, case_id):
+    """All files of a case, the sidecar without its times."""
+    found = {path.name: path.read_bytes() for path in folder.glob(f"{case_id}_*") if path.suffix != ".json"}
+    return found, {name: value for name, value in results.sidecar(folder, case_id).items() if name != "seconds"}
+
+
+def test_three_cases_with_a_bad_one_give_what_each_gives_alone(folder, tiny_weights, tmp_path, capsys):
+    labels, manifest = scans.save_mask(tmp_path / "labels.nii.gz"), tmp_path / "cohort.csv"
+    manifest.write_text("input,segmentation\n" + "".join(f"{folder / name}.nii.gz,{labels}\n" for name in "abc"))
+    flags = [f"--weights={tiny_weights}"]
+    out = tmp_path / "together"
+    code, err = run(capsys, f"--input={manifest}", f"--output_dir={out}", *flags)
+    assert code == 1
+    told = re.findall(r" ([abc]): (warning|done|bad)", err)
+    assert told == sorted(told, key=lambda pair: (pair[0], pair[1] != "warning"))
+    assert set(told) == {("a", "warning"), ("a", "done"), ("b", "bad"), ("c", "warning"), ("c", "done")}
+    lines = {line["case_id"]: line for line in results.lines(out)}
+    assert list(lines) == ["a", "b", "c"]
+    assert [line["status"] for line in lines.values()] == ["done", "bad", "done"]
+
+    flags.append(f"--segmentation={labels}")
+    for name in "ac":
+        alone = tmp_path / name
+        assert run(capsys, f"--input={folder / name}.nii.gz", f"--output_dir={alone}", *flags)[0] == 0
+        content, record = files(out, name)
+        assert (content, record) == files(alone, name)
+        assert len(content) == len(results.MAPS) + 2  # and the picture and the table
+        assert list(results.sidecar(out, name)) == list(results.sidecar(alone, name))
+        assert list(results.sidecar(out, name)["seconds"]) == ["read", "tcn", "prob_unet", "write"]
+    code, err = run(capsys, f"--input={folder / 'b.nii.gz'}", f"--output_dir={tmp_path / 'b'}", *flags)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {lines['b']['reason']}"
+    assert not (tmp_path / "b").exists()
+    assert not list(out.glob("b_*"))
 
 
 def test_glob_manifest_and_company_do_not_change_maps(run_infer, tmp_path):
@@ -70,7 +123,7 @@ def test_done_cases_are_skipped_until_something_changes(run_infer, scan, mask, t
     assert status(weights=weights) == "done"
     assert status() == "done"
     with monkeypatch.context() as later:
-        later.setattr(case_runner, "version", lambda name: "99.0")
+        later.setattr(provenance, "version", lambda name: "99.0")
         assert status() == "done"
     assert status() == "done"
     (out / "p1_desc-dcejax.json").unlink()  # as if stopped before the end
@@ -80,6 +133,17 @@ def test_done_cases_are_skipped_until_something_changes(run_infer, scan, mask, t
     manifest.write_text(f"input,case_id,mask\n{moved},p1,{mask}\n")
     assert run_infer(input=manifest, output_dir=out)[0] == 0
     assert results.lines(out)[-1]["status"] == "skipped"
+
+
+def test_cases_run_in_the_order_of_the_manifest(run_infer, tmp_path):
+    for name in "abc":
+        scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", shape=(24, 20, 1))
+    manifest = tmp_path / "cohort.csv"
+    manifest.write_text("input\nin/c.nii.gz\nin/a.nii.gz\nin/b.nii.gz\n")
+    assert run_infer(input=manifest, output_dir=tmp_path / "out")[0] == 0
+    assert [line["case_id"] for line in results.lines(tmp_path / "out")] == ["c", "a", "b"]
+    assert run_infer(input=manifest, output_dir=tmp_path / "second", shard="0/2")[0] == 0
+    assert [line["case_id"] for line in results.lines(tmp_path / "second")] == ["c", "b"]
 
 
 def test_shards_cover_every_case_once(run_infer, tmp_path):
@@ -105,14 +169,15 @@ def test_several_inputs_do_all_that_can_be_done(run_infer, scan, tmp_path):
 def test_a_crash_in_one_of_several_cases_is_recorded(run_infer, tmp_path, monkeypatch):
     for name in "ab":
         scans.save_scan(tmp_path / "in" / f"{name}.nii.gz", shape=(24, 20, 1))
-    sample_maps = engine.sample_maps
+    predict, calls = lyoo2025.predict, []
 
-    def broken(*arguments, case_id, **rest):
-        if case_id == "a":
+    def broken(*arguments, **rest):
+        calls.append(arguments)
+        if len(calls) == 1:
             raise RuntimeError("broken")
-        return sample_maps(*arguments, case_id=case_id, **rest)
+        return predict(*arguments, **rest)
 
-    monkeypatch.setattr(engine, "sample_maps", broken)
+    monkeypatch.setattr(lyoo2025, "predict", broken)
     code, err = run_infer(input=tmp_path / "in" / "*.nii.gz", output_dir=tmp_path / "out")
     assert code == 1
     assert [line["status"] for line in results.lines(tmp_path / "out")] == ["failed", "done"]

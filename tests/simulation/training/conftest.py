@@ -1,0 +1,17 @@
+"""One examination of the training generator, for all tests of it."""
+
+import jax
+import pytest
+from typical_patients import examine, kernels_of
+
+from dcejax.rng import stream
+
+
+@pytest.fixture(scope="module")
+def one_patient():
+    return jax.jit(examine)(stream(3, "test patient"))
+
+
+@pytest.fixture(scope="module")
+def kernels(one_patient):
+    return jax.jit(kernels_of)(one_patient)

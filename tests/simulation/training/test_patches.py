@@ -1,0 +1,60 @@
+"""Training patches: functions of their key, inside the volume, on the tumour where they should be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typical_patients import PROTOCOL
+
+from dcejax.rng import stream
+from dcejax.simulation.anatomy import composition, head_anatomy
+from dcejax.simulation.scanner.session_fields import to_head
+from dcejax.simulation.training import patches, patient
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    """One for all tests of patches, for compiling it takes long."""
+    settings = patches.Patches(patches_per_patient=3, patch_size=12, tumour_fraction=0.67, lesion_mask_fraction=1.0)
+    return patches.make_sampler(settings, PROTOCOL, patients=2)
+
+
+def test_patches_are_a_function_of_the_key_and_lie_inside(sampler):
+    first, again, other = (sampler(stream(0, "patches", i)) for i in (0, 0, 1))
+    assert first.curves.shape == (6, 12, 12, first.context.times.shape[1])
+    assert (first.context.times[:, -1] >= PROTOCOL.duration_s / 60).all()
+    assert first.truth.maps.shape == (6, 12, 12, 3)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first.curves, other.curves)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(first))
+    outside = ~np.asarray(first.mask)
+    assert (np.asarray(first.curves)[outside] == 0).all()
+    assert (np.asarray(first.truth.maps)[outside] == 0).all()
+    assert sampler._cache_size() == 1
+
+
+def test_lesion_masks_keep_tumour_only(sampler):
+    kinds = []
+    for number in range(5):
+        batch = sampler(stream(0, "lesion", number))
+        for mask, tissue in zip(np.asarray(batch.mask), np.asarray(batch.truth.tissue), strict=True):
+            lesion = np.isin(tissue, (composition.TUMOUR, composition.CORE))
+            kinds.append(bool(lesion[mask].any()))
+            assert lesion[mask].all() or not lesion[mask].any()
+    assert 0.5 < np.mean(kinds) < 1  # two in three are centred on a tumour, some of the others hold none
+
+
+def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(one_patient):
+    def draw(seed, **settings):  # compiled, because its many steps one by one take longer
+        return jax.jit(lambda key: patches.patch_corners(key, one_patient, patches.Patches(**settings)))(
+            jax.random.key(seed)
+        )
+
+    corners = np.asarray(draw(0, patches_per_patient=2000, patch_size=64, tumour_fraction=0.0))
+    assert (corners.min(0) == 0).all()
+    assert (corners.max(0) == np.array([256 - 64, 256 - 64, 39])).all()
+    corners = draw(1, patches_per_patient=20, patch_size=9, tumour_fraction=1.0)
+    at = to_head(one_patient.scanner.placement, patches.voxel_centres(corners + jnp.array([4, 4, 0])))
+    assert (jax.jit(head_anatomy.tumour_depth)(one_patient.patient.anatomy, at) > 0).all()
+    shares, _ = jax.jit(head_anatomy.tissue_shares)(one_patient.patient.anatomy, at)
+    assert (patient.tumour_share(shares) > 0.5).mean() > 0.7  # the others are at its surface, or vessels cross them

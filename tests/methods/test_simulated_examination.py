@@ -22,11 +22,8 @@ SCANNER_UNITS = 16_000.0
 
 @pytest.fixture(scope="module")
 def batch():
-    """Patches of one patient, half of them on the tumour.
-
-    As many and as large as those of configs/smoke.py, because to compile the sampler of others takes half a minute.
-    """
-    sampler = make_sampler(Patches(patches_per_patient=2, patch_size=16), PROTOCOL, patients=1)
+    """Patches of one patient, half of them on the tumour."""
+    sampler = make_sampler(Patches(patches_per_patient=4, patch_size=24), PROTOCOL, patients=1)
     return jax.device_get(sampler(stream(5, "examination")))
 
 

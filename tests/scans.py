@@ -1,5 +1,6 @@
 """Small real files for the tests of reading, inference and the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,10 +19,12 @@ AFFINE = np.array([[-1.0, 0, 0, 12.0], [0, 1.0, 0, -9.0], [0, 0, 3.0, 4.0], [0, 
 
 
 def tiny_config(**fields) -> lyoo2025.Config:
+    """Small networks. The U-Net and its patches are those of configs/smoke.py, so that tests share its initialisation,
+    which takes a quarter of a minute to compile."""
     return lyoo2025.Config(
         tcn=lyoo2025.TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
-        prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 8), latent_size=2, combination_layers=2),
-        **fields,
+        prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 8), combination_layers=2),
+        **{"prob_unet_training": dataclasses.replace(lyoo2025.Config().prob_unet_training, patch_size=16)} | fields,
     )
 
 

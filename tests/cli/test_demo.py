@@ -3,16 +3,16 @@ import dataclasses
 import numpy as np
 import pytest
 import results
+import simulations
 
 from dcejax.cli import infer
 from dcejax.data.weights import load
 from dcejax.runner import demo
 from dcejax.simulation.priors import priors_sha256
-from dcejax.simulation.scanner.imaging import Size
 
 
 def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "SIZE", Size((64, 64, 20), acquired=48, slab=2))
+    monkeypatch.setattr(demo, "SIZE", simulations.COARSE)
     out = tmp_path / "demo"
     with pytest.raises(SystemExit) as stop:
         infer.main(["infer.py", "--demo", f"--output_dir={out}", f"--weights={tiny_weights}"])

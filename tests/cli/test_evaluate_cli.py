@@ -1,14 +1,11 @@
 """An evaluation through its command: small patients with known truth, from files to report."""
 
-import contextlib
 import csv
-import io
 import json
 import shutil
-import subprocess
-import sys
 
 import browser
+import commands
 import gliomas
 import nibabel as nib
 import numpy as np
@@ -29,30 +26,14 @@ ENHANCING = [number for number in range(len(CASES)) if number != gliomas.SILENT]
 
 def evaluate(folder, *arguments, **flags):
     """Run the command; returns its exit code, stdout and stderr."""
-    flags = {"output_dir": folder} | flags
-    words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        command.main(["dcejax-evaluate", *arguments, *words])
-    return stop.value.code, out.getvalue(), err.getvalue()
+    return commands.call(command.main, *arguments, **{"output_dir": folder} | flags)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return gliomas.write(tmp_path_factory.mktemp("data") / "made")
-
-
-@pytest.fixture(scope="module")
-def retest(tmp_path_factory):
-    people = gliomas.PEOPLE[:3]
-    return gliomas.write(tmp_path_factory.mktemp("retest") / "again", people, sessions=2, prefix="again")
-
-
-@pytest.fixture(scope="module")
-def whole(data, retest, tiny_weights, tmp_path_factory):
+def whole(patients, retest, tiny_weights, tmp_path_factory):
     """Everything, figures too; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("evaluation") / "whole"
-    code, _, err = evaluate(folder, cohort=data, retest=retest, weights=tiny_weights)
+    code, _, err = evaluate(folder, cohort=patients, retest=retest, weights=tiny_weights)
     assert code == 0, err
     return folder
 
@@ -87,9 +68,9 @@ def statuses(folder):
     return [(line["case_id"], line["status"]) for line in lines]
 
 
-def maps(data, number, description):
-    """[X, Y, Z, C] as the files of a data set hold them."""
-    perf = data / CASES[number] / "perf"
+def maps(patients, number, description):
+    """[X, Y, Z, C] as the files of a patients set hold them."""
+    perf = patients / CASES[number] / "perf"
     return np.stack(
         [
             np.asarray(nib.load(perf / f"{CASES[number]}_desc-{description}_{name}.nii.gz").dataobj)
@@ -99,13 +80,13 @@ def maps(data, number, description):
     )
 
 
-def enhancing(data, number):
-    path = data / CASES[number] / "perf" / f"{CASES[number]}_desc-tumour_dseg.nii.gz"
+def enhancing(patients, number):
+    path = patients / CASES[number] / "perf" / f"{CASES[number]}_desc-tumour_dseg.nii.gz"
     return np.asarray(nib.load(path).dataobj) == 1
 
 
-def roi_means(data, description):
-    return np.array([maps(data, n, description)[enhancing(data, n)].mean(axis=0) for n in ENHANCING])
+def roi_means(patients, description):
+    return np.array([maps(patients, n, description)[enhancing(patients, n)].mean(axis=0) for n in ENHANCING])
 
 
 def test_all_files_are_there(whole):
@@ -159,10 +140,10 @@ def test_the_oracle_is_better_than_what_knows_less(whole):
     assert errors["Fit, oracle"] < 0.15
 
 
-def test_nrmse_of_zeros_from_the_files(whole, data):
+def test_nrmse_of_zeros_from_the_files(whole, patients):
     values = []
     for number in range(len(CASES)):
-        truth = maps(data, number, "truth")[..., 0].astype(float)
+        truth = maps(patients, number, "truth")[..., 0].astype(float)
         slices = [truth[:, :, z] for z in range(truth.shape[2]) if np.ptp(truth[:, :, z]) > 0]
         values.append(np.mean([100 * np.sqrt((image**2).mean()) / np.ptp(image) for image in slices]))
     found = row(whole, "table1", reference="truth", parameter="Ktrans", arm="All zero")
@@ -170,8 +151,8 @@ def test_nrmse_of_zeros_from_the_files(whole, data):
     assert (found["patients"], found["slices"], found["n_log_rmse"]) == (5, 20, 4)
 
 
-def test_icc_of_readers_from_the_files(whole, data):
-    first, second = roi_means(data, "reader1"), roi_means(data, "reader2")
+def test_icc_of_readers_from_the_files(whole, patients):
+    first, second = roi_means(patients, "reader1"), roi_means(patients, "reader2")
     for channel, name in enumerate(PARAMETERS):
         found = row(whole, "reliability", condition="Reader 1 vs reader 2", parameter=name, scale="raw")
         expected = icc_agreement(np.stack([first[:, channel], second[:, channel]], axis=-1))
@@ -180,8 +161,8 @@ def test_icc_of_readers_from_the_files(whole, data):
         assert found["icc_a1_bca_low"] <= found["icc_a1"] <= found["icc_a1_bca_high"]
 
 
-def test_auc_by_counting_pairs(whole, data):
-    values = roi_means(data, "reader1")[:, 1]
+def test_auc_by_counting_pairs(whole, patients):
+    values = roi_means(patients, "reader1")[:, 1]
     wildtype = np.array([gliomas.PEOPLE[n]["idh"] == "wildtype" for n in ENHANCING])
     pairs = np.mean([a > b for a in values[wildtype] for b in values[~wildtype]])
     wanted = {"task": "IDH wildtype vs mutant", "rule": "a: enhancing tumour", "parameter": "vp", "arm": "Reader 1"}
@@ -220,20 +201,20 @@ def test_table2_counts(whole):
     assert row(whole, "table2", what="Age (years)", value="mean")["n"] == 54.0
 
 
-def test_a_second_run_scores_nothing_and_changes_nothing(copied, data, retest, tiny_weights, monkeypatch):
+def test_a_second_run_scores_nothing_and_changes_nothing(copied, patients, retest, tiny_weights, monkeypatch):
     monkeypatch.setattr(casework.scoring, "score", None)
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file() and path.name != "cases.jsonl"}
-    code, _, err = evaluate(copied, cohort=data, retest=retest, weights=tiny_weights)
+    code, _, err = evaluate(copied, cohort=patients, retest=retest, weights=tiny_weights)
     assert code == 0, err
     assert err.count(": skipped in") == 11
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_is_missing_or_has_changed_is_scored_again(copied, data, tiny_weights, plain, tmp_path):
+def test_what_is_missing_or_has_changed_is_scored_again(copied, patients, tiny_weights, plain, tmp_path):
     kept = read(copied)["tables"]["table1"]["rows"]
     (copied / "cases" / f"{CASES[1]}.json").unlink()
     (copied / "cases" / f"{CASES[2]}.npz").unlink()
-    flags = {"cohort": data, "weights": tiny_weights}
+    flags = {"cohort": patients, "weights": tiny_weights}
     (copied / "cases.jsonl").unlink()
     assert evaluate(copied, **flags)[0] == 0
     again = [status for _, status in statuses(copied)]
@@ -242,7 +223,7 @@ def test_what_is_missing_or_has_changed_is_scored_again(copied, data, tiny_weigh
     assert "repeatability" not in read(copied)["tables"]
     assert not (copied / "tables" / "repeatability.csv").exists()
     assert not list((copied / "figures").iterdir())
-    changed = shutil.copytree(data, tmp_path / "changed")
+    changed = shutil.copytree(patients, tmp_path / "changed")
     record = changed / CASES[0] / "perf" / f"{CASES[0]}_desc-dro.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"hash": "other"}))
     assert evaluate(copied, limit=2, **flags | {"cohort": changed})[0] == 0
@@ -251,10 +232,10 @@ def test_what_is_missing_or_has_changed_is_scored_again(copied, data, tiny_weigh
     assert statuses(copied)[-1] == (CASES[0], "done")
 
 
-def test_shards_make_the_whole(whole, copied, data, retest, tiny_weights, plain):
+def test_shards_make_the_whole(whole, copied, patients, retest, tiny_weights, plain):
     for case in (*CASES[:3], "sub-again01_ses-1"):
         (copied / "cases" / f"{case}.json").unlink()
-    flags = {"cohort": data, "retest": retest, "weights": tiny_weights}
+    flags = {"cohort": patients, "retest": retest, "weights": tiny_weights}
     code, _, err = evaluate(copied, shard="1/2", **flags)
     assert code == 0
     assert "INCOMPLETE: 2 of 11" in err
@@ -269,21 +250,14 @@ def test_shards_make_the_whole(whole, copied, data, retest, tiny_weights, plain)
     assert all(other[name] == one[name] for name in one if name != "time")
 
 
-def test_dry_run_writes_nothing(data, tiny_weights, tmp_path):
-    code, _, err = evaluate(tmp_path / "out", "--dry_run", cohort=data, weights=tiny_weights, limit=2)
-    assert code == 0
-    assert err.count(": checked in") == 2
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.fixture
-def inferred(data, tiny_weights, tmp_path, monkeypatch):
+def inferred(patients, tiny_weights, tmp_path, monkeypatch):
     """Maps of the network's two halves by dcejax-infer, and of both together."""
     from dcejax.cli import infer
 
     monkeypatch.setattr(map_picture, "overview", lambda *_: b"picture")
     for seed in (0, 1):
-        words = [f"--input={data}", f"--weights={tiny_weights}", "--num_samples=2", f"--seed={seed}"]
+        words = [f"--input={patients}", f"--weights={tiny_weights}", "--num_samples=2", f"--seed={seed}"]
         with pytest.raises(SystemExit) as stop:
             infer.main(["dcejax-infer", *words, f"--output_dir={tmp_path / str(seed)}"])
         assert stop.value.code == 0
@@ -305,9 +279,9 @@ def inferred(data, tiny_weights, tmp_path, monkeypatch):
     return folder
 
 
-def test_a_folder_of_maps_is_judged_as_the_weights_that_made_it(whole, inferred, data, plain, tmp_path):
+def test_a_folder_of_maps_is_judged_as_the_weights_that_made_it(whole, inferred, patients, plain, tmp_path):
     (inferred / f"{CASES[4]}_desc-mean_vp.nii.gz").unlink()
-    assert evaluate(tmp_path / "out", cohort=data, maps=f"again={inferred}")[0] == 0
+    assert evaluate(tmp_path / "out", cohort=patients, maps=f"again={inferred}")[0] == 0
     cases = [
         [json.loads((folder / "cases" / f"{case}.json").read_text())["arms"][arm] for case in CASES[:4]]
         for folder, arm in ((whole, "tiny"), (tmp_path / "out", "again"))
@@ -324,7 +298,7 @@ def test_a_folder_of_maps_is_judged_as_the_weights_that_made_it(whole, inferred,
     assert any("again is missing in 1 of 5" in sentence for sentence in read(tmp_path / "out")["limitations"])
     # Another file is another arm.
     shutil.copy(inferred / f"{CASES[0]}_desc-mean_vp.nii.gz", inferred / f"{CASES[0]}_desc-mean_ve.nii.gz")
-    assert evaluate(tmp_path / "out", cohort=data, maps=f"again={inferred}")[0] == 0
+    assert evaluate(tmp_path / "out", cohort=patients, maps=f"again={inferred}")[0] == 0
     assert [status for _, status in statuses(tmp_path / "out")[-5:]] == ["done", *["skipped"] * 4]
 
 
@@ -340,110 +314,6 @@ def assert_alike(found, expected):
             assert found[name] == value
 
 
-def test_a_data_set_without_readers(tiny_weights, plain, tmp_path):
-    data = gliomas.write(tmp_path / "data", gliomas.PEOPLE[:3], readers=False)
-    assert evaluate(tmp_path / "out", cohort=data, weights=tiny_weights)[0] == 0
-    found = read(tmp_path / "out")
-    assert {row["reference"] for row in found["tables"]["table1"]["rows"]} == {"truth"}
-    assert not any("Reader" in row["condition"] for row in found["tables"]["reliability"]["rows"])
-    assert any("no maps of readers" in sentence for sentence in found["limitations"])
-    arms = {arm["name"]: arm for arm in found["arms"]}
-    assert (arms["reader1"]["n"], arms["reader1"]["refused"]) == (0, 3)
-
-
-def test_weights_that_refuse_a_case_and_a_bad_case(data, tiny_weights, plain, tmp_path):
-    copy = shutil.copytree(data, tmp_path / "data")
-    short = copy / CASES[0] / "perf" / f"{CASES[0]}_dce.json"
-    content = json.loads(short.read_text())
-    content["FrameTimesStart"] = [2.0 * t for t in content["FrameTimesStart"]]
-    short.write_text(json.dumps(content))
-    series = short.with_name(f"{CASES[0]}_dce.nii.gz")
-    image = nib.load(series)
-    image.header["pixdim"][4] = 10.0
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), series)
-    (copy / CASES[1] / "perf" / f"{CASES[1]}_B1map.nii.gz").unlink()
-    code, _, err = evaluate(tmp_path / "out", cohort=copy, weights=tiny_weights, limit=3)
-    assert code == 1
-    assert "B1map.nii.gz: expected a 3-D NIfTI" in err
-    found = read(tmp_path / "out")
-    assert (found["patients"], found["missing"]) == (2, [CASES[1]])
-    arms = {arm["name"]: arm for arm in found["arms"]}
-    assert (arms["tiny"]["n"], arms["tiny"]["refused"]) == (1, 1)
-    assert "expected frames at most 6 s apart" in arms["tiny"]["reason"]
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"cohort": None}, "--cohort: expected"),
-        ({"cohort": "nowhere"}, "--cohort: expected the folder of a simulated data set or one of train"),
-        ({"cohort": "val-62"}, "--size: expected one of"),
-        ({"cohort": "val-62", "size": "huge"}, "--size: expected one of"),
-        ({"size": "half"}, "--size: expected none"),
-        ({"limit": 0}, "--limit: expected"),
-        ({"limit": 6}, "--limit: expected 1 to 5"),
-        ({"num_samples": 3}, "--num_samples: expected an even number"),
-        ({"seed": -1}, "--seed: expected"),
-        ({"shard": "2/2"}, "--shard"),
-        ({"weights": "nothing.npz"}, "nothing.npz: expected weights"),
-        ({"weights": "nothing"}, "nothing: expected weights"),
-        ({"maps": "folder"}, "--maps: expected LABEL=FOLDER"),
-        ({"maps": "a=nowhere"}, "--maps: expected a folder for a"),
-        ({"maps": "reader1=."}, "found 'reader1' twice"),
-        ({"maps": "truth=."}, "found 'truth' twice"),
-        ({"retest": "nowhere"}, "--retest: expected the folder"),
-        ({"output_dir": None}, "--output_dir: expected"),
-        ({"unknown": 1}, "Unknown command line flag"),
-    ],
-)
-def test_bad_flags(data, tiny_weights, tmp_path, flags, message):
-    flags = {"cohort": data, "weights": tiny_weights, "output_dir": tmp_path / "out"} | flags
-    code, _, err = evaluate(**{"folder": tmp_path / "out"} | flags)
-    assert code == 2
-    assert message in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_cohort_of_one_session_is_no_retest(data, retest, tiny_weights, tmp_path):
-    code, _, err = evaluate(tmp_path / "out", cohort=retest, retest=data, weights=tiny_weights)
-    assert code == 2
-    assert "--retest: expected patients with two sessions" in err
-
-
-def test_a_data_set_without_its_table(data, tiny_weights, tmp_path):
-    copy = shutil.copytree(data, tmp_path / "data")
-    (copy / "participants.tsv").write_text("nothing")
-    code, _, err = evaluate(tmp_path / "out", cohort=copy, weights=tiny_weights)
-    assert code == 2
-    assert "participants.tsv: expected the columns participant_id, sex" in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_examination_without_its_record(data, tiny_weights, tmp_path):
-    copy = shutil.copytree(data, tmp_path / "data")
-    (copy / CASES[0] / "perf" / f"{CASES[0]}_desc-dro.json").write_text("nothing")
-    code, _, err = evaluate(tmp_path / "out", cohort=copy, weights=tiny_weights, limit=1)
-    assert code == 2
-    assert f"{CASES[0]}_desc-dro.json: expected the record of a whole simulated examination" in err
-    assert not (tmp_path / "out" / "cases").exists()
-
-
-def test_without_jinja2_nothing_begins(data, tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    code, _, err = evaluate(tmp_path / "out", cohort=data, weights=tiny_weights)
-    assert code == 2
-    assert "pip install 'dcejax[report]'" in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_help_in_a_process_of_its_own():
-    done = subprocess.run(
-        [sys.executable, "-m", "dcejax.cli.evaluate", "--help"], capture_output=True, text=True, check=True
-    )
-    for name in ("--cohort", "--weights", "--maps", "--retest", "--limit", "--num_samples", "Exit codes"):
-        assert name in done.stdout
-
-
 def test_the_report_in_a_browser(whole, tmp_path):
     browser.find()
     page = browser.open_page(shutil.copy(whole / publish.REPORT, tmp_path / "report.html"))
@@ -452,23 +322,3 @@ def test_the_report_in_a_browser(whole, tmp_path):
     assert page.images_loaded == page.images_total == len(list((whole / "figures").iterdir()))
     assert page.content_width <= page.width
     assert "dcejax evaluation: made" in page.dom
-
-
-@pytest.mark.slow
-def test_a_cohort_rendered_on_the_fly(tiny_weights, plain, tmp_path):
-    flags = {"cohort": "val-62", "size": "slab", "limit": 2, "weights": tiny_weights}
-    code, _, err = evaluate(tmp_path / "out", **flags)
-    assert code == 0, err
-    found = read(tmp_path / "out")
-    assert (found["patients"], found["complete"]) == (2, True)
-    assert found["provenance"]["cohorts"]["val-62"]["rendered on the fly"]
-    assert row(tmp_path / "out", "time", arm="tiny")["total_median"] is None
-    from dcejax.cli import simulate
-
-    words = ["--cohort=val-62", "--size=slab", "--limit=2", f"--output_dir={tmp_path / 'data'}"]
-    with pytest.raises(SystemExit) as stop:
-        simulate.main(["dcejax-simulate", *words])
-    assert stop.value.code == 0
-    # What was scored while rendered need not be scored from files: it is the same examination.
-    assert evaluate(tmp_path / "out", cohort=tmp_path / "data", weights=tiny_weights)[0] == 0
-    assert [status for _, status in statuses(tmp_path / "out")][-2:] == ["skipped", "skipped"]

@@ -1,7 +1,5 @@
-"""Simulated cohorts through the command, with the true renderer on a coarse grid."""
+"""Simulated cohorts through the command."""
 
-import contextlib
-import io
 import json
 import shutil
 import subprocess
@@ -11,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import results
+from simulations import COARSE, simulate
 
 from dcejax import rng
 from dcejax.cli import simulate as command
@@ -19,31 +18,13 @@ from dcejax.data import nifti
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.priors import TUMOUR_CLASSES
 from dcejax.simulation.reference_object import render, session
-from dcejax.simulation.scanner import imaging
 
-COARSE = imaging.Size((24, 24, 20), 16, slab=2)
 CASES = [f"sub-retestp000{patient}_ses-{number}" for patient in (1, 2) for number in (1, 2)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _coarse_slab():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(imaging.SIZES, "slab", COARSE)
-        yield
-
-
-def simulate(folder, *arguments, **flags):
-    """Run the command; returns its exit code, stdout and stderr."""
-    flags = {"cohort": "retest", "size": "slab", "limit": 2, "output_dir": folder} | flags
-    words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-        command.main(["dcejax-simulate", *arguments, *words])
-    return stop.value.code, out.getvalue(), err.getvalue()
+pytestmark = pytest.mark.usefixtures("coarse_slab")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(coarse_slab, tmp_path_factory):
     """Two patients, two sessions each, in one go; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("retest") / "whole"
     code, _, err = simulate(folder)
@@ -92,9 +73,9 @@ def test_a_retest_cohort_on_disk(whole):
         assert all(path.name.startswith(f"{case}_") for path in perf.iterdir())
         series = nib.load(perf / f"{case}_dce.nii.gz")
         assert series.get_data_dtype() == np.int16
-        assert series.shape == (24, 24, 2, 60)
-        np.testing.assert_allclose(series.header["pixdim"][1:5], [10, 10, 6, 5])
-        np.testing.assert_allclose(series.affine[:2, 3], -115)
+        assert series.shape == (32, 32, 3, 60)
+        np.testing.assert_allclose(series.header["pixdim"][1:5], [7.5, 7.5, 6, 5])
+        np.testing.assert_allclose(series.affine[:2, 3], -116.25)
         record = json.loads((perf / f"{case}_desc-dro.json").read_text())
         assert record["settings"]["protocol"]["frames"] == 60
         assert record["origin"]["session"] == int(number[-1]) - 1
@@ -291,82 +272,3 @@ def test_as_a_process(tmp_path):
     done = subprocess.run([*run, *flags], capture_output=True, text=True, check=True)
     assert "2 of 2 examination(s), at most 0.75 GB" in done.stdout
     assert not list(tmp_path.iterdir())
-
-
-# --- somebody else's anatomy
-
-PHANTOM = {
-    0: "air",
-    1: "CSF",
-    2: "grey matter",
-    3: "white matter",
-    4: "vein",
-    5: "skull",
-    6: "scalp",
-    7: "tumour",
-}
-
-
-def label_files(folder, names, labels=None):
-    """A label map of a box in a box, and the table that names its labels."""
-    if labels is None:
-        labels = np.zeros((20, 20, 10), np.uint8)
-        labels[4:16, 4:16, 1:9] = 3
-        labels[8:12, 8:12, 3:7] = 7
-    nib.save(nib.Nifti1Image(labels, np.diag([9.0, 9.0, 12.0, 1.0])), folder / "labels.nii.gz")
-    (folder / "names.tsv").write_text("index\tname\n" + "".join(f"{i}\t{n}\n" for i, n in names.items()))
-    return {"labels": folder / "labels.nii.gz", "label_names": folder / "names.tsv"}
-
-
-def test_a_label_map_gets_every_patients_kinetics(tmp_path, whole):
-    flags = label_files(tmp_path, PHANTOM)
-    code, _, err = simulate(tmp_path / "out", cohort="val-62", **flags)
-    assert code == 0, err
-    truths = []
-    for patient in ("sub-val62p0001", "sub-val62p0002"):
-        perf = tmp_path / "out" / patient / "perf"
-        tissue = nib.load(perf / f"{patient}_desc-tissue_dseg.nii.gz").get_fdata()
-        assert {0, 3} <= set(np.unique(tissue))
-        truths.append(nib.load(perf / f"{patient}_desc-truth_Ktrans.nii.gz").get_fdata().max())
-    assert truths[0] != truths[1]
-    assert json.loads((tmp_path / "out" / manifest.FILE).read_text())["labels_sha256"]
-    code, _, err = simulate(tmp_path / "out", cohort="val-62")  # the same folder without them
-    assert code == 2
-    assert "different: labels_sha256" in err
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"label_names": None}, "--label_names: expected a table"),
-        ({"labels": None}, "--labels: expected a NIfTI"),
-        ({"label_voxel_mm": "1,2"}, "--label_voxel_mm: expected three positive sizes such as 1,1,5, found '1,2'"),
-        ({"labels": "absent.nii.gz"}, "found no file of that name"),
-        ({"label_names": "absent.tsv"}, "expected a table of labels"),
-    ],
-)
-def test_label_flags_that_cannot_be(tmp_path, change, message):
-    code, _, err = simulate(tmp_path / "out", **(label_files(tmp_path, PHANTOM) | change))
-    assert code == 2
-    assert message in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_labels_must_be_tissues(tmp_path):
-    code, _, err = simulate(tmp_path / "out", **label_files(tmp_path, PHANTOM | {7: "glioma"}))
-    assert code == 2
-    assert "label 7: expected one of white matter" in err
-    half = np.full((4, 4, 4), 0.5, np.float32)
-    code, _, err = simulate(tmp_path / "out", **label_files(tmp_path, PHANTOM, half))
-    assert code == 2
-    assert "expected labels, integers of 0 or more" in err
-
-
-def test_another_groups_phantom(tmp_path, reference_data):
-    """The brain phantom of usc-mrel's DCE_preT1, whose header does not know its voxels."""
-    flags = label_files(tmp_path, PHANTOM) | {"labels": reference_data / "brain_phantom" / "labels.nii.gz"}
-    code, _, err = simulate(tmp_path / "out", cohort="val-62", limit=1, label_voxel_mm="0.94,0.94,8", **flags)
-    assert code == 0, err
-    perf = tmp_path / "out" / "sub-val62p0001" / "perf"
-    mask = nib.load(perf / "sub-val62p0001_desc-brain_mask.nii.gz").get_fdata()
-    assert 0.1 < mask.mean() < 0.6

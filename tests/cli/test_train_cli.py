@@ -1,66 +1,50 @@
-"""Training through its real entry point: resuming, refusing, exporting."""
+"""Training on simulated patients through its command: what a run leaves, and what is refused."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import jax
+import commands
 import numpy as np
 import pytest
 import scans
 
-from dcejax.cli.train import command_line
+from dcejax.cli import train as command
 from dcejax.data import weights
 from dcejax.execution.policy import default_policy
 from dcejax.methods import lyoo2025, method
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.rng import stream
-from dcejax.training.checkpoints import Checkpoints
-from dcejax.training.step import init_state
 from dcejax.types import Scan
 
 ROOT = Path(__file__).resolve().parents[2]
-# Three epochs of three updates in either stage; the test below kills the second run inside the first.
-COMMAND = [sys.executable, "train.py", "--config=configs/smoke.py"]
+CONFIG = "--config=configs/smoke.py"  # three epochs of three updates in either stage
 
 
-def run(workdir, *flags):
-    return subprocess.run([*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture(autouse=True)
+def _root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def run(*flags):
+    """Run the command in this process; returns its exit code and what it wrote to stderr."""
+    code, _, err = commands.call(command.main, CONFIG, *flags)
+    return code, err
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
+    """A run in a process of its own."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    result = run(workdir)
-    assert result.returncode == 0, result.stderr
-    return workdir, result
-
-
-def records(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def final_state(workdir, stage):
-    """All float32 numbers of a stage's latest checkpoint: parameters and optimiser state."""
-    config = method.from_dict(json.loads((workdir / "config.json").read_text()))
-    first, second = lyoo2025.stages(config, default_policy())
-    made = first({}) if stage == "tcn" else second({"tcn": None})
-    template = init_state(made, jax.random.key(0))
-    with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
-        state, progress = checkpoints.restore_latest(template)
-    assert progress.finished
-    return state
-
-
-def without_seconds(rows):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    words = [sys.executable, "train.py", CONFIG, f"--workdir={workdir}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stderr
 
 
 def test_run_writes_what_it_promises(whole_run):
-    workdir, result = whole_run
+    workdir, err = whole_run
     assert {p.name for p in workdir.iterdir()} == {
         "config.json",
         "metrics.jsonl",
@@ -68,10 +52,10 @@ def test_run_writes_what_it_promises(whole_run):
         "weights.npz",
         "weights.json",
     }
-    rows = records(workdir)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [(r["stage"], r["epoch"]) for r in rows] == [(s, e) for s in ("tcn", "prob_unet") for e in (1, 2, 3)]
     assert all(np.isfinite([r["training"]["loss"], r["validation"]["loss"]]).all() for r in rows)
-    assert "prob_unet: epoch 3" in result.stderr  # log lines where there is no terminal
+    assert "prob_unet: epoch 3" in err  # log lines where there is no terminal
     loaded = weights.load(str(workdir / "weights.npz"))
     assert set(loaded.params["prob_unet"]) == {"unet", "prior", "combination"}  # no posterior: not for inference
     record = loaded.record
@@ -84,32 +68,6 @@ def test_run_writes_what_it_promises(whole_run):
         assert set(table[name]) == {"tcn", "prob_unet", "class median", "all zero"}
         for arm in table[name].values():
             assert arm["interval_95"][0] <= arm["mean"] <= arm["interval_95"][1]
-
-
-@pytest.mark.parametrize("stage", ["tcn", "prob_unet"])
-def test_killed_and_continued_run_equals_an_uninterrupted_one(whole_run, tmp_path, stage):
-    reference, _ = whole_run
-    workdir = tmp_path / "killed"
-    process = subprocess.Popen([*COMMAND, f"--workdir={workdir}"], cwd=ROOT, stderr=subprocess.DEVNULL)
-    checkpoints = workdir / "checkpoints" / stage
-    deadline = time.monotonic() + 300
-    while not (checkpoints / "3").exists():  # a checkpoint gets its name once it is whole
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "no checkpoint within five minutes"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (workdir / "weights.npz").exists()
-    result = run(workdir)
-    assert result.returncode == 0, result.stderr
-    assert "going on after epoch" in result.stderr
-    assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
-    assert without_seconds(records(workdir)) == without_seconds(records(reference))
-    for name in ("tcn", "prob_unet"):
-        assert {p.name for p in (workdir / "checkpoints" / name).iterdir()} == {
-            p.name for p in (reference / "checkpoints" / name).iterdir()
-        }
-        jax.tree.map(np.testing.assert_array_equal, final_state(workdir, name), final_state(reference, name))
 
 
 def test_exported_weights_predict(whole_run):
@@ -128,11 +86,12 @@ def test_exported_weights_predict(whole_run):
 def test_folder_of_another_configuration_is_refused(whole_run):
     workdir, _ = whole_run
     before = (workdir / "config.json").read_bytes()
-    result = run(workdir, "--config.seed=3", "--config.prob_unet_training.losses.kl_divergence=0.5")
-    assert result.returncode == 2
-    assert "seed" in result.stderr
-    assert "prob_unet_training.losses.kl_divergence" in result.stderr
-    assert "Traceback" not in result.stderr
+    flags = "--config.seed=3", "--config.prob_unet_training.losses.kl_divergence=0.5"
+    code, err = run(f"--workdir={workdir}", *flags)
+    assert code == 2
+    assert "seed" in err
+    assert "prob_unet_training.losses.kl_divergence" in err
+    assert "Traceback" not in err
     assert (workdir / "config.json").read_bytes() == before
 
 
@@ -151,21 +110,22 @@ def test_folder_of_another_configuration_is_refused(whole_run):
     ],
 )
 def test_bad_flags_are_refused(tmp_path, flag, message):
-    result = run(tmp_path / "x", flag)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    code, err = run(f"--workdir={tmp_path / 'x'}", flag)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
     assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_is_asked_for():
-    result = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "--workdir" in result.stderr
+    code, err = run()
+    assert code == 2
+    assert "--workdir" in err
 
 
-def test_command_of_the_record_leaves_out_the_folder_only():
-    assert command_line(["--config=a.py", "--workdir", "x y", "--config.seed=1"]) == (
-        "python train.py --config=a.py --config.seed=1"
-    )
-    assert command_line(["--workdir=x", "--config=a.py"]) == "python train.py --config=a.py"
+def test_command_of_the_record_leaves_out_the_folders_only():
+    words = ["--config=a.py", "--workdir", "x y", "--config.seed=1"]
+    assert command.command_line(words) == "python train.py --config=a.py --config.seed=1"
+    assert command.command_line(["--workdir=x", "--config=a.py"]) == "python train.py --config=a.py"
+    words = ["--compilation_cache", "x", "--config=a.py", "--workdir=y", "--compilation_cache=z", "--config.seed=1"]
+    assert command.command_line(words) == "python train.py --config=a.py --config.seed=1"

@@ -33,23 +33,27 @@ def test_the_fewest_equal_pieces_of_at_most_so_many_rows(rows, most, pieces):
         np.testing.assert_array_equal(np.concatenate([piece[name] for piece in found]), expected)
 
 
-@pytest.mark.parametrize(("devices", "shape"), [(2, (40, 44, 5)), (3, (80, 76, 4))])
-def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path, devices, shape):
+def test_several_devices_give_the_maps_of_one(run_infer, tiny_weights, tmp_path):
     """Slices, samples and voxels that the number of devices does not divide, in the real command; one in a window."""
-    scan = scans.save_scan(tmp_path / "p1.nii.gz", shape=shape)
-    inside = np.zeros(shape, bool)
-    inside[3 : 3 + 30, 8 : 8 + 27] = True
-    mask = scans.save_mask(tmp_path / "mask.nii.gz", inside)
-    assert (unet_windows.plan(inside.any(axis=2), scales=2) is not None) == (shape[0] > 40)
-    assert run_infer(input=scan, mask=mask, output_dir=tmp_path / "one", num_samples=5)[0] == 0
-    flags = [f"--input={scan}", f"--mask={mask}", f"--weights={tiny_weights}", "--num_samples=5"]
-    flags.append(f"--output_dir={tmp_path / 'more'}")
-    code = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == DEVICES; infer.main()"
-    more = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, "-c", code.replace("DEVICES", str(devices)), *flags]
-    done = subprocess.run(command, env=more, capture_output=True, text=True, timeout=300)
+    rows = ["input,mask"]
+    for name, shape, windowed in (("a", (40, 44, 5), False), ("b", (80, 76, 4), True)):
+        inside = np.zeros(shape, bool)
+        inside[3 : 3 + 30, 8 : 8 + 27] = True
+        assert (unet_windows.plan(inside.any(axis=2), scales=2) is not None) == windowed
+        scan = scans.save_scan(tmp_path / f"{name}.nii.gz", shape=shape)
+        rows.append(f"{scan},{scans.save_mask(tmp_path / f'mask_{name}.nii.gz', inside)}")
+    cohort = tmp_path / "cohort.csv"
+    cohort.write_text("\n".join(rows))
+    code, err = run_infer(input=cohort, output_dir=tmp_path / "one", num_samples=5)
+    assert code == 0, err
+    flags = [f"--input={cohort}", f"--weights={tiny_weights}", "--num_samples=5", f"--output_dir={tmp_path / 'more'}"]
+    program = "import jax; from dcejax.cli import infer; assert len(jax.devices()) == 3; infer.main()"
+    more = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags], env=more, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
-    for name in [f"p1_desc-{kind}_{of}.nii.gz" for kind in ("mean", "std") for of in PARAMETERS]:
+    for name in [f"{case}_desc-{kind}_{of}.nii.gz" for case in "ab" for kind in ("mean", "std") for of in PARAMETERS]:
         found, expected = (nib.load(tmp_path / folder / name).get_fdata() for folder in ("more", "one"))
         assert np.ptp(expected) > 0
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))

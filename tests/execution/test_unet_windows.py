@@ -99,8 +99,7 @@ def test_the_least_that_is_needed_suffices_at_any_place(shift, width):
     check(NETWORK, region, batch=2, seed=shift)
 
 
-@pytest.mark.parametrize("shape", [(64, 96), (96, 64)])
-@pytest.mark.parametrize("scales", [3, 4])
+@pytest.mark.parametrize(("shape", "scales"), [((64, 96), 3), ((96, 64), 4)])
 @pytest.mark.parametrize(("low", "high"), [((20, 31), (45, 62)), ((0, 33), (7, 64)), ((49, 5), (50, 6))])
 def test_images_that_further_windows_fill(shape, scales, low, high):
     check(make((3, 4, 5, 6)[:scales]), box(low, high, shape))

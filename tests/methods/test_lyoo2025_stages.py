@@ -16,9 +16,7 @@ from dcejax.methods.lyoo2025 import make_prob_unet, make_tcn
 from dcejax.models.prob_unet import sample_latents
 from dcejax.training.losses import objective
 
-CONFIG = dataclasses.replace(
-    scans.tiny_config(), prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 6), combination_layers=2)
-)
+CONFIG = scans.tiny_config()
 POLICY = default_policy()
 
 
@@ -92,12 +90,11 @@ def test_spatial_stage_sees_the_frozen_maps(batch, spatial, tcn_params):
 
 
 @pytest.mark.parametrize("kl_weight", [0.0, 1.0, 2.5])
-def test_spatial_objective_decodes_the_posterior_and_weighs_its_divergence(batch, tcn_params, kl_weight):
+def test_spatial_objective_decodes_the_posterior_and_weighs_its_divergence(batch, tcn_params, spatial, kl_weight):
     training = CONFIG.prob_unet_training
     losses = {**training.losses, "kl_divergence": kl_weight}
     config = dataclasses.replace(CONFIG, prob_unet_training=dataclasses.replace(training, losses=losses))
-    stage = prob_unet_stage(tcn_params, config)
-    params = jax.jit(stage.init)(jax.random.key(1))
+    stage, (_, params) = prob_unet_stage(tcn_params, config), spatial
     (images, maps, index), patches = stage.prepare(batch)
     net, key = make_prob_unet(config, POLICY), jax.random.key(5)
     variables = {"params": params}

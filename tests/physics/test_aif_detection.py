@@ -1,61 +1,22 @@
-"""Arrival of the bolus, and the artery: known curves, made-up volumes, simulated patients and real scans."""
+"""The artery among vessels, tumour and tissue, in made-up volumes."""
 
 import dataclasses
 import json
 
-import nibabel
 import numpy as np
 import pytest
-from scipy import ndimage
+import vessels
+from vessels import FINE, START, TIMES, blood, frames, tissue, to_signal
 
-from dcejax.physics.aif import parker
-from dcejax.physics.aif_detection import Criteria, arrival_time, baseline_count, detect
-from dcejax.physics.convolution import exponential_convolution
-from dcejax.physics.signal import spgr, spgr_to_concentration
-from dcejax.physics.units import acquisition
-from dcejax.protocol import Protocol
-from dcejax.rng import stream
-from dcejax.simulation import cohort_definitions
-from dcejax.simulation.anatomy.composition import ARTERY, VEIN
-from dcejax.simulation.reference_object import fine_time, render, session
-from dcejax.simulation.scanner import imaging
+from dcejax.physics.aif_detection import Criteria, detect
 
-PROTOCOL = Protocol()
-SPGR = acquisition(PROTOCOL.tr_ms, PROTOCOL.flip_angle_deg, PROTOCOL.relaxivity_per_mM_s)
-T10 = 1.65 / 60  # min
-FINE = np.arange(0, 7, 0.25 / 60)
 SHAPE = (24, 20, 6)
-TIMES = np.arange(60) * 5 / 60
-START = 0.6  # min, of the bolus in the artery
 
-# The curves that a made-up volume holds, and where.
+# Where a made-up volume holds which curve.
 ARTERY_AT = np.s_[4:7, 5:8, 1:3]
 VEIN_AT = np.s_[10:15, 15:19, 2:5]
 TUMOUR_AT = np.s_[15:21, 4:10, 1:5]
 DECOY_AT = np.s_[19, 15:18, 1]
-
-
-BLOOD = np.asarray(parker(FINE, hematocrit=0.0), np.float64)
-
-
-def blood(start=START):
-    return np.interp(FINE - start, FINE, BLOOD, left=0.0)
-
-
-def tissue(ktrans, vp, ve, start=START + 2 / 60):
-    leaked = ktrans * np.asarray(exponential_convolution(ktrans / ve, FINE, BLOOD), np.float64)
-    return np.interp(FINE - start, FINE, (vp * BLOOD + leaked) / 0.58, left=0.0)
-
-
-def frames(curve, times=TIMES, fine=FINE):
-    """Average a fine curve over frames that begin at the times."""
-    area = np.concatenate([[0], np.cumsum((curve[1:] + curve[:-1]) / 2 * np.diff(fine))])
-    ends = np.append(times, 2 * times[-1] - times[-2])
-    return np.diff(np.interp(ends, fine, area)) / np.diff(ends)
-
-
-def to_signal(concentration):
-    return np.asarray(spgr(concentration, T10, SPGR, s0=1000.0))
 
 
 def volume(quantity="concentration", times=TIMES, artery=1.0, noise=0.01, decoy=None):
@@ -83,93 +44,8 @@ def at(where):
     return inside
 
 
-def candidates(found, shape=SHAPE):
-    inside = np.zeros(shape, bool)
-    inside[tuple(found.candidates.T)] = True
-    return inside
-
-
-# --- arrival
-
-
-@pytest.mark.parametrize(
-    ("dt_s", "bias", "sd"), [(2.0, (0.0, 4.0), 0.8), (5.0, (-0.5, 3.2), 1.2), (10.0, (-2.0, 1.8), 3.0)]
-)
-@pytest.mark.parametrize("kind", ["blood", "signal of blood", "signal of tumour"])
-@pytest.mark.parametrize("snr", [10, 30])
-def test_arrival_of_known_curves(kind, dt_s, bias, sd, snr):
-    rng = np.random.default_rng(1)
-    concentration = tissue(0.1, 0.05, 0.25, 0.0) if "tumour" in kind else blood(0.0)
-    known = 1.0 + concentration if kind == "blood" else to_signal(concentration)
-    errors = []
-    for _ in range(100):
-        start = rng.uniform(0.5, 0.9)
-        curve = np.interp(FINE - start, FINE, known)
-        times = np.arange(rng.uniform(0, dt_s), 360, dt_s) / 60
-        seen = frames(curve, times)
-        seen = seen + seen[0] / snr * rng.standard_normal(times.size)
-        errors.append((arrival_time(times + dt_s / 120, seen) - start) * 60)
-    assert bias[0] < np.mean(errors) < bias[1]
-    assert np.std(errors) < sd
-
-
-def test_arrival_does_not_depend_on_units_offset_or_origin_of_time():
-    curve = frames(blood())
-    expected = arrival_time(TIMES, curve)
-    assert arrival_time(TIMES, 300.0 + 7.0 * curve) == pytest.approx(expected, abs=1e-9)
-    assert arrival_time(TIMES + 3.0, curve) == pytest.approx(expected + 3.0, abs=1e-9)
-
-
-def test_leakage_after_the_first_pass_does_not_delay_the_arrival():
-    early = arrival_time(TIMES, frames(tissue(1e-6, 0.04, 0.9)))
-    leaking = tissue(0.2, 0.04, 0.9)
-    assert frames(leaking).argmax() > 25  # the curve is highest minutes after the first pass
-    assert arrival_time(TIMES, frames(leaking)) == pytest.approx(early, abs=1.5 / 60)
-
-
-def test_nothing_arrives():
-    noise = np.random.default_rng(0).standard_normal(60)
-    for curve in (noise, np.full(60, 5.0), np.linspace(3, 1, 60)):
-        with pytest.raises(ValueError, match="rise from the baseline"):
-            arrival_time(TIMES, curve)
-
-
-def test_arrival_of_what_is_no_curve():
-    with pytest.raises(ValueError, match="expected 60 finite values"):
-        arrival_time(TIMES, np.zeros(59))
-    with pytest.raises(ValueError, match="1 not finite"):
-        arrival_time(TIMES, np.where(np.arange(60) == 7, np.nan, 1.0))
-    for times in (TIMES[::-1], TIMES[:7], np.zeros(60)):
-        with pytest.raises(ValueError, match="increasing times"):
-            arrival_time(times, np.zeros(times.size))
-
-
-def test_baseline_ends_before_any_contrast():
-    rng = np.random.default_rng(2)
-    for dt_s in (2.0, 5.0, 16.4):
-        for _ in range(30):
-            start = rng.uniform(0.7, 1.2)
-            times = np.arange(0, 360, dt_s) / 60
-            curve = frames(blood(start), times)
-            count = baseline_count(times, arrival_time(times, curve))
-            assert curve[:count].max() < 0.03 * curve.max()
-            assert count >= start * 60 / dt_s - 3
-
-
-def test_baseline_is_never_empty():
-    assert baseline_count(TIMES, 0.0) == baseline_count(TIMES, -1.0) == 1
-    assert baseline_count(TIMES, 1.0) == 12
-
-
-def test_arrival_in_a_real_sinus(reference_data):
-    """The rise spans three frames of 39.6 s; the first that differs from the three before it is the fifth."""
-    signal = np.loadtxt(reference_data / "sepal_roi" / "signal_vif.csv")
-    times = (np.arange(signal.size) + 0.5) * 39.6 / 60
-    assert times[3] - 0.1 < arrival_time(times, signal) < times[4]
-    assert baseline_count(times, arrival_time(times, signal)) == 3
-
-
-# --- made-up volumes
+def candidates(found):
+    return vessels.candidates(found, SHAPE)
 
 
 @pytest.mark.parametrize("quantity", ["signal", "concentration"])
@@ -361,86 +237,3 @@ def test_what_cannot_be_searched():
         detect(np.random.default_rng(0).standard_normal(values.shape), mask, TIMES, "concentration")
     with pytest.raises(ValueError, match="expected a positive signal before contrast"):
         detect(to_signal(values) - 2 * to_signal(0.0), mask, TIMES, "signal")
-
-
-# --- a simulated patient and a real scan
-
-
-@pytest.fixture(scope="module")
-def simulated():
-    """A slab through the base of the brain, with carotid and middle cerebral arteries, and the session it shows."""
-    drawn = (session.sample_session(stream(0, "arteries", i), 0, cohort_definitions.ScanPriors()) for i in range(100))
-    # At frames of 5 s an artery cannot be told from tissue that follows it within a second.
-    shown = next(
-        s
-        for s in drawn
-        if abs(float(s.patient.anatomy.tumour.centre[2]) + 22) < 6 and s.arterial.tissue_delay > 1.5 / 60
-    )
-    size = imaging.Size((192, 192, 40), acquired=144, slab=6)
-    return render.render(stream(0, "arteries noise"), shown, size, "sub-test"), shown
-
-
-def sinus_curve(shown):
-    """True concentration at the sinuses [T], mM of plasma, at the middle of the frames."""
-    fine = fine_time.fine_time(shown)
-    sinus = fine_time.arterial_curves(shown, fine)[2]
-    return sinus.reshape(-1, fine.per_frame)[:, fine.per_frame // 2]
-
-
-def test_arteries_of_a_simulated_patient(simulated):
-    simulated, shown = simulated
-    scan = simulated.scan
-    found = detect(scan.values, scan.mask, scan.times, "signal")
-    assert (simulated.tissue[found.voxels] == ARTERY).all()
-    among = simulated.tissue[tuple(found.candidates.T)]
-    assert (among == ARTERY).mean() > 0.6
-    assert (among == VEIN).mean() < 0.05
-    share = simulated.truth[..., 1] / (1 - float(shown.arterial.hematocrit))
-    assert share[found.voxels].mean() > 0.7
-
-    frames_before = int(found.measures["baseline_frames"])
-    baseline = found.curve[:frames_before].mean()
-    b1 = float(simulated.b1_map[found.voxels].mean())
-    concentration = np.asarray(spgr_to_concentration(found.curve, baseline, T10, SPGR, b1=b1))
-    with_sinus = np.corrcoef(concentration, sinus_curve(shown))[0, 1]
-    assert np.corrcoef(concentration, simulated.arterial)[0, 1] > max(0.97, with_sinus)
-    assert found.arrival == pytest.approx(float(shown.arterial.arrival), abs=5 / 60)
-
-
-def test_arteries_of_a_simulated_patient_in_concentration(simulated):
-    simulated, _ = simulated
-    scan = simulated.scan
-    inside = scan.values[scan.mask].astype(np.float32)
-    values = np.full(scan.values.shape, np.nan, np.float32)
-    values[scan.mask] = spgr_to_concentration(inside, inside[:, :3].mean(1, keepdims=True), 1.5 / 60, SPGR)
-    found = detect(values, scan.mask, scan.times, "concentration")
-    assert (simulated.tissue[found.voxels] == ARTERY).all()
-    by_signal = candidates(detect(scan.values, scan.mask, scan.times, "signal"), scan.mask.shape)
-    assert by_signal[tuple(found.candidates.T)].mean() > 0.6
-
-
-def test_no_artery_in_the_rest_of_a_simulated_patient(simulated):
-    simulated, shown = simulated
-    scan = simulated.scan
-    share = simulated.truth[..., 1] / (1 - float(shown.arterial.hematocrit))
-    near = (simulated.tissue == ARTERY) | ((share > 0.1) & (simulated.tissue != VEIN))
-    near = ndimage.binary_dilation(near, np.ones((5, 5, 3)))  # as far as an image spreads an artery
-    with pytest.raises(ValueError, match="criterion"):
-        detect(scan.values, scan.mask & ~near, scan.times, "signal")
-
-
-def test_the_heart_in_a_real_slice_of_the_breast(reference_data):
-    """The slice holds a heart and no artery, in noise and at frames of 16 s: a poor curve, which its quality says.
-
-    The arterial input given with the scan begins a frame later than the heart does, and than tissue in this slice.
-    """
-    folder = reference_data / "breast_dcemri"
-    values = np.asarray(nibabel.load(folder / "dce_signal.nii.gz").dataobj, np.float32).reshape(192, 192, 1, 25)
-    times = np.array(json.loads((folder / "acquisition.json").read_text())["times_s"]) / 60
-    given = np.loadtxt(folder / "aif.csv", delimiter=",", skiprows=1)[:, 1]
-    found = detect(values, np.ones(values.shape[:3], bool), times, "signal")
-    assert found.quality < 0.5
-    x, y, _ = np.argwhere(found.voxels).T
-    assert ((x > 100) & (x < 135) & (y > 140) & (y < 180)).all()
-    assert found.curve.argmax() == given.argmax() - 1
-    assert np.corrcoef(found.curve[:-1], given[1:])[0, 1] > 0.8

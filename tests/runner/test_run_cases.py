@@ -1,110 +1,17 @@
-"""One runner for lists of cases: how far steps overlap, and that nobody can tell from what is left behind.
+"""One runner for lists of cases: how far steps overlap, and that nobody can tell from what is left behind."""
 
-Steps wait for each other by events and barriers, never by the clock; a timeout is only reached where a test fails.
-"""
-
-import datetime
-import json
-import re
-import signal
 import threading
 import weakref
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from case_steps import TIMEOUT, Log, Steps, Thing, cases, records, run, settings, told
 
 from dcejax.data import access
 from dcejax.runner import run_cases as runner
-from dcejax.runner.case_record import RunSettings, in_words
-from dcejax.runner.interruption import Interrupted
-from dcejax.runner.run_cases import run_cases
 
-TIMEOUT = 60.0
-
-
-@dataclass(frozen=True)
-class Named:
-    case_id: str
-
-
-class Thing:
-    """What a step gives; unlike a string, it can be watched."""
-
-    def __init__(self, number):
-        self.number = number
-
-
-class Log:
-    def __init__(self):
-        self.lines, self.statuses = [], []
-
-    def line(self, text):
-        self.lines.append(text)
-
-    def status(self, stage, done=None, total=None, unit=""):
-        self.statuses.append((threading.current_thread(), stage, done, total, unit))
-
-
-class Steps:
-    """Steps of numbered cases that keep a record of what begins and ends; subclasses say what happens within."""
-
-    def __init__(self):
-        self.trace = []
-
-    def _step(self, name, number, action):
-        self.trace.append(f"{name} {number}")
-        try:
-            return action(number)
-        finally:
-            self.trace.append(f"{name} {number} ends")
-
-    def read(self, case, report):
-        report.status("reading")
-        return self._step("read", int(case.case_id), lambda number: self.on_read(number, report.line))
-
-    def compute(self, ready, report):
-        report.status("computing")
-        return self._step("compute", ready.number, self.on_compute)
-
-    def write(self, made):
-        return self._step("write", made.number, self.on_write)
-
-    def on_read(self, number, line):
-        return Thing(number)
-
-    def on_compute(self, number):
-        return Thing(number)
-
-    def on_write(self, number):
-        pass
-
-
-def settings(folder, *, dry_run=False, shard=(0, 1)):
-    return RunSettings(output_dir=folder / "out", shard=shard, dry_run=dry_run)
-
-
-def cases(count):
-    return [Named(str(number)) for number in range(count)]
-
-
-def run(folder, steps, count, log=None, conclude=None, **how):
-    functions = steps.read, steps.compute, steps.write
-    return run_cases(cases(count), *functions, settings(folder, **how), log or Log(), conclude=conclude)
-
-
-def records(folder):
-    path = folder / "out" / "cases.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """No test may leave a thread behind."""
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def test_the_next_case_is_read_and_the_one_before_is_written_while_one_is_computed(tmp_path):
@@ -273,12 +180,6 @@ def one_at_a_time(all_cases, steps, how, log):
     return int(counts["bad"] + counts["failed"] > 0), [] if how.dry_run else found
 
 
-def told(log):
-    """Lines without times; of a traceback the beginning only."""
-    texts = ["Traceback" if text.startswith("Traceback") else text for text in log.lines]
-    return [re.sub(r"in \d+(\.\d)? s", "in s", text) for text in texts]
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_log_records_and_code_are_those_of_one_case_after_another(tmp_path, seed):
     rng = np.random.default_rng(seed)
@@ -344,152 +245,3 @@ def test_the_error_of_an_only_case_is_the_callers(tmp_path, fate):
         run(tmp_path, Fated([fate]), 1, log)
     assert log.lines == []
     assert records(tmp_path) == []
-
-
-def test_a_share_without_cases(tmp_path):
-    assert run(tmp_path, Steps(), 1, shard=(1, 2)) == 0
-    assert records(tmp_path) == []
-
-
-def test_seconds_of_a_case_are_those_of_its_steps(tmp_path, monkeypatch):
-    clock = {}  # per thread, so that only a step's own work moves its time
-
-    class Slow(Steps):
-        def _step(self, name, number, action):
-            thread = threading.get_ident()
-            clock[thread] = clock.get(thread, 0) + {"read": 1, "compute": 10, "write": 100}[name]
-            return super()._step(name, number, action)
-
-    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock.get(threading.get_ident(), 0))
-    assert run(tmp_path, Slow(), 3) == 0
-    assert [record["seconds"] for record in records(tmp_path)] == [111, 111, 111]
-
-
-def test_a_record_that_cannot_be_written_ends_the_run(tmp_path):
-    (tmp_path / "out" / "cases.jsonl").mkdir(parents=True)
-    steps = Steps()
-    with pytest.raises(IsADirectoryError):
-        run(tmp_path, steps, 6)
-    assert "compute 2" not in steps.trace
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_what_is_written_whole(tmp_path, signum):
-    interrupted = threading.Event()
-    before = signal.getsignal(signum)
-
-    class Stopped(Steps):
-        def on_compute(self, number):
-            if number == 1:
-                interrupted.set()
-                signal.raise_signal(signum)
-            return Thing(number)
-
-        def on_write(self, number):
-            interrupted.wait(TIMEOUT)
-
-    steps, log = Stopped(), Log()
-    with pytest.raises(Interrupted, match="done 1, left 4 of 5; the same command goes on") as stop:
-        run(tmp_path, steps, 5, log, conclude=lambda: log.line("concluded"))
-    assert stop.value.number == signum
-    assert signal.getsignal(signum) == before
-    assert told(log) == ["0: done in s"]
-    assert [(record["case_id"], record["status"]) for record in records(tmp_path)] == [("0", "done")]
-    assert {step for step in steps.trace if step.startswith(("compute", "write"))} == {
-        *("compute 0", "compute 0 ends", "compute 1", "compute 1 ends", "write 0", "write 0 ends"),
-    }
-    assert "read 3" not in steps.trace
-
-
-def test_a_case_that_is_being_read_ends_where_it_tells_of_its_next_stage(tmp_path):
-    reading, stopped = threading.Event(), threading.Event()
-
-    class Stopped(Steps):
-        def read(self, case, report):
-            ready = super().read(case, report)
-            if ready.number == 1:
-                reading.set()
-                assert stopped.wait(TIMEOUT)
-                report.status("preparing")
-                self.trace.append("prepared 1")
-            return ready
-
-        def on_compute(self, number):
-            assert reading.wait(TIMEOUT)
-            try:
-                signal.raise_signal(signal.SIGTERM)
-            finally:
-                stopped.set()
-
-    steps = Stopped()
-    with pytest.raises(Interrupted):
-        run(tmp_path, steps, 3)
-    assert "prepared 1" not in steps.trace
-    assert "read 1 ends" in steps.trace
-    assert "read 2" not in steps.trace
-
-
-def test_a_signal_between_steps_is_heard_and_what_is_computed_is_written(tmp_path):
-    class Stopped(Steps):
-        def on_write(self, number):
-            if number == 1:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="left 0 of 2"):
-        run(tmp_path, Stopped(), 2)
-    assert [record["status"] for record in records(tmp_path)] == ["done", "done"]
-
-
-def test_overwriting_goes_on_only_without_the_flag(tmp_path):
-    class Stopped(Steps):
-        def on_compute(self, number):
-            raise KeyboardInterrupt
-
-    steps = Stopped()
-    how = RunSettings(output_dir=tmp_path / "out", overwrite=True)
-    with pytest.raises(Interrupted, match="the same command without --overwrite goes on") as stop:
-        run_cases(cases(2), steps.read, steps.compute, steps.write, how, Log())
-    assert stop.value.number == signal.SIGINT
-
-
-def test_lines_of_the_record_say_which_run_and_when(tmp_path):
-    for _ in range(2):
-        assert run(tmp_path, Steps(), 2) == 0
-    found = records(tmp_path)
-    assert [record["run"] for record in found[::2]] == [record["run"] for record in found[1::2]]
-    assert found[0]["run"] != found[2]["run"]
-    for record in found:
-        moment = datetime.datetime.fromisoformat(record["time"])
-        assert moment.utcoffset() == datetime.timedelta()
-        assert abs((datetime.datetime.now(datetime.UTC) - moment).total_seconds()) < TIMEOUT
-
-
-def test_progress_is_told_of_a_case_and_its_place(tmp_path):
-    class Counted(Steps):
-        def compute(self, ready, report):
-            report.status("fitting", 3, 10, "voxels")
-            report.line("warning: late")
-            return super().compute(ready, report)
-
-    log = Log()
-    assert run(tmp_path, Counted(), 2, log) == 0
-    assert [status[1:] for status in log.statuses if "fitting" in status[1]] == [
-        ("case 1 of 2, 0: fitting", 3, 10, "voxels"),
-        ("case 2 of 2 (0 s left), 1: fitting", 3, 10, "voxels"),
-    ]
-    assert told(log) == [text for n in "01" for text in (f"{n}: warning: late", f"{n}: done in s")] + [
-        "done 2 of 2 in s"
-    ]
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_what_concludes_a_run_comes_before_the_summary(tmp_path, dry_run):
-    log = Log()
-    assert run(tmp_path, Steps(), 1, log, conclude=lambda: log.line("concluded"), dry_run=dry_run) == 0
-    assert told(log) == ["0: done in s", *(["concluded"] if not dry_run else []), "done 1 of 1 in s"]
-
-
-def test_times_in_words():
-    assert [in_words(seconds) for seconds in (0.2, 59.4, 200, 3600, 7510)] == [
-        *("0 s", "59 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"),
-    ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import labelled_scans
 import numpy as np
 import pytest
+import scans
 
 from dcejax.batch import Batch, TrueInput, Truth
 from dcejax.execution.policy import default_policy
@@ -20,7 +21,7 @@ from dcejax.training.batches import source_of
 from dcejax.training.step import init_state, make_judge, make_train_step
 from dcejax.types import Acquisition, Brightest, Context, Known
 
-PATIENTS, PATCHES, SIZE, FRAMES = 2, 3, 8, 60
+PATIENTS, PATCHES, SIZE, FRAMES = 2, 3, 16, 60
 SMALL = {
     "patients_per_step": PATIENTS,
     "patches_per_patient": PATCHES,
@@ -110,7 +111,7 @@ def test_the_record_says_what_a_pool_is(pool):
     assert record["batches"] == {"train": 8, "validation": 2}
     assert record["seed"] == 5
     assert record["made_from"] == {"what": "a test"}
-    assert record["arrays"]["curves"] == {"shape": [6, 8, 8, 60], "dtype": "float32"}
+    assert record["arrays"]["curves"] == {"shape": [6, 16, 16, 60], "dtype": "float32"}
     assert len(list(pool.iterdir())) == 11
 
 
@@ -119,7 +120,7 @@ def test_the_record_says_what_a_pool_is(pool):
     [
         ({"patients_per_step": 1, "patches_per_patient": 6}, "expected batches of 1 patients, 6 patches"),
         ({"patches_per_patient": 2}, "4 patches in all"),
-        ({"patch_size": 16}, "16 x 16 voxels.*found 2 patients, 6 patches and 8 x 8 voxels"),
+        ({"patch_size": 32}, "32 x 32 voxels.*found 2 patients, 6 patches and 16 x 16 voxels"),
     ],
 )
 def test_a_pool_of_other_shapes_is_refused(pool, fields, found):
@@ -173,12 +174,10 @@ def test_every_stage_learns_from_what_is_on_disk(tmp_path, kind):
         write_pool(tmp_path, lambda split: partial(draw, truth_known=False), 2, 0, {})
     else:
         for number in range(2):
-            labelled_scans.write(tmp_path, f"sub-{number}", seed=number)
+            labelled_scans.write(tmp_path, f"sub-{number}", shape=(24, 20, 3), seed=number)
     training = StageConfig(batches=f"{kind}:{tmp_path}", **SMALL)
-    config = lyoo2025.Config(
-        tcn=lyoo2025.TCNConfig(channels=(4, 1), dilations=(1, 2), kernel_size=3),
+    config = scans.tiny_config(
         tcn_training=training,
-        prob_unet=lyoo2025.ProbUNetConfig(filters=(4, 8), combination_layers=2),
         prob_unet_training=dataclasses.replace(training, losses={**SMALL["losses"], "kl_divergence": 1.0}),
     )
     policy, params = default_policy(), {}

@@ -1,0 +1,82 @@
+"""What a run of cases records and tells."""
+
+import datetime
+import threading
+
+import pytest
+from case_steps import TIMEOUT, Log, Steps, records, run, told
+
+from dcejax.runner import run_cases as runner
+from dcejax.runner.case_record import in_words
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+def test_a_share_without_cases(tmp_path):
+    assert run(tmp_path, Steps(), 1, shard=(1, 2)) == 0
+    assert records(tmp_path) == []
+
+
+def test_seconds_of_a_case_are_those_of_its_steps(tmp_path, monkeypatch):
+    clock = {}  # per thread, so that only a step's own work moves its time
+
+    class Slow(Steps):
+        def _step(self, name, number, action):
+            thread = threading.get_ident()
+            clock[thread] = clock.get(thread, 0) + {"read": 1, "compute": 10, "write": 100}[name]
+            return super()._step(name, number, action)
+
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock.get(threading.get_ident(), 0))
+    assert run(tmp_path, Slow(), 3) == 0
+    assert [record["seconds"] for record in records(tmp_path)] == [111, 111, 111]
+
+
+def test_a_record_that_cannot_be_written_ends_the_run(tmp_path):
+    (tmp_path / "out" / "cases.jsonl").mkdir(parents=True)
+    steps = Steps()
+    with pytest.raises(IsADirectoryError):
+        run(tmp_path, steps, 6)
+    assert "compute 2" not in steps.trace
+
+
+def test_lines_of_the_record_say_which_run_and_when(tmp_path):
+    for _ in range(2):
+        assert run(tmp_path, Steps(), 2) == 0
+    found = records(tmp_path)
+    assert [record["run"] for record in found[::2]] == [record["run"] for record in found[1::2]]
+    assert found[0]["run"] != found[2]["run"]
+    for record in found:
+        moment = datetime.datetime.fromisoformat(record["time"])
+        assert moment.utcoffset() == datetime.timedelta()
+        assert abs((datetime.datetime.now(datetime.UTC) - moment).total_seconds()) < TIMEOUT
+
+
+def test_progress_is_told_of_a_case_and_its_place(tmp_path):
+    class Counted(Steps):
+        def compute(self, ready, report):
+            report.status("fitting", 3, 10, "voxels")
+            report.line("warning: late")
+            return super().compute(ready, report)
+
+    log = Log()
+    assert run(tmp_path, Counted(), 2, log) == 0
+    assert [status[1:] for status in log.statuses if "fitting" in status[1]] == [
+        ("case 1 of 2, 0: fitting", 3, 10, "voxels"),
+        ("case 2 of 2 (0 s left), 1: fitting", 3, 10, "voxels"),
+    ]
+    assert told(log) == [text for n in "01" for text in (f"{n}: warning: late", f"{n}: done in s")] + [
+        "done 2 of 2 in s"
+    ]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_concludes_a_run_comes_before_the_summary(tmp_path, dry_run):
+    log = Log()
+    assert run(tmp_path, Steps(), 1, log, conclude=lambda: log.line("concluded"), dry_run=dry_run) == 0
+    assert told(log) == ["0: done in s", *(["concluded"] if not dry_run else []), "done 1 of 1 in s"]
+
+
+def test_times_in_words():
+    assert [in_words(seconds) for seconds in (0.2, 59.4, 200, 3600, 7510)] == [
+        *("0 s", "59 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"),
+    ]

@@ -1,4 +1,4 @@
-"""How well any method could do: Cramér-Rao and Bayesian (van Trees) bounds on the logarithms of parameters.
+"""The least error that any method can have: Cramér-Rao and Bayesian (van Trees) bounds on the logarithms of parameters.
 
 Logarithms make the bounds relative: the square root of a diagonal element is a standard deviation as a fraction of the
 value. No unbiased estimate has a smaller error than the Cramér-Rao bound. Estimates that use a prior, networks among

@@ -86,7 +86,7 @@ def signal_residual(
 ) -> jax.Array:
     """Measured minus predicted signal in units of the noise.
 
-    Whitening makes a parameter that the data cannot see (ve where Ktrans is tiny) cost nothing.
+    Divided by the noise, a parameter that the data hardly depend on (ve where Ktrans is tiny) adds nothing to a loss.
 
     Args:
         maps: [V, P] parameters: Ktrans (1/min), vp, ve.

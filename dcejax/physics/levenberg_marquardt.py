@@ -40,8 +40,8 @@ def minimize(
 ) -> Minimum:
     """Levenberg-Marquardt with box constraints for one voxel; use jax.vmap for many.
 
-    All voxels of a batch go on until the last has converged. A parameter on a bound that the gradient pushes outwards
-    is held there for the step; all others are damped in proportion to their curvature (Marquardt 1963) and clipped to
+    All voxels of a batch continue until the last has converged. A parameter on a bound with an outward gradient is
+    held there for the step; all others are damped in proportion to their curvature (Marquardt 1963) and clipped to
     the box. The model is evaluated, with its Jacobian, once per step and at one place only, because its compilation
     takes longer than most fits.
 

@@ -1,7 +1,7 @@
 """Which of several nested models a curve supports, voxel by voxel.
 
-A model with parameters the data cannot tell apart fits noise: where nothing flows back during the scan ve is a guess,
-where nothing leaks Ktrans is. Of the models nested in the one asked for, the one with the least corrected Akaike
+A parameter that the data do not determine is fitted to noise: ve where nothing flows back during the scan, Ktrans where
+nothing leaks. Of the models nested in the one asked for, the one with the least corrected Akaike
 criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Bagher-Ebadian 2013). A further candidate is
 "none", a curve of noise about zero.
 """
@@ -115,15 +115,15 @@ def select(
 
 
 def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
-    """Count interstitium that exchanges faster than can be told as plasma.
+    """Count interstitium as plasma where it exchanges so fast that the two cannot be distinguished.
 
     Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
-    space that washes out at once: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where there is
-    none. The volume of that space is the plasma's.
+    space that empties within seconds: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where
+    there is none. The volume of that space is the plasma's.
 
     Args:
         result: of extended Tofts.
-        fastest: kep = Ktrans / ve above which exchange is not believed, 1/min.
+        fastest: greatest kep = Ktrans / ve that counts as exchange, 1/min.
 
     Returns:
         Where kep is above that, vp is the sum of both volumes (1 at most) with the error of that sum, and Ktrans and ve

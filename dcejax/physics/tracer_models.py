@@ -72,11 +72,7 @@ class TracerModel:
             ("quantities", bounded, f"one with bounds, and a name of letters and digits, for each of {names}"),
             ("linear", not linear or each_once, f"() or one of {_LINEAR} in the order of {names}"),
             ("rate", (self.rate is not None) == ("exponential" in linear), "a quantity if an exponential is linear"),
-            (
-                "bounds",
-                all(each.bounds[0] > 0 for each in divisors),
-                "a lower bound above 0 of what divides",
-            ),
+            ("bounds", all(each.bounds[0] > 0 for each in divisors), "a lower bound above 0 of what divides"),
             ("columns", self.columns in allowed, f"one of {allowed}"),
             ("from_amplitudes", bool(self.columns) == bool(self.from_amplitudes), "a function if there are columns"),
             ("nested", inside, f"models with some of {names}"),

@@ -1,12 +1,11 @@
-"""What measurements share: seconds, trials of PyTorch's forms, rounds, processes of their own, the machine."""
+"""What measurements share: seconds, trials of PyTorch's forms, rounds, the machine."""
 
-import json
+import importlib
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -62,26 +61,29 @@ def try_forms(
     return Trial(forms[name], name, seconds)
 
 
-def repeat(measure: Callable[[], None], rounds: int, seconds: float, report: Reporter) -> None:
+def over_rounds(
+    measure: Callable[[], Mapping[str, float]], rounds: int, seconds: float, report: Reporter
+) -> dict[str, Any]:
     """Measure in several rounds.
 
     Args:
-        measure: every implementation once.
+        measure: every implementation once; returns its figures.
         rounds: how many.
         seconds: no round begins that would end later than this after the first one's start, but for the first.
         report: where progress is told.
+
+    Returns:
+        The number of rounds and, of each figure, its median and range; of a largest difference the largest.
     """
     start = time.perf_counter()
-    longest = 0.0
+    longest, rows = 0.0, []
     for number in range(rounds):
         if number and time.perf_counter() - start + longest > seconds:
             break
         report.status("rounds", number, rounds)
-        longest = max(longest, timed(measure)[1])
-
-
-def over_rounds(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The number of rounds and, of each figure, its median and range; of a largest difference the largest."""
+        row, took = timed(measure)
+        rows.append(row)
+        longest = max(longest, took)
     found: dict[str, Any] = {"rounds": len(rows)}
     for name in rows[0]:
         values = [row[name] for row in rows]
@@ -92,25 +94,23 @@ def over_rounds(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return found
 
 
-def worker(name: str, *arguments: str) -> dict[str, Any]:
-    """Run a module of this package in a process of its own; returns the JSON object on its last line.
+def import_torch(name: str, keys: Iterable[str]) -> tuple[ModuleType | None, dict[str, Any]]:
+    """A module of this package that needs PyTorch, and its version.
 
-    Raises:
-        subprocess.CalledProcessError: it failed.
+    Where it cannot be imported, None, and in place of the version the reason, with None for all keys.
     """
-    command = [sys.executable, "-m", f"dcejax.benchmark.{name}", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def load_average() -> float | None:
-    """Processes that wanted a core in the last minute, where the system tells.
-
-    A busy core costs PyTorch, whose threads wait for each other after every layer, ten times what it costs XLA.
-    """
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    try:
+        return importlib.import_module(f"dcejax.benchmark.{name}"), {"torch": versions(("torch",))["torch"]}
+    except ImportError as error:
+        return None, {"torch": f"cannot be imported: {error}", **dict.fromkeys(keys)}
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:
-    """Device, number of cores, and the versions of Python and of packages."""
-    return {"device": jax.devices()[0].device_kind, "cpus": os.cpu_count(), "versions": versions(packages)}
+    """Device, number of cores, versions of Python and of packages, and how busy the machine is.
+
+    The load average is of processes that wanted a core in the last minute, where the system tells. A busy core costs
+    PyTorch, whose threads wait for each other after every layer, ten times what it costs XLA.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    device = jax.devices()[0].device_kind
+    return {"device": device, "cpus": os.cpu_count(), "versions": versions(packages), "load_average_before": load}

@@ -4,14 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dcejax.physics import fitting
 from dcejax.physics.aif import parker
-from dcejax.physics.fitting import predict
 from dcejax.physics.kinetics import ExtendedTofts
 
 FRAMES = 60
 FRAME_INTERVAL_MIN = 5.0 / 60.0
 NOISE_MM = 0.01
-_FINE_STEPS = 50  # of 0.1 s in a frame interval: truth for the bias that comes from sampling the arterial input
 
 
 class Problem(NamedTuple):
@@ -22,15 +21,17 @@ class Problem(NamedTuple):
     aif: np.ndarray  # [T] plasma mM
     truth: ExtendedTofts  # [V] each
 
+    def first(self, voxels: int) -> "Problem":
+        """The same with fewer voxels."""
+        return self._replace(curves=self.curves[:voxels], truth=self.truth._make(v[:voxels] for v in self.truth))
 
-def make_problem(voxels: int, seed: int, *, noise_mM: float = NOISE_MM, fine: bool = False) -> Problem:
+
+def make_problem(voxels: int, seed: int) -> Problem:
     """Draw voxels from white matter to vessels.
 
     Args:
         voxels: how many, V.
         seed: of parameters and noise.
-        noise_mM: standard deviation.
-        fine: make the curves with an arterial input every 0.1 s, of which the fit sees the frames only.
     """
     rng = np.random.default_rng(seed)
     truth = ExtendedTofts(
@@ -38,9 +39,13 @@ def make_problem(voxels: int, seed: int, *, noise_mM: float = NOISE_MM, fine: bo
         vp=rng.uniform(0.005, 0.2, voxels),
         ve=rng.uniform(0.02, 0.9, voxels),
     )
-    steps = _FINE_STEPS if fine else 1
-    times = np.arange((FRAMES - 1) * steps + 1) * (FRAME_INTERVAL_MIN / steps)
+    times = np.arange(FRAMES) * FRAME_INTERVAL_MIN
     aif = np.asarray(parker(times, arrival=0.5))
-    curves = predict("extended_tofts", truth, times, aif)[:, ::steps]
-    curves = curves + np.float32(noise_mM) * rng.standard_normal(curves.shape, dtype=np.float32)
-    return Problem(curves, times[::steps], aif[::steps], truth)
+    curves = fitting.predict("extended_tofts", truth, times, aif)
+    curves = curves + np.float32(NOISE_MM) * rng.standard_normal(curves.shape, dtype=np.float32)
+    return Problem(curves, times, aif, truth)
+
+
+def fit(problem: Problem) -> fitting.FitResult:
+    """The fit of dcejax, with its default bounds."""
+    return fitting.fit("extended_tofts", problem.curves, problem.times, problem.aif)

@@ -1,13 +1,14 @@
 """The published networks in PyTorch at its best: masked voxels in batches, one trunk pass, compiled if it helps.
 
-Which statement of the convolutions is fastest depends on machine and version, so all are tried and the fastest is used.
-Weight normalisation is folded into the kernels. All is float32, as in dcejax.
+Which statement of the convolutions is fastest depends on machine and version, so several are tried and the fastest is
+used. Weight normalisation is folded into the kernels. All is float32, as in dcejax.
 """
 
 import copy
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from dcejax.benchmark.measuring import Trial, try_forms
-from dcejax.benchmark.torch_published import Maps, Published, TemporalBlock
+from dcejax.benchmark.torch_published import Maps, Published
+from dcejax.methods.method import Params
 from dcejax.types import PARAMETERS, Reporter, Series
 
-_BATCHES = (256, 1024)  # of curves; smaller and larger ones were slower in every form
-_BATCH_COMPILED = 1024
+_BATCH = 1024  # of curves; smaller and larger ones were slower in nearly every form
 _REPEATS = 3
 
 
@@ -49,34 +50,30 @@ class _Conv2d(_Conv1d):
 
 
 class _Product(_Conv1d):
-    """The same as matrix products: taps side by side for one input channel, otherwise a sum over shifted taps."""
+    """The same as one matrix product, for one channel at an end: taps side by side, or summed after it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        n_out, n_in, taps = self.kernel.shape
+        n_in, taps = self.kernel.shape[1:]
         frames = x.shape[1]
         starts = [k * self.dilation for k in range(taps)]
         if n_in == 1:
             padded = F.pad(x[..., 0], (self.reach, 0))
             shifted = torch.stack([padded[:, s : s + frames] for s in starts], dim=-1)
             return F.linear(shifted, self.kernel[:, 0], self.bias)
-        if n_out == 1:
-            parts = F.pad(F.linear(x, self.kernel[0].T), (0, 0, self.reach, 0))
-            return sum(parts[:, s : s + frames, k] for k, s in enumerate(starts))[..., None] + self.bias
-        padded = F.pad(x, (0, 0, self.reach, 0))
-        return sum(F.linear(padded[:, s : s + frames], self.kernel[..., k]) for k, s in enumerate(starts)) + self.bias
+        parts = F.pad(F.linear(x, self.kernel[0].T), (0, 0, self.reach, 0))
+        return sum(parts[:, s : s + frames, k] for k, s in enumerate(starts))[..., None] + self.bias
 
 
 # For layers with one channel at an end, and for those between.
 _FORMS: Mapping[str, tuple[type[_Conv1d], type[_Conv1d]]] = {
     "conv1d": (_Conv1d, _Conv1d),
     "conv2d": (_Conv2d, _Conv2d),
-    "matmul": (_Product, _Product),
     "matmul_conv2d": (_Product, _Conv2d),
 }
 
 
 class _Block(nn.Module):
-    def __init__(self, block: TemporalBlock, thin: type[_Conv1d], wide: type[_Conv1d]):
+    def __init__(self, block: nn.Module, thin: type[_Conv1d], wide: type[_Conv1d]):
         super().__init__()
 
         def layer(kernel: torch.Tensor, conv: nn.Module) -> nn.Module:
@@ -125,14 +122,14 @@ def _compiled(module: nn.Module) -> Callable:
     return torch.compile(module, dynamic=False, options={"freezing": True})
 
 
-def _in_batches(tcn: Callable, batch: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def _in_batches(tcn: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
     """Apply a network to any number of curves in batches of one shape."""
 
     def run(curves: torch.Tensor) -> torch.Tensor:
         maps = torch.empty(len(curves), len(PARAMETERS))
-        for start in range(0, len(curves), batch):
-            part = curves[start : start + batch]
-            maps[start : start + batch] = tcn(F.pad(part, (0, 0, 0, batch - len(part))))[: len(part)]
+        for start in range(0, len(curves), _BATCH):
+            part = curves[start : start + _BATCH]
+            maps[start : start + _BATCH] = tcn(F.pad(part, (0, 0, 0, _BATCH - len(part))))[: len(part)]
         return maps
 
     return run
@@ -149,30 +146,22 @@ def _fastest(makers: Mapping[str, Callable[[], Callable]], argument: torch.Tenso
 
 
 class Best:
-    """The fastest forms on this machine, with the weights of the published networks."""
+    """The fastest forms on this machine, beside the published networks with the same weights."""
 
     @torch.inference_mode()
-    def __init__(self, published: Published, curves: np.ndarray, maps: np.ndarray, report: Reporter):
+    def __init__(self, params: Params, curves: np.ndarray, maps: np.ndarray, report: Reporter):
         """Try all forms.
 
         Args:
-            published: whose parameters are taken.
+            params: of the flax networks.
             curves: [V, T] to try the TCN on.
             maps: [X, Y, C] to try the U-Net on; all slices have this shape.
             report: where progress is told.
         """
-
-        def folded(form):
-            return _FoldedTCN(published, *_FORMS[form]).eval()
-
-        tcns = {
-            f"{form}, {batch} voxels": lambda form=form, batch=batch: _in_batches(folded(form), batch)
-            for form in _FORMS
-            for batch in _BATCHES
-        } | {
-            f"{form}, compiled": lambda form=form: _in_batches(_compiled(folded(form)), _BATCH_COMPILED)
-            for form in _FORMS
-        }
+        self.published = published = Published(params)
+        folded = {name: _FoldedTCN(published, *kinds).eval() for name, kinds in _FORMS.items()}
+        tcns = {name: lambda tcn=tcn: _in_batches(tcn) for name, tcn in folded.items()}
+        tcns |= {f"{name}, compiled": lambda tcn=tcn: _in_batches(_compiled(tcn)) for name, tcn in folded.items()}
         first, last = torch.contiguous_format, torch.channels_last
         trunks = {
             "channels first": lambda: _Trunk(published, first),
@@ -181,8 +170,18 @@ class Best:
         }
         self.tcn = _fastest(tcns, torch.from_numpy(curves), report)
         self.trunk = _fastest(trunks, torch.from_numpy(maps).movedim(-1, 0)[None], report)
-        self.trial_voxels, self.threads = len(curves), torch.get_num_threads()
+        self._trial_voxels = len(curves)
         self._layers = [published.unet.fcomb.layers[i] for i in (0, 2, 4)] + [published.unet.fcomb.last_layer]
+
+    def forms(self) -> dict[str, Any]:
+        """The fastest forms, and the speed of all."""
+        return {
+            "torch_best_tcn": self.tcn.name,
+            "torch_best_unet": self.trunk.name,
+            "torch_forms_voxels_per_s": self.tcn.rates(self._trial_voxels),
+            "torch_forms_seconds_per_slice": self.trunk.seconds,
+            "torch_threads": torch.get_num_threads(),
+        }
 
     def _samples(self, features: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         """Decode [P, F] with [S, L] to [S, P, C]; the first layer's product with the features is computed once."""

@@ -4,8 +4,11 @@ Written from the specification (Lyoo et al., Eur Radiol 2025, and the released c
 nothing with `dcejax.models`, of which it is also the tests' oracle. Needs torch.
 """
 
+import itertools
 import time
 import warnings
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +20,10 @@ from torch.nn import functional as F
 from dcejax.methods.method import Params
 from dcejax.models.interop import from_torch_state_dict
 
+_FILTERS = (32, 64, 128, 192)
+LATENT_SIZE = 2
+_OUTPUTS = 3
+
 
 def _weight_norm(conv: nn.Module) -> nn.Module:
     with warnings.catch_warnings():  # the published names weight_g, weight_v are those of the older function
@@ -24,7 +31,7 @@ def _weight_norm(conv: nn.Module) -> nn.Module:
         return nn.utils.weight_norm(conv)
 
 
-class Chomp(nn.Module):
+class _Chomp(nn.Module):
     """Drop the samples that padding at the end has added."""
 
     def __init__(self, size: int):
@@ -32,12 +39,11 @@ class Chomp(nn.Module):
         self.size = size
 
     def forward(self, x):
-        """Shorten the last axis."""
         return x[..., : -self.size]
 
 
-class TemporalBlock(nn.Module):
-    """Two weight-normalised causal convolutions along the last axis, added to the input."""
+class _TemporalBlock(nn.Module):
+    """Two weight-normalised causal convolutions along the last axis of [N, C, X, Y, T], added to the input."""
 
     def __init__(self, n_in: int, n_out: int, dilation: int):
         super().__init__()
@@ -47,20 +53,11 @@ class TemporalBlock(nn.Module):
             return _weight_norm(nn.Conv3d(channels, n_out, (1, 1, 7), padding=(0, 0, reach), dilation=(1, 1, dilation)))
 
         self.conv1, self.conv2 = conv(n_in), conv(n_out)
-        self.net = nn.Sequential(
-            self.conv1,
-            Chomp(reach),
-            nn.ReLU(),
-            nn.Dropout(0),
-            self.conv2,
-            Chomp(reach),
-            nn.ReLU(),
-            nn.Dropout(0),
-        )
+        layers = [(layer, _Chomp(reach), nn.ReLU(), nn.Dropout(0)) for layer in (self.conv1, self.conv2)]
+        self.net = nn.Sequential(*itertools.chain(*layers))
         self.downsample = nn.Conv3d(n_in, n_out, 1) if n_in != n_out else None
 
     def forward(self, x):
-        """Map [N, C, X, Y, T] to as many of the block's channels."""
         return self.net(x) + (x if self.downsample is None else self.downsample(x))
 
 
@@ -69,7 +66,7 @@ class TorchTCN(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = nn.Sequential(TemporalBlock(1, 32, 1), TemporalBlock(32, 32, 2), TemporalBlock(32, 1, 4))
+        self.model = nn.Sequential(_TemporalBlock(1, 32, 1), _TemporalBlock(32, 32, 2), _TemporalBlock(32, 1, 4))
         self.linear = nn.Linear(60, 3)
 
     def forward(self, x):
@@ -79,50 +76,47 @@ class TorchTCN(nn.Module):
 
 
 def _scale(n_in: int, n_out: int, pool: bool) -> list[nn.Module]:
+    """Three 3×3 convolutions with ReLU, after pooling where asked."""
     layers = [nn.AvgPool2d(2, stride=2, ceil_mode=True)] if pool else []
     for channels in (n_in, n_out, n_out):
         layers += [nn.Conv2d(channels, n_out, 3, padding=1), nn.ReLU()]
     return layers
 
 
-class Scale(nn.Module):
-    """Three 3×3 convolutions with ReLU, after pooling where asked."""
-
-    def __init__(self, n_in: int, n_out: int, pool: bool):
-        super().__init__()
-        self.layers = nn.Sequential(*_scale(n_in, n_out, pool))
-
-    def forward(self, x):
-        """Map [N, C, X, Y] to the scale's channels."""
-        return self.layers(x)
+def _contracting(channels: int) -> list[list[nn.Module]]:
+    """The scales of the contracting half of the U-Net."""
+    sizes = (channels, *_FILTERS)
+    return [_scale(sizes[i], n, pool=i > 0) for i, n in enumerate(_FILTERS)]
 
 
-class Up(nn.Module):
-    """Double an image, join it with the one of its new size, and convolve."""
+def _named_layers(layers: Iterable[nn.Module]) -> nn.Module:
+    """One after another, with the published names."""
+    return nn.Sequential(OrderedDict(layers=nn.Sequential(*layers)))
+
+
+class _Up(nn.Module):
+    """Double an image [N, C, X, Y], join it with the one of its new size, and convolve."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
-        self.conv_block = Scale(n_in, n_out, pool=False)
+        self.conv_block = _named_layers(_scale(n_in, n_out, pool=False))
 
     def forward(self, x, skip):
-        """Map [N, C, X, Y] and the skipped image of twice the size."""
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         return self.conv_block(torch.cat([x, skip], 1))
 
 
-class TorchUNet(nn.Module):
-    """U-Net without a last layer."""
+class _UNet(nn.Module):
+    """U-Net without a last layer: images [N, C, X, Y] to features [N, F, X, Y]."""
 
-    def __init__(self, channels: int, filters: tuple[int, ...]):
+    def __init__(self, channels: int):
         super().__init__()
-        sizes = (channels, *filters)
-        self.contracting_path = nn.ModuleList(Scale(sizes[i], n, pool=i > 0) for i, n in enumerate(filters))
+        self.contracting_path = nn.ModuleList(_named_layers(layers) for layers in _contracting(channels))
         self.upsampling_path = nn.ModuleList(
-            Up(deep + n, n) for deep, n in zip(filters[:0:-1], filters[-2::-1], strict=True)
+            _Up(deep + n, n) for deep, n in zip(_FILTERS[:0:-1], _FILTERS[-2::-1], strict=True)
         )
 
     def forward(self, x):
-        """Map images [N, C, X, Y] to features [N, F, X, Y]."""
         skips = []
         for block in self.contracting_path:
             x = block(x)
@@ -132,63 +126,45 @@ class TorchUNet(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
-    """The contracting half of the U-Net, as one list."""
+class _AxisAlignedGaussian(nn.Module):
+    """Mean and log sigma, each [N, latent], of images [N, C, X, Y], encoded and pooled over all pixels."""
 
-    def __init__(self, channels: int, filters: tuple[int, ...]):
+    def __init__(self, channels: int):
         super().__init__()
-        sizes = (channels, *filters)
-        layers = [layer for i, n in enumerate(filters) for layer in _scale(sizes[i], n, pool=i > 0)]
-        self.layers = nn.Sequential(*layers)
+        self.encoder = _named_layers(itertools.chain(*_contracting(channels)))
+        self.conv_layer = nn.Conv2d(_FILTERS[-1], 2 * LATENT_SIZE, 1)
 
     def forward(self, x):
-        """Map images [N, C, X, Y] to the smallest scale."""
-        return self.layers(x)
-
-
-class AxisAlignedGaussian(nn.Module):
-    """Mean and log sigma, each [N, latent]."""
-
-    def __init__(self, channels: int, filters: tuple[int, ...], latent: int):
-        super().__init__()
-        self.encoder = Encoder(channels, filters)
-        self.conv_layer = nn.Conv2d(filters[-1], 2 * latent, 1)
-        self.latent = latent
-
-    def forward(self, x):
-        """Pool the encoded images over all pixels."""
         pooled = self.encoder(x).mean(dim=2, keepdim=True).mean(dim=3, keepdim=True)
         head = self.conv_layer(pooled)[:, :, 0, 0]
-        return head[:, : self.latent], head[:, self.latent :]
+        return head[:, :LATENT_SIZE], head[:, LATENT_SIZE:]
 
 
-class Fcomb(nn.Module):
-    """1×1 convolutions over features joined with the latent."""
+class _Fcomb(nn.Module):
+    """1×1 convolutions over features [N, F, X, Y] joined with latents [N, latent], to maps [N, 3, X, Y]."""
 
-    def __init__(self, width: int, latent: int, outputs: int):
+    def __init__(self):
         super().__init__()
-        layers = []
-        for channels in (width + latent, width, width):
+        width, layers = _FILTERS[0], []
+        for channels in (width + LATENT_SIZE, width, width):
             layers += [nn.Conv2d(channels, width, 1), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
-        self.last_layer = nn.Conv2d(width, outputs, 1)
+        self.last_layer = nn.Conv2d(width, _OUTPUTS, 1)
 
     def forward(self, features, z):
-        """Map features [N, F, X, Y] and latents [N, L] to maps [N, 3, X, Y]."""
         tiled = z[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.last_layer(self.layers(torch.cat([features, tiled], 1)))
 
 
 class TorchProbUNet(nn.Module):
-    """Images are [N, C, X, Y]."""
+    """The parts; images are [N, C, X, Y]."""
 
     def __init__(self, channels: int = 3):
         super().__init__()
-        filters, latent, outputs = (32, 64, 128, 192), 2, 3
-        self.unet = TorchUNet(channels, filters)
-        self.prior = AxisAlignedGaussian(channels, filters, latent)
-        self.posterior = AxisAlignedGaussian(channels + outputs, filters, latent)
-        self.fcomb = Fcomb(filters[0], latent, outputs)
+        self.unet = _UNet(channels)
+        self.prior = _AxisAlignedGaussian(channels)
+        self.posterior = _AxisAlignedGaussian(channels + _OUTPUTS)
+        self.fcomb = _Fcomb()
 
 
 def load_params(module: nn.Module, params: Any) -> None:

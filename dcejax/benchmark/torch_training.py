@@ -7,15 +7,18 @@ in both layouts and compiled, which takes PyTorch half a minute, and the fastest
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
 
+from dcejax.benchmark import own_training
 from dcejax.benchmark.measuring import Trial, try_forms
-from dcejax.benchmark.torch_published import TorchProbUNet, TorchTCN, load_params
+from dcejax.benchmark.torch_published import LATENT_SIZE, TorchProbUNet, TorchTCN, load_params
 from dcejax.methods.stage import StageConfig, Weight
 from dcejax.models.interop import from_torch_state_dict
-from dcejax.types import PARAMETERS, Reporter
+from dcejax.models.prob_unet import sample_latents
+from dcejax.types import PARAMETERS, Gaussian, Reporter
 
 _REPEATS = 2
 
@@ -93,9 +96,10 @@ class First(NamedTuple):
     loss: float
     gradient: Any
 
-
-def _first(training: Training) -> First:
-    return First(training, training.step(), training.gradient())
+    @classmethod
+    def of(cls, training: Training) -> "First":
+        """Take the step."""
+        return cls(training, training.step(), training.gradient())
 
 
 def threads() -> int:
@@ -108,17 +112,11 @@ def _images(array: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(array)).movedim(-1, 1).contiguous()
 
 
-def first_step_tcn(params: Any, curves: Any, maps: Any, settings: StageConfig) -> First:
-    """The TCN as published.
-
-    Args:
-        params: of the flax network, to begin with.
-        curves: [B, X, Y, T].
-        maps: [B, X, Y, C], the truth.
-        settings: of the stage.
-    """
+def _first_step_tcn(params: Any, curves: Any, maps: Any, settings: StageConfig) -> Trial:
+    """The TCN as published, of curves [B, X, Y, T] and their true maps [B, X, Y, C]."""
     loss = _TCNLoss(params, settings.losses)
-    return _first(Training(loss, loss, (_images(curves), _images(maps)), settings.learning_rate))
+    training = Training(loss, loss, (_images(curves), _images(maps)), settings.learning_rate)
+    return Trial(First.of(training), "published", {})
 
 
 def first_step_prob_unet(
@@ -139,7 +137,7 @@ def first_step_prob_unet(
         loss = _ProbUNetLoss(params, settings.losses).to(memory_format=layout)
         inputs = [_images(array).contiguous(memory_format=layout) for array in (images, maps)]
         run = torch.compile(loss, dynamic=False) if compiled else loss
-        return _first(Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate))
+        return First.of(Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate))
 
     makers = {
         "channels first": lambda: make(torch.contiguous_format),
@@ -147,3 +145,15 @@ def first_step_prob_unet(
         "channels last, compiled": lambda: make(torch.channels_last, compiled=True),
     }
     return try_forms(makers, lambda first: first.training.step(), _REPEATS, report)
+
+
+def first_step(own: own_training.Training, report: Reporter) -> Trial:
+    """Forms of the stage that `own` trains, each a `First`: from the same parameters, with the same batch and noise."""
+    report.status(f"PyTorch's first step of the {own.stage.name}")
+    params, settings, batch = own.first_params, own.stage.config, own.batch
+    if own.stage.name == "tcn":
+        return _first_step_tcn(params, batch.curves, batch.truth.maps, settings)
+    (images, maps, index), _ = own.examples
+    zeros = jnp.zeros((index.size, LATENT_SIZE))
+    noise = sample_latents(own.key, index, Gaussian(mean=zeros, log_std=zeros))
+    return first_step_prob_unet(params, images, maps, noise, settings, report)

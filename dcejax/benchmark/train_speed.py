@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dcejax.benchmark import floor, measuring, own_training
+from dcejax.benchmark import floor, measuring, own_process
 from dcejax.benchmark.measuring import timed
-from dcejax.data.provenance import versions
+from dcejax.benchmark.own_training import Training, training_of
 from dcejax.methods import method
 from dcejax.methods.lyoo2025 import Config
-from dcejax.models.prob_unet import sample_latents
-from dcejax.types import Gaussian, Reporter
+from dcejax.types import Reporter
 
 _PASSES = 3  # forward, and backward to inputs and to parameters; the first layers need less, Adam is next to nothing
 
@@ -50,18 +48,6 @@ def _largest_difference(found: Any, expected: Any) -> float:
     return float(max(np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(np.float32).tiny) for a, b in pairs))
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """What is counted of a stage, and under which names."""
-
-    network: str
-    rate: str
-    rate_torch: str
-    examples: int  # voxels or patches of a step
-    flop: int  # of the forward pass of one
-    steps: int  # in a round
-
-
 _TORCH_KEYS = (
     *("voxels_per_s_torch_published", "ratio_tcn_torch", "patches_per_s_torch", "ratio_unet_torch"),
     *("max_difference_loss_tcn", "max_difference_gradient_tcn"),
@@ -69,99 +55,49 @@ _TORCH_KEYS = (
 )
 
 
-class _Torch:
-    """PyTorch's side of both stages, or the reason why there is none."""
-
-    def __init__(self, latent_size: int, report: Reporter):
-        self._latent_size, self._report, self._trial = latent_size, report, None
-        try:
-            from dcejax.benchmark import torch_training
-        except ImportError as error:
-            self._module, self._reason = None, f"cannot be imported: {error}"
-        else:
-            self._module, self._reason = torch_training, None
-
-    def first_step(self, own: own_training.Training) -> Any:
-        """Take the first step of the same stage with the noise that ours draws; None where there is no PyTorch."""
-        if self._module is None:
-            return None
-        self._report.status(f"PyTorch's first step of the {own.stage.name}")
-        params, settings, batch = own.first_params, own.stage.config, own.batch
-        if own.stage.name == "tcn":
-            return self._module.first_step_tcn(params, batch.curves, batch.truth.maps, settings)
-        (images, maps, index), _ = own.examples
-        zeros = jnp.zeros((index.size, self._latent_size))
-        noise = sample_latents(own.key, index, Gaussian(mean=zeros, log_std=zeros))
-        self._trial = self._module.first_step_prob_unet(params, images, maps, noise, settings, self._report)
-        return self._trial.fastest
-
-    def about(self, patches: int) -> dict[str, Any]:
-        """Version and forms; without PyTorch its figures as None and the reason."""
-        if self._trial is None:
-            return {"torch": self._reason, **dict.fromkeys(_TORCH_KEYS)}
-        return {
-            "torch": versions(("torch",))["torch"],
-            "torch_form_unet": self._trial.name,
-            "torch_forms_patches_per_s": self._trial.rates(patches),
-            "torch_threads": self._module.threads(),
-        }
-
-
+@dataclass
 class _Comparison:
-    """Both implementations of one stage."""
+    """Both implementations of one stage, and under which names its figures are told."""
 
-    def __init__(self, stage: _Stage, own: own_training.Training, torch: _Torch, report: Reporter):
-        """Take the first step.
+    network: str
+    rate: str
+    rate_torch: str
+    examples: int  # voxels or patches of a step
+    flop: int  # of the forward pass of one
+    steps: int  # in a round
+    own: Training
+    torch: Any = None  # from `first_step`, where PyTorch can be imported
 
-        Args:
-            stage: what is counted.
-            own: before its first step.
-            torch: takes the first step of PyTorch, if it can be had.
-            report: where progress is told.
-        """
-        self._stage, self._own, name = stage, own, stage.network
+    def first_step(self, torch_training: Any, report: Reporter) -> dict[str, float]:
+        """Take the first step: seconds, and how far PyTorch differs, in shares of its loss and gradient."""
+        name = self.network
         report.status(f"compiling the step of the {name}")
-        loss, self._seconds_first = timed(own.step)
-        gradient = own.first_gradient()
-        self._torch, self._parity = None, {}
-        if first := torch.first_step(own):
-            self._torch = first.training
-            self._parity = {
-                f"max_difference_loss_{name}": abs(loss - first.loss) / abs(first.loss),
-                f"max_difference_gradient_{name}": _largest_difference(gradient, first.gradient),
-            }
+        loss, seconds = timed(self.own.step)
+        found = {f"compile_seconds_{name}": seconds}
+        if torch_training:
+            gradient = self.own.first_gradient()
+            self.torch = torch_training.first_step(self.own, report)
+            first = self.torch.fastest
+            found[f"max_difference_loss_{name}"] = abs(loss - first.loss) / abs(first.loss)
+            found[f"max_difference_gradient_{name}"] = _largest_difference(gradient, first.gradient)
+        return found
 
     def measure(self, ceiling: floor.Ceiling) -> dict[str, float]:
         """Measure both implementations once."""
-        stage, name = self._stage, self._stage.network
 
         def seconds(step: Callable[[], float]) -> float:
-            return timed(lambda: [step() for _ in range(stage.steps)])[1] / stage.steps
+            return timed(lambda: [step() for _ in range(self.steps)])[1] / self.steps
 
-        before = ceiling.gflops()
-        ours = seconds(self._own.step)
+        name, before = self.network, ceiling.gflops()
+        ours = seconds(self.own.step)
         gflops = (before + ceiling.gflops()) / 2
-        rate = stage.examples / ours
-        row = {stage.rate: rate, f"seconds_step_{name}": ours, f"ceiling_gflops_{name}": gflops}
-        row[f"ceiling_share_{name}"] = rate * _PASSES * stage.flop / (1e9 * gflops)
-        if self._torch:
-            rate_torch = stage.examples / seconds(self._torch.step)
-            row |= {stage.rate_torch: rate_torch, f"ratio_{name}_torch": rate / rate_torch}
+        rate = self.examples / ours
+        row = {self.rate: rate, f"seconds_step_{name}": ours, f"ceiling_gflops_{name}": gflops}
+        row[f"ceiling_share_{name}"] = rate * _PASSES * self.flop / (1e9 * gflops)
+        if self.torch:
+            rate_torch = self.examples / seconds(self.torch.fastest.training.step)
+            row |= {self.rate_torch: rate_torch, f"ratio_{name}_torch": rate / rate_torch}
         return row
-
-    def about(self, measured: dict[str, Any]) -> dict[str, Any]:
-        """What does not change from round to round."""
-        name = self._stage.network
-        return self._parity | {f"compile_seconds_{name}": self._seconds_first - measured[f"seconds_step_{name}"]}
-
-
-def _own_processes(config: Config, report: Reporter) -> dict[str, float]:
-    found = {}
-    for part, name in (("tcn", "tcn"), ("prob_unet", "unet")):
-        report.status(f"memory of the {name}'s step in a process of its own")
-        peak = measuring.worker("memory_worker", "train", part, json.dumps(method.to_dict(config)))
-        found[f"peak_rss_gib_{name}"] = peak["peak_rss_gib"]
-    return found
 
 
 def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
@@ -177,41 +113,50 @@ def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
         gradients are relative. Those of PyTorch are None, with the reason under `torch`, where it cannot be imported.
     """
     sizes = sizes or Sizes()
-    config = sizes.config
-    load = measuring.load_average()
-    found = _own_processes(config, report)  # first, while this process is small
-    tcn, unet = (own_training.training_of(config, part) for part in ("tcn", "prob_unet"))
+    config, names = sizes.config, {"tcn": "tcn", "prob_unet": "unet"}
+    about = measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "optax", "numpy"))
+    peaks = {}
+    for part, name in names.items():  # first, while this process is small
+        report.status(f"memory of the {name}'s step in a process of its own")
+        measured = own_process.measure("training", part, json.dumps(method.to_dict(config)))
+        peaks[f"peak_rss_gib_{name}"] = measured["peak_rss_gib"]
+    tcn, unet = (training_of(config, part) for part in names)
     voxels, patches, size = tcn.batch.mask.size, len(unet.batch.mask), unet.stage.config.patch_size
     flop_voxel = floor.tcn_flop_per_voxel(tcn.first_params, config.protocol.frames)
     flop_patch = sum(floor.unet_flop_per_slice(unet.first_params, size**2))
-    torch = _Torch(config.prob_unet.latent_size, report)
-    stages = (
-        _Stage("tcn", "voxels_per_s", "voxels_per_s_torch_published", voxels, flop_voxel, sizes.steps_tcn),
-        _Stage("unet", "patches_per_s", "patches_per_s_torch", patches, flop_patch, sizes.steps_unet),
+    comparisons = (
+        _Comparison(
+            "tcn", "voxels_per_s", "voxels_per_s_torch_published", voxels, flop_voxel, sizes.steps_tcn, own=tcn
+        ),
+        _Comparison("unet", "patches_per_s", "patches_per_s_torch", patches, flop_patch, sizes.steps_unet, own=unet),
     )
-    comparisons = [_Comparison(stage, own, torch, report) for stage, own in zip(stages, (tcn, unet), strict=True)]
+    torch_training, torch = measuring.import_torch("torch_training", _TORCH_KEYS)
+    first: dict[str, float] = {}
+    for comparison in comparisons:
+        first |= comparison.first_step(torch_training, report)
+    if trial := comparisons[-1].torch:
+        forms = {"torch_form_unet": trial.name, "torch_forms_patches_per_s": trial.rates(patches)}
+        torch |= forms | {"torch_threads": torch_training.threads()}
     ceiling = floor.Ceiling(sizes.product)
-    rows: list[dict[str, float]] = []
 
-    def measure() -> None:
+    def measure() -> dict[str, float]:
         row = {"seconds_frozen_maps": timed(unet.prepare)[1]}  # of one batch of the U-Net, before its step
         for comparison in comparisons:
             row |= comparison.measure(ceiling)
-        rows.append(row)
+        return row
 
-    measuring.repeat(measure, sizes.rounds, sizes.seconds_rounds, report)
-    measured = measuring.over_rounds(rows)
-    for comparison in comparisons:
-        measured |= comparison.about(measured)
+    measured = measuring.over_rounds(measure, sizes.rounds, sizes.seconds_rounds, report)
+    for name in names.values():
+        first[f"compile_seconds_{name}"] -= measured[f"seconds_step_{name}"]
     return {
+        **torch,
         **measured,
-        **torch.about(patches),
-        **found,
+        **first,
+        **peaks,
         "floor_flop_per_voxel": _PASSES * flop_voxel,
         "floor_flop_per_patch": _PASSES * flop_patch,
         "voxels": voxels,
         "patches": patches,
         "patch_size": size,
-        "load_average_before": load,
-        **measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "optax", "numpy")),
+        **about,
     }

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dcejax.benchmark import floor, measuring, own_training, train_speed
+from dcejax.benchmark import floor, own_process, own_training, train_speed
 from dcejax.benchmark.problem import make_problem
 from dcejax.cli import benchmark
 from dcejax.execution.policy import default_policy
@@ -78,8 +78,10 @@ def test_the_largest_difference_is_a_share_of_each_array():
 
 @pytest.mark.parametrize("part", ["tcn", "prob_unet"])
 def test_pytorch_updates_as_training_does(torch, part):
+    from dcejax.benchmark import torch_training
+
     own = own_training.training_of(CONFIG, part)
-    first = train_speed._Torch(2, Silent()).first_step(own)
+    first = torch_training.first_step(own, Silent()).fastest
     assert own.step() == pytest.approx(first.loss, rel=1e-5)
     gradient = own.first_gradient()
     assert train_speed._largest_difference(gradient, first.gradient) < TOLERANCE
@@ -144,7 +146,7 @@ def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypat
     for name in ("torch_training", "torch_published"):
         monkeypatch.delitem(sys.modules, f"dcejax.benchmark.{name}", raising=False)
         monkeypatch.delattr(f"dcejax.benchmark.{name}", raising=False)
-    monkeypatch.setattr(measuring, "worker", lambda *_: {"peak_rss_gib": 1.0})
+    monkeypatch.setattr(own_process, "measure", lambda *_: {"peak_rss_gib": 1.0})
     results = train_speed.run(Silent(), TINY())
     assert "cannot be imported" in results["torch"]
     assert "torch" in results["torch"]

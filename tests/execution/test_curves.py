@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import counted
 from parameters import draw
 
-from dcejax.benchmark.compilations import counted
 from dcejax.execution.curves import apply_in_chunks, map_curves
 from dcejax.execution.policy import default_policy
 from dcejax.models.tcn import TCN

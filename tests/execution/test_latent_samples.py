@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from compilations import counted
 from parameters import draw
 
-from dcejax.benchmark.compilations import counted
 from dcejax.execution.latent_samples import moments_over_samples
 from dcejax.execution.policy import default_policy
 from dcejax.models.prob_unet import ProbUNet

@@ -77,12 +77,6 @@ def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan) -> ResolvedAif
     return ResolvedAif(plasma, None, provenance | {"sampling": "linear interpolation"}, ())
 
 
-def _from_file(path: Path, scan: Scan) -> ResolvedAif:
-    result = on_frames(path, aif_csv.read(path), scan)
-    plausibility.check_arterial_peak(str(path), result.plasma)
-    return result
-
-
 def _blood_concentration(curve: np.ndarray, voxels: np.ndarray, blood: BloodSignal, name: str) -> np.ndarray:
     """Concentration [T] in whole blood from the mean signal of arterial voxels."""
     b1 = blood.b1[voxels]
@@ -199,7 +193,8 @@ def arterial_input(
             "population inputs"
         )
     if source.kind == "file":
-        result = _from_file(source.path, scan)
+        result = on_frames(source.path, aif_csv.read(source.path), scan)
+        plausibility.check_arterial_peak(str(source.path), result.plasma)
     elif source.kind == "roi":
         result = _from_region(case, source.path, scan, blood, hematocrit)
     elif source.kind == "auto":
@@ -207,13 +202,10 @@ def arterial_input(
     else:
         result = _of_population(source.kind, scan, arrival_s, data_arrival, hematocrit)
     if source.kind in _IN_PLASMA:
-        return result if case.facts.hematocrit is None else _unused_hematocrit(result)
+        unused = "hematocrit without effect: the arterial input is plasma concentration already"
+        more = () if case.facts.hematocrit is None else (unused,)
+        return result._replace(warnings=(*result.warnings, *more))
     provenance = result.provenance | {"hematocrit": hematocrit}
     if blood is not None and result.voxels is not None:
         provenance["blood_t1_s"] = blood.t1 * SECONDS_PER_MINUTE
     return result._replace(provenance=provenance)
-
-
-def _unused_hematocrit(result: ResolvedAif) -> ResolvedAif:
-    warning = "hematocrit without effect: the arterial input is plasma concentration already"
-    return result._replace(warnings=(*result.warnings, warning))

@@ -23,7 +23,7 @@ _R2 = Quantity("R2", "1", "share of the curve's variance that the model explains
 
 def _quantities(model: TracerModel) -> dict[str, Quantity]:
     """What the maps of a model can hold, by name."""
-    return {each.name: each for each in (*model.quantities, *filter(None, [model.rate]), _DELAY, _IAUC60, _R2)}
+    return {each.name: each for each in (*model.maps, _DELAY, _IAUC60, _R2)}
 
 
 class Analysis(NamedTuple):
@@ -68,7 +68,7 @@ def area_weights(times: np.ndarray, start: float, end: float) -> np.ndarray:
 
 def _rate_and_error(model: TracerModel, result: FitResult) -> tuple[np.ndarray, np.ndarray]:
     """A linear model's rate with its standard error by the delta method, 1/min; zero where the denominator is."""
-    places = [model.roles.index(role) for role in ("exponential", "nonlinear")]
+    places = [model.linear.index(column) for column in ("exponential", None)]
     numerator, denominator = (np.asarray(result.params[place], np.float64) for place in places)
     defined = denominator != 0
     safe = np.where(defined, denominator, 1.0)

@@ -72,7 +72,7 @@ def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition
     """Acquisition and agent of a case of signal, from flags, manifest and sidecar.
 
     Raises:
-        ValueError: TR or flip angle that nobody states, or that is in another unit.
+        ValueError: TR or flip angle that is not stated, or in another unit.
     """
     known = scan.provenance["acquisition"]
     for name, key in (("tr_ms", "RepetitionTime (s)"), ("flip_angle_deg", "FlipAngle (degrees)")):
@@ -119,13 +119,13 @@ def _agree(vfa: Path, what: str, stated: Sequence[float], sidecar: Sequence[floa
 
 
 def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[float, ...]:
-    """Flip angles of a series over them, as stated, else from its sidecar; empty where nobody says."""
+    """Flip angles of a series over them, as stated, else from its sidecar; empty if neither has them."""
     stated, listed = facts.vfa_flip_angles_deg or (), sidecar.get("FlipAngle")
     if not isinstance(listed, list):  # one number is that of a single volume, as converters of DICOM leave it
         return stated
     if not all(type(angle) in (int, float) for angle in listed):
         name = nifti.sidecar_path(facts.vfa)
-        raise ValueError(f"{name}: expected a list of degrees for FlipAngle, found {listed!r:.60}; mend it")
+        raise ValueError(f"{name}: expected a list of degrees for FlipAngle, found {listed!r:.60}; correct it")
     if stated:
         _agree(facts.vfa, "list of flip angles", stated, listed)
     return stated or tuple(map(float, listed))

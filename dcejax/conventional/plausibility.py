@@ -1,4 +1,4 @@
-"""Units that differ by a factor of 60 or 1000: found where a mistake shows, silent wherever data are plausible."""
+"""Checks for units that are wrong by a factor of 60 or 1000, which accept all plausible data."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from dcejax.physics.units import SECONDS_PER_MINUTE
 
 # Frames of DCE-MRI take 0.3 s (one slice) to 2 min (breast); 5 s are 0.083 when written in min and 5000 in ms.
 _FRAME_INTERVAL_RANGE_S = (0.2, 300.0)
-# An arterial input may be sampled longer than the scan, but nobody waits 30 times as long.
+# An arterial input may be sampled longer than the scan, but not 30 times as long.
 _LONGEST_RATIO = 30.0
 # First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one
 # 0.09 mM. In µM these are 90 and more, in M 0.04 and less; where the ranges of mM and µM overlap, mM is believed.

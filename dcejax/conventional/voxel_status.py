@@ -8,7 +8,7 @@ from dcejax.physics.fitting import FitStatus
 
 STATUS_TEXT = {
     FitStatus.CONVERGED: "fitted",
-    FitStatus.NOT_IDENTIFIABLE: "fitted, but the data cannot tell a parameter: its standard error is its whole range",
+    FitStatus.NOT_IDENTIFIABLE: "fitted, but the data do not determine a parameter: its error is its whole range",
     FitStatus.AT_BOUND: "fitted, a parameter lies on a bound (linear: beyond it); nonlinear standard errors are those "
     "of the other parameters with this one held",
     FitStatus.NOT_CONVERGED: "fitted, the last iteration still moved",

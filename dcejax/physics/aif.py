@@ -80,14 +80,7 @@ def georgiou(times: ArrayLike, *, arrival: ArrayLike = 0.0, hematocrit: ArrayLik
     """Georgiou's population arterial input (Magn Reson Med 2019;81:1360), zero before the bolus arrives.
 
     A sum of exponentials times a train of gamma variates, one for each passage of the bolus; gadolinium 0.1 mmol/kg.
-
-    Args:
-        times: any shape, min.
-        arrival: bolus arrival, min.
-        hematocrit: volume fraction of red cells in large vessels; the default is that of the paper.
-
-    Returns:
-        Plasma concentration in mM, the shape of times.
+    Arguments and result are those of `parker`; the default hematocrit is that of the paper.
     """
     t = jnp.asarray(times) - arrival
     since = jnp.maximum(t, 0.0)
@@ -122,15 +115,8 @@ def weinmann(
 def mcgrath(times: ArrayLike, *, arrival: ArrayLike = 0.0, hematocrit: ArrayLike = 0.45) -> jax.Array:
     """McGrath's population input of rats (Magn Reson Med 2009;61:1173, model B), zero before the bolus arrives.
 
-    A linear rise during the injection of 7 s, then two exponentials.
-
-    Args:
-        times: any shape, min.
-        arrival: bolus arrival, min.
-        hematocrit: volume fraction of red cells in large vessels of the animal.
-
-    Returns:
-        Plasma concentration in mM, the shape of times.
+    A linear rise during the injection of 7 s, then two exponentials. Arguments and result are those of `parker`, with
+    the hematocrit of the animal.
     """
     since = jnp.maximum(jnp.asarray(times) - arrival, 0.0)
     after = jnp.maximum(since - _MCGRATH_INJECTION, 0.0)

@@ -170,17 +170,10 @@ def baseline_count(times: np.ndarray, arrival: float) -> int:
 
 
 def start_for(times: np.ndarray, curve: Callable[[float], np.ndarray], visible: float) -> float:
-    """When a curve must formally start for `arrival_time` to see it rise at a time.
+    """Formal start, min, of a curve whose visible rise is at a time, min, as `arrival_time` finds it in data.
 
-    The formal start of a population's arterial input lies before its visible rise, which is what data show.
-
-    Args:
-        times: [T] increasing, min.
-        curve: from its formal start in min to concentration [T] at the times.
-        visible: min, as from `arrival_time` in data.
-
-    Returns:
-        Formal start, min.
+    The curve is a function from its formal start in min to concentration [T] at times [T]. A population's arterial
+    input formally starts before its visible rise.
 
     Raises:
         ValueError: the curve does not rise within the times.

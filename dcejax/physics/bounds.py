@@ -1,8 +1,8 @@
-"""How well any method could do: Cramér-Rao and Bayesian (van Trees) bounds on the logarithms of parameters.
+"""The least error that any method can have: Cramér-Rao and Bayesian (van Trees) bounds on the logarithms of parameters.
 
 Logarithms make the bounds relative: the square root of a diagonal element is a standard deviation as a fraction of the
-value. Unbiased estimates cannot beat the Cramér-Rao bound; estimates that use a prior, networks among them, can, and
-are held to the Bayesian bound.
+value. No unbiased estimate has a smaller error than the Cramér-Rao bound. Estimates that use a prior, networks among
+them, can have one; the Bayesian bound holds for them.
 
 All functions are pure and work on one voxel; use jax.vmap for more. Information matrices are scaled to a unit diagonal
 before they are inverted; where some parameter is hardly identifiable (ve in white matter) that still needs float64.
@@ -70,11 +70,7 @@ def cramer_rao(
 ) -> jax.Array:
     """Bound the covariance of unbiased estimates of log params when the nuisance parameters are unknown too.
 
-    Args:
-        predict: function of (params, *nuisance) that returns the noise-free data [T].
-        params: pytree of P positive scalars.
-        noise: standard deviation of the data, scalar or [T].
-        nuisance: further unknown scalars, as in `fisher_information`.
+    Arguments are those of `fisher_information`.
 
     Returns:
         [P, P]; the square roots of the diagonal are relative standard deviations.

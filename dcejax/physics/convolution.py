@@ -219,17 +219,10 @@ def biexponential_convolution(
     All terms are sums of positive ones for a positive curve, so that nothing cancels, whatever the rates: models with
     two rates keep their digits, and derivatives of every order, where the rates coincide.
 
-    Args:
-        slow: decay rate, scalar, 0 or more, 1/min.
-        fast: decay rate, scalar, not below slow, 1/min.
-        times: [T] strictly increasing, min.
-        curve: [T], any unit.
+    Arguments and errors are those of `exponential_convolution`, with two decay rates of which fast is not below slow.
 
     Returns:
         slow and fast in the curve's unit times min, difference in that times min again; zero at the first sample.
-
-    Raises:
-        ValueError: the shapes of times and curve are not one and the same [T], or a rate is not a scalar.
     """
     slow, fast, times, curve = (jnp.asarray(a) for a in (slow, fast, times, curve))
     _check_shapes(slow, times, curve)
@@ -248,18 +241,7 @@ def biexponential_convolution(
 def biexponential_convolution_at(
     query: ArrayLike, slow: ArrayLike, fast: ArrayLike, times: ArrayLike, curve: ArrayLike
 ) -> BiexponentialConvolution:
-    """Evaluate `biexponential_convolution` between the samples, with the conventions of `exponential_convolution_at`.
-
-    Args:
-        query: [Q] times, min.
-        slow: scalar, 1/min.
-        fast: scalar, not below slow, 1/min.
-        times: [T] strictly increasing, min.
-        curve: [T].
-
-    Returns:
-        Each field [Q].
-    """
+    """`biexponential_convolution` between the samples, as `exponential_convolution_at` has it; each field [Q]."""
     query, slow, fast, times, curve = (jnp.asarray(a) for a in (query, slow, fast, times, curve))
     integrals = biexponential_convolution(slow, fast, times, curve)
     at = _locate(query, times, curve)

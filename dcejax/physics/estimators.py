@@ -1,5 +1,10 @@
-"""Least-squares estimates of one chunk of voxels, one function per way to reach them."""
+"""Least-squares estimates of one chunk of voxels, one function per way to reach them.
 
+Arguments are alike: curves [V, T] in mM, finite; weights [V, T] or [1, T]; times [T] in min; plasma [T] in mM; lower
+and upper bounds [P], with the delay last if it is free.
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,7 +15,7 @@ from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.levenberg_marquardt import minimize
 from dcejax.physics.linear import linear_fit
 from dcejax.physics.standard_errors import information
-from dcejax.physics.start_search import Columns, Points, curve_of, find_starts
+from dcejax.physics.start_search import curve_of
 from dcejax.physics.tracer_models import TracerModel
 from dcejax.physics.variable_projection import Bounds, Solution, Table
 
@@ -26,27 +31,14 @@ class Estimate(NamedTuple):
     converged: jax.Array  # [V]
 
 
-class Limits(NamedTuple):
-    """Bounds of the parameters, with the delay last if it is free."""
-
-    lower: jax.Array  # [P]
-    upper: jax.Array  # [P]
-
-
 def project(
     model: TracerModel, curves: jax.Array, weights: jax.Array, times: jax.Array, table: Table, bounds: tuple
 ) -> Estimate:
-    """Global optimum of a linear model, whose amplitudes have a closed form once its rate is known.
+    """Global optimum of a linear model within bounds, (lower, upper) per parameter, by the table of the scan.
 
-    Args:
-        model: with linear parameters.
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        times: [T] min.
-        table: of the scan; only its plasma curve is used by models without a rate.
-        bounds: (lower, upper) per parameter.
+    Once the rate is known, the amplitudes have a closed form.
     """
-    ranges, absent = dict(zip(model.roles, bounds, strict=True)), (0.0, 0.0)
+    ranges, absent = dict(zip(model.linear, bounds, strict=True)), (0.0, 0.0)
     plasma_range, plasma = ranges.get("plasma", absent), table.plasma
     converged = jnp.ones(curves.shape[0], bool)
     if model.rate is None:
@@ -55,13 +47,13 @@ def project(
         a, b = variable_projection.solve_linear(curves, weights, total, plasma, *limits)
         fitted = a[:, None] * total + b[:, None] * plasma
         values, columns = {"integral": a, "plasma": b}, {"integral": total, "plasma": plasma}
-        fisher = information([columns[role] for role in model.roles], weights)
-        return Estimate([values[role] for role in model.roles], fitted, fisher, converged)
-    limits = Bounds(ranges["exponential"], plasma_range, ranges["nonlinear"])
+        fisher = information([columns[column] for column in model.linear], weights)
+        return Estimate([values[column] for column in model.linear], fitted, fisher, converged)
+    limits = Bounds(ranges["exponential"], plasma_range, ranges[None])
     found = variable_projection.solve(curves, weights, table, limits)
     fitted = found.ktrans[:, None] * found.curve + found.vp[:, None] * plasma
     values, fisher = (found.ktrans, found.vp, found.ktrans / found.kep), _tofts_information(found)
-    places = [("exponential", "plasma", "nonlinear").index(role) for role in model.roles]
+    places = [("exponential", "plasma", None).index(column) for column in model.linear]
     return Estimate([values[i] for i in places], fitted, [[fisher[i][j] for j in places] for i in places], converged)
 
 
@@ -87,32 +79,17 @@ def _split(values: jax.Array) -> list[jax.Array]:
 
 
 def search(
-    model: TracerModel,
+    curve: Callable[[jax.Array], jax.Array],
+    starts: jax.Array,
     curves: jax.Array,
     weights: jax.Array,
-    times: jax.Array,
-    plasma: jax.Array,
-    grid: Columns | Points,
-    limits: Limits,
-    fit_delay: bool,
+    lower: jax.Array,
+    upper: jax.Array,
 ) -> Estimate:
-    """Levenberg-Marquardt from the best points of a coarse grid; the best end counts.
-
-    Args:
-        model: any.
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        times: [T] min.
-        plasma: [T] mM.
-        grid: of this model and scan.
-        limits: of the parameters.
-        fit_delay: whether the delay is free.
-    """
-    curve = curve_of(model, times, plasma, fit_delay)
-    starts = find_starts(model, curves, weights, grid, *limits, fit_delay=fit_delay)
+    """Fit a curve, a function of [P] parameters, by Levenberg-Marquardt from starts [V, S, P]; the best end counts."""
 
     def best(data, weight, starts):
-        minima = jax.vmap(lambda s: minimize(curve, s, data, weight, *limits, _ITERATIONS))(starts)
+        minima = jax.vmap(lambda s: minimize(curve, s, data, weight, lower, upper, _ITERATIONS))(starts)
         chosen = jnp.argmin(jnp.where(jnp.isfinite(minima.cost), minima.cost, jnp.inf))
         return jax.tree.map(lambda leaf: leaf[chosen], minima)
 
@@ -122,20 +99,11 @@ def search(
 
 
 def linear(
-    model: TracerModel, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, limits: Limits
+    model: TracerModel, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array, lower: jax.Array
 ) -> Estimate:
-    """Linear estimates, which no bound holds; curve and Jacobian are those of the nearest that give a curve.
-
-    Args:
-        model: with linear parameters.
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        times: [T] min.
-        plasma: [T] mM.
-        limits: of the parameters.
-    """
+    """Estimates of a linear model that ignore bounds; curve and Jacobian are those of the nearest that give a curve."""
     curve = curve_of(model, times, plasma, fit_delay=False)
     params = linear_fit(model, curves, weights, times, plasma)
-    inside = jnp.maximum(params, limits.lower)
+    inside = jnp.maximum(params, lower)
     fisher = information(_split(jax.vmap(jax.jacfwd(curve))(inside)), weights)
     return Estimate(_split(params), jax.vmap(curve)(inside), fisher, jnp.ones(curves.shape[0], bool))

@@ -19,7 +19,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dcejax.physics import estimators, start_search, variable_projection
-from dcejax.physics.estimators import Limits
 from dcejax.physics.standard_errors import aicc, covariance_of
 from dcejax.physics.start_search import DELAY_BOUNDS
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
@@ -57,18 +56,6 @@ class FitResult(NamedTuple):
     delay: np.ndarray | None = None  # [V] min, if fitted
 
 
-class _Chunk(NamedTuple):
-    """What one chunk gives, on the device; voxels last."""
-
-    params: jax.Array  # [P, V]
-    error: jax.Array  # [P, V]
-    covariance: jax.Array  # [P, P, V]
-    residual: jax.Array  # [V]
-    status: jax.Array  # [V]
-    r_squared: jax.Array  # [V]
-    aicc: jax.Array  # [V]
-
-
 def chunk_size(*, searched: bool) -> int:
     """Voxels per chunk on the default device, for models that are searched or projected."""
     return _CHUNK.get(jax.default_backend(), _CHUNK_ACCELERATOR)[searched]
@@ -81,29 +68,29 @@ def _is_searched(model: TracerModel, method: str, fit_delay: bool) -> bool:
 @functools.partial(jax.jit, static_argnames=("model", "method", "bounds", "fit_delay"))
 def _fit_chunk(
     curves, weights, times, plasma, grid, *, model: TracerModel, method: str, bounds: tuple, fit_delay: bool
-):
-    """Fit one chunk of curves [V, T]; grid is the table of a projected model or the grid of a searched one."""
+) -> FitResult:
+    """Fit one chunk of curves [V, T], with the table or grid that the model needs; covariance is [P, P, V]."""
     usable = (jnp.abs(curves) < _GREATEST).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
     curves = jnp.where(usable[:, None], curves, 0.0)
     weights = jnp.where(jnp.isfinite(weights) & (weights >= 0), weights, 0.0)
     ranges = [*bounds, DELAY_BOUNDS] if fit_delay else list(bounds)
-    limits = Limits(*(jnp.array([b[i] for b in ranges], curves.dtype) for i in (0, 1)))
+    lower, upper = (jnp.array([b[i] for b in ranges], curves.dtype) for i in (0, 1))
     samples = jnp.broadcast_to((weights > 0).sum(-1), usable.shape).astype(curves.dtype)
     usable &= samples > len(ranges)
     if method == "linear":
-        found = estimators.linear(model, curves, weights, times, plasma, limits)
+        found = estimators.linear(model, curves, weights, times, plasma, lower)
     elif _is_searched(model, method, fit_delay):
-        found = estimators.search(model, curves, weights, times, plasma, grid, limits, fit_delay)
+        starts = start_search.find_starts(model, curves, weights, grid, lower, upper, fit_delay=fit_delay)
+        curve = start_search.curve_of(model, times, plasma, fit_delay)
+        found = estimators.search(curve, starts, curves, weights, lower, upper)
     else:
         found = estimators.project(model, curves, weights, times, grid, bounds)
 
     residual = (weights * (curves - found.fitted) ** 2).sum(-1)
-    span = limits.upper - limits.lower
+    span = upper - lower
     margin = _BOUND_MARGIN * jnp.minimum(span, 1.0)
-    held = [
-        (p <= low) | (p >= high)
-        for p, low, high in zip(found.params, limits.lower + margin, limits.upper - margin, strict=True)
-    ]
+    least, most = lower + margin, upper - margin
+    held = [(p <= low) | (p >= high) for p, low, high in zip(found.params, least, most, strict=True)]
     freedom = jnp.maximum(samples - sum((~h).astype(samples.dtype) for h in held), 1.0)
     covariance, informed = covariance_of(found.information, residual / freedom, held)
     error = [jnp.sqrt(covariance[p][p]) for p in range(len(ranges))]
@@ -121,16 +108,18 @@ def _fit_chunk(
     ):
         status = jnp.where(applies, jnp.int8(code), status)
     fitted = status != FitStatus.NOT_FITTED
-    chunk = _Chunk(
-        jnp.stack(found.params),
-        jnp.stack(error),
-        jnp.stack([jnp.stack(row) for row in covariance]),
-        residual,
-        status,
-        jnp.where(variation > 0, 1.0 - residual / jnp.where(variation > 0, variation, 1.0), 0.0),
-        criterion,
+    count = len(bounds)
+    result = FitResult(
+        params=model.params(*found.params[:count]),
+        se=model.params(*error[:count]),
+        covariance=jnp.stack([jnp.stack(row) for row in covariance]),
+        residual=residual,
+        status=status,
+        r_squared=jnp.where(variation > 0, 1.0 - residual / jnp.where(variation > 0, variation, 1.0), 0.0),
+        aicc=criterion,
+        delay=found.params[-1] if fit_delay else None,
     )
-    return jax.tree.map(lambda leaf: leaf if leaf is status else jnp.where(fitted, leaf, 0.0), chunk)
+    return jax.tree.map(lambda leaf: leaf if leaf is status else jnp.where(fitted, leaf, 0.0), result)
 
 
 def _any(conditions: Iterable[jax.Array]) -> jax.Array:
@@ -153,22 +142,15 @@ def check_method(model: TracerModel, method: str, fit_delay: bool) -> None:
         )
 
 
-def _check_input(times: np.ndarray, aif: np.ndarray) -> None:
+def _check_input(times: np.ndarray, aif: np.ndarray, curves: np.ndarray | None = None) -> None:
     if times.ndim != 1 or aif.shape != times.shape:
         raise ValueError(f"expected times and aif of one shape [T], found {times.shape} and {aif.shape}")
+    if curves is not None and (curves.ndim != 2 or curves.shape[1:] != times.shape):
+        raise ValueError(f"expected concentration [V, T] with times [T], found {curves.shape} and {times.shape}")
     if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
         raise ValueError("times: expected strictly increasing minutes; put the frames and their times in order")
     if not np.isfinite(aif).all() or not (aif > 0).any():
         raise ValueError("aif: expected finite plasma concentration in mM that rises above zero; check its units")
-
-
-def _check_curves(concentration: np.ndarray, times: np.ndarray, aif: np.ndarray) -> None:
-    if concentration.ndim != 2 or times.shape != concentration.shape[1:] or aif.shape != times.shape:
-        raise ValueError(
-            f"expected concentration [V, T] with times and aif [T], found {concentration.shape}, {times.shape} and "
-            f"{aif.shape}"
-        )
-    _check_input(times, aif)
 
 
 def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -177,7 +159,7 @@ def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array
     return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
 
 
-def _side_by_side(compute: Callable[[int], _Chunk], starts: range) -> list[_Chunk]:
+def _side_by_side(compute: Callable[[int], FitResult], starts: range) -> list[FitResult]:
     """Compute all chunks: the first alone, because it compiles, the others on a CPU in one thread a core.
 
     Within a chunk most operations are too small to be shared by cores; accelerators share them themselves.
@@ -222,7 +204,7 @@ def fit(
     concentration, times, aif = np.asarray(concentration), np.asarray(times, np.float64), np.asarray(aif)
     model = find(model)
     check_method(model, method, fit_delay)
-    _check_curves(concentration, times, aif)
+    _check_input(times, aif, concentration)
     names = model.params._fields
     limits = dict(zip(names, model.bounds, strict=True))
     for name, (low, high) in (bounds or {}).items():
@@ -245,39 +227,28 @@ def fit(
     settings = {"model": model, "method": method, "bounds": bounds, "fit_delay": fit_delay}
     times, aif = _on_device(times, aif)
     searched = _is_searched(model, method, fit_delay)
-    if searched and model.columns:
-        grid = start_search.make_columns(times, aif, kinds=model.columns, fit_delay=fit_delay)
-    elif searched:
-        ranges = (*bounds, DELAY_BOUNDS) if fit_delay else bounds
-        grid = start_search.make_points(times, aif, model=model, ranges=ranges, fit_delay=fit_delay)
+    if searched:
+        grid = start_search.make_grid(times, aif, model=model, bounds=bounds, fit_delay=fit_delay)
     else:
         grid = None if method == "linear" else _make_table(times, aif)
     size = chunk_size(searched=searched)
 
-    def compute(start: int) -> _Chunk:
+    def compute(start: int) -> FitResult:
         chunk = slice(start, start + size)
         curves = _padded(concentration[chunk], size).astype(dtype, copy=False)
         chosen = weights if len(weights) == 1 else _padded(weights[chunk], size)
         with jax.enable_x64(dtype == jnp.float64):  # the setting belongs to the thread
             part = _fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings)
-        return jax.tree.map(np.asarray, part)
+        part = jax.tree.map(np.asarray, part)
+        return part._replace(covariance=np.moveaxis(part.covariance, -1, 0))
 
-    parts = _side_by_side(compute, range(0, max(len(concentration), 1), size))
     count = len(concentration)
-    whole = _Chunk(*(np.concatenate(leaves, axis=-1)[..., :count] for leaves in zip(*parts, strict=True)))
-    kind = model.params
+    parts = _side_by_side(compute, range(0, max(count, 1), size))
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
     samples = np.broadcast_to((weights > 0).sum(-1), whole.aicc.shape)
     unit_share = np.where(whole.status != FitStatus.NOT_FITTED, samples * np.log(unit), 0.0)
-    return FitResult(
-        params=kind(*whole.params[: len(names)]),
-        se=kind(*whole.error[: len(names)]),
-        covariance=np.moveaxis(whole.covariance, -1, 0),
-        residual=whole.residual * np.asarray(unit, dtype),
-        status=whole.status,
-        r_squared=whole.r_squared,
-        aicc=(whole.aicc + unit_share).astype(dtype),
-        delay=whole.params[-1] if fit_delay else None,
-    )
+    residual = whole.residual * np.asarray(unit, dtype)
+    return whole._replace(residual=residual, aicc=(whole.aicc + unit_share).astype(dtype))
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:

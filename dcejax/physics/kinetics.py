@@ -31,7 +31,7 @@ from dcejax.physics.convolution import (
 )
 
 # A plasma volume of zero empties at an infinite rate. Below this one the rate is that of this one, which changes the
-# concentration by less than 1e-7 of the arterial one, and its derivative goes on as if it were not.
+# concentration by less than 1e-7 of the arterial one; the derivative is the one without this limit.
 _SMALLEST_VP = 1e-7
 
 
@@ -81,13 +81,11 @@ class TwoCompartmentExchange(NamedTuple):
 
 
 def _undelayed(delay: ArrayLike) -> bool:
-    """Whether the delay is known to be zero before anything is traced, so that no interpolation is needed."""
+    """Whether the delay is known to be zero before anything is traced, which needs no interpolation."""
     return isinstance(delay, (int, float)) and delay == 0
 
 
-def _plasma_and_leakage(
-    rate: ArrayLike, times: ArrayLike, aif: ArrayLike, delay: ArrayLike
-) -> tuple[jax.Array, jax.Array]:
+def _plasma_and_leakage(rate, times, aif, delay) -> tuple[jax.Array, jax.Array]:
     """Delayed arterial input and its convolution with exp(-rate t), each [T]."""
     if _undelayed(delay):
         return jnp.asarray(aif), exponential_convolution(rate, times, aif)
@@ -147,15 +145,7 @@ def two_compartment_exchange(
     return _two_compartments(params.fp, params.ps, params.vp, params.ps / params.ve, times, aif, delay)
 
 
-def _two_compartments(
-    fp: ArrayLike,
-    ps: ArrayLike,
-    vp: ArrayLike,
-    backflow: ArrayLike,
-    times: ArrayLike,
-    aif: ArrayLike,
-    delay: ArrayLike,
-) -> jax.Array:
+def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
     """Concentration of plasma exchanging with a compartment that empties at the rate backflow = PS / ve.
 
     The residue function is (1 - w) exp(-fast t) + w exp(-slow t). With the plasma volume multiplied into the fast
@@ -182,8 +172,8 @@ def _two_compartments(
         integrals = biexponential_convolution(slow, fast, times, aif)
     else:
         integrals = biexponential_convolution_at(jnp.asarray(times) - delay, slow, fast, times, aif)
-    # Two statements of one function: by weights, well-behaved as vp -> 0, and by the divided difference, as the rates
-    # meet. The gap tells which of them keeps its digits.
+    # Two forms of one function: by weights, accurate as vp -> 0, and by the divided difference, accurate as the rates
+    # become equal. The gap decides which of them loses fewer digits.
     distinct = gap * (times[-1] - times[0]) > volume
     weight = remainder / jnp.where(distinct, gap, 1.0)
     by_weight = integrals.fast + weight * (integrals.slow - integrals.fast)

@@ -40,18 +40,15 @@ def minimize(
 ) -> Minimum:
     """Levenberg-Marquardt with box constraints for one voxel; use jax.vmap for many.
 
-    A batch marches in step until its last voxel has converged. A parameter on a bound that the gradient pushes outwards
-    is held there for the step; all others are damped in proportion to their curvature (Marquardt 1963) and clipped to
+    All voxels of a batch continue until the last has converged. A parameter on a bound with an outward gradient is
+    held there for the step; all others are damped in proportion to their curvature (Marquardt 1963) and clipped to
     the box. The model is evaluated, with its Jacobian, once per step and at one place only, because its compilation
     takes longer than most fits.
 
     Args:
         model: parameters [P] to curve [T], differentiable inside the box.
-        start: [P] inside the box.
-        data: [T].
-        weights: [T], 0 or more.
-        lower: [P].
-        upper: [P].
+        start: [P] inside the box, whose ends are `lower` and `upper` [P].
+        data: [T], with weights [T] of 0 or more.
         iterations: how many trial steps at most.
     """
     dtype, identity = data.dtype, jnp.eye(start.size, dtype=data.dtype)

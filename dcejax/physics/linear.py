@@ -47,31 +47,23 @@ def least_squares(columns: jax.Array, data: jax.Array, weights: jax.Array) -> ja
 def linear_fit(
     model: TracerModel, curves: jax.Array, weights: jax.Array, times: jax.Array, plasma: jax.Array
 ) -> jax.Array:
-    """Fit a model linearly.
+    """Estimates [V, P] of a linear model's parameters, not bounded.
 
-    Args:
-        model: with linear parameters.
-        curves: [V, T] mM.
-        weights: [V, T] or [1, T].
-        times: [T] min; integrals start at the first.
-        plasma: [T] mM.
-
-    Returns:
-        [V, P] in the order of the model's parameters, not bounded.
+    Curves are [V, T] and plasma is [T] in mM, weights are [V, T] or [1, T]; integrals start at the first of times [T].
     """
     total = exponential_convolution(0.0, times, plasma)
     total, plasma = jnp.broadcast_to(total, curves.shape), jnp.broadcast_to(plasma, curves.shape)
     if model.rate is None:
         fixed = {"integral": total, "plasma": plasma}
-        solution = least_squares(jnp.stack([fixed[column] for column in model.columns], -1), curves, weights)
-        values = dict(zip(model.columns, jnp.moveaxis(solution, -1, 0), strict=True))
-        return jnp.stack([values[role] for role in model.roles], -1)
+        solution = least_squares(jnp.stack([fixed[column] for column in model.basis], -1), curves, weights)
+        values = dict(zip(model.basis, jnp.moveaxis(solution, -1, 0), strict=True))
+        return jnp.stack([values[column] for column in model.linear], -1)
     tissue = jax.vmap(exponential_convolution, (None, None, 0))(0.0, times, curves)
-    columns = [total, -tissue] + ([plasma] if "plasma" in model.columns else [])
+    columns = [total, -tissue] + ([plasma] if "plasma" in model.linear else [])
     solution = least_squares(jnp.stack(columns, -1), curves, weights)
     rate = solution[:, 1]
-    share = solution[:, 2] if "plasma" in model.columns else jnp.zeros_like(rate)
+    share = solution[:, 2] if "plasma" in model.linear else jnp.zeros_like(rate)
     leakage = solution[:, 0] - rate * share
     ratio = jnp.where(rate != 0, leakage / jnp.where(rate != 0, rate, 1.0), 0.0)
-    values = {"exponential": leakage, "plasma": share, "nonlinear": ratio}
-    return jnp.stack([values[role] for role in model.roles], -1)
+    values = {"exponential": leakage, "plasma": share, None: ratio}
+    return jnp.stack([values[column] for column in model.linear], -1)

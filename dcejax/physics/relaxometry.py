@@ -44,16 +44,8 @@ def t1_nonlinear(signal: ArrayLike, flip_angles: ArrayLike, tr: ArrayLike, *, b1
     """Fit T1 by nonlinear least squares on the signal, started from the linear fit.
 
     S0 enters linearly and is eliminated, which leaves one unknown, log R1, for Levenberg-Marquardt steps (variable
-    projection with Kaufman's derivative). T1 is kept between 10 ms and 30 s.
-
-    Args:
-        signal: [..., A] at A flip angles, any unit.
-        flip_angles: [A] nominal, rad, between 0 and π.
-        tr: repetition time of the excitations, scalar, min.
-        b1: transmit field relative to nominal, scalar or [...].
-
-    Returns:
-        T1 (min), S0 (the signal's unit) and a `T1Status`, each [...]; zeros where the status is not OK.
+    projection with Kaufman's derivative). T1 is kept between 10 ms and 30 s. Arguments and result are those of
+    `t1_linear`.
     """
     signal, angles, usable = _prepare(signal, flip_angles, b1)
     unit = signal.max(-1, keepdims=True)  # squares of signals in any unit must neither vanish nor overflow

@@ -1,13 +1,14 @@
 """Which of several nested models a curve supports, voxel by voxel.
 
-A model with parameters the data cannot tell apart fits noise: where nothing flows back during the scan ve is a guess,
-where nothing leaks Ktrans is. Of the models nested in the one asked for, the one with the least corrected Akaike
+A parameter that the data do not determine is fitted to noise: ve where nothing flows back during the scan, Ktrans where
+nothing leaks. Of the models nested in the one asked for, the one with the least corrected Akaike
 criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Bagher-Ebadian 2013). A further candidate is
 "none", a curve of noise about zero.
 """
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -34,39 +35,20 @@ def _nothing(like: FitResult, curves: np.ndarray, weights: np.ndarray) -> FitRes
     known = np.where(np.isfinite(weights), weights, 0.0)
     residual = np.where(lost, 0.0, (known * safe**2).sum(-1)).astype(like.residual.dtype)
     samples = np.broadcast_to((known > 0).sum(-1), residual.shape)
-    empty = {name: _zeros(value) for name, value in like._asdict().items()}
     status = np.where(lost, FitStatus.NOT_FITTED, FitStatus.NOT_ENHANCING).astype(np.int8)
-    criterion = np.asarray(aicc(residual, samples.astype(residual.dtype), 0))
-    return FitResult(**empty | {"residual": residual, "status": status, "aicc": np.where(lost, 0.0, criterion)})
-
-
-def _zeros(value):
-    if value is None:
-        return None
-    return value._make(map(np.zeros_like, value)) if isinstance(value, tuple) else np.zeros_like(value)
+    criterion = np.where(lost, 0.0, np.asarray(aicc(residual, samples.astype(residual.dtype), 0)))
+    return jax.tree.map(np.zeros_like, like)._replace(residual=residual, status=status, aicc=criterion)
 
 
 def _in_terms_of(full: FitResult, result: FitResult) -> FitResult:
     """A fit of a nested model with the fields of the fullest one."""
-    names, own = type(full.params)._fields, type(result.params)._fields
-    places = [names.index(name) for name in own]
+    places = [type(full.params)._fields.index(name) for name in type(result.params)._fields]
     if full.delay is not None:
-        places.append(len(names))
-    covariance = np.zeros_like(full.covariance)
-    covariance[:, np.array(places)[:, None], places] = result.covariance
-    widened = {
-        field: _zeros(getattr(full, field))._replace(**getattr(result, field)._asdict()) for field in ("params", "se")
-    }
-    return result._replace(covariance=covariance, **widened)
-
-
-def _pick(chosen: np.ndarray, results: list):
-    """Take each voxel's values from the fit that was chosen for it."""
-    if results[0] is None:
-        return None
-    if isinstance(results[0], tuple):
-        return results[0]._make(_pick(chosen, list(fields)) for fields in zip(*results, strict=True))
-    return np.stack(results)[chosen, np.arange(chosen.size)]
+        places.append(len(full.params))
+    empty = jax.tree.map(np.zeros_like, full)
+    empty.covariance[:, np.array(places)[:, None], places] = result.covariance
+    params, se = (getattr(empty, each)._replace(**getattr(result, each)._asdict()) for each in ("params", "se"))
+    return result._replace(params=params, se=se, covariance=empty.covariance)
 
 
 def select(
@@ -117,31 +99,31 @@ def select(
         names=("none", *(candidate.name for candidate in candidates)),
         chosen=chosen,
         akaike_weights=evidence / evidence.sum(-1, keepdims=True),
-        result=_pick(chosen, results),
+        result=jax.tree.map(lambda *leaves: np.stack(leaves)[chosen, np.arange(chosen.size)], *results),
         curve=curve,
     )
 
 
 def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
-    """Count interstitium that exchanges faster than can be told as plasma.
+    """Count interstitium as plasma where it exchanges so fast that the two cannot be distinguished.
 
     Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
-    space that washes out at once: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where there is
-    none. The volume of that space is the plasma's.
+    space that empties within seconds: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where
+    there is none. The volume of that space is the plasma's.
 
     Args:
         result: of extended Tofts.
-        fastest: kep = Ktrans / ve above which exchange is not believed, 1/min.
+        fastest: greatest kep = Ktrans / ve that counts as exchange, 1/min.
 
     Returns:
         Where kep is above that, vp is the sum of both volumes (1 at most) with the error of that sum, and Ktrans and ve
         are 0 with an error of 0, as what is not estimated; the rest as it was.
     """
-    (ktrans, vp, ve), (ktrans_se, vp_se, ve_se) = result.params, result.se
-    fast = ktrans > fastest * ve
-    both = result.covariance[:, 1:3, 1:3].sum(axis=(1, 2))
-    params = ExtendedTofts(np.where(fast, 0, ktrans), np.where(fast, np.minimum(vp + ve, 1), vp), np.where(fast, 0, ve))
-    se = ExtendedTofts(
-        np.where(fast, 0, ktrans_se), np.where(fast, np.sqrt(np.maximum(both, 0)), vp_se), np.where(fast, 0, ve_se)
+    fast = result.params.ktrans > fastest * result.params.ve
+    volume = np.minimum(result.params.vp + result.params.ve, 1)
+    error = np.sqrt(np.maximum(result.covariance[:, 1:3, 1:3].sum(axis=(1, 2)), 0))
+    params, se = (
+        ExtendedTofts(*(np.where(fast, new, old) for new, old in zip((0, plasma, 0), found, strict=True)))
+        for plasma, found in ((volume, result.params), (error, result.se))
     )
     return result._replace(params=params, se=se)

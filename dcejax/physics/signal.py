@@ -85,17 +85,12 @@ def invert_spgr(
     Without T2* decay the inverse is closed. With it, Newton's iteration on log S starts from that closed inverse; of
     the two concentrations that give one signal it finds the lower, on the rising side of the curve.
 
-    Args:
-        signal: any unit; arguments broadcast against each other.
-        baseline: signal at zero concentration, the same unit.
-        t10: min.
-        acquisition: TR (min), flip angle (rad), relaxivity (1/(mM min)); TE and r2* if T2* decay counts.
-        b1: transmit field relative to nominal.
+    Arguments are those of `spgr_to_concentration`.
 
     Returns:
         Concentration in mM and an `InversionStatus` in integers, both of the broadcast shape. NaN where the status is
-        not OK, save for NO_SIGNAL: there the closed inverse goes on to negative relaxation rates, so that noise about
-        zero keeps its mean.
+        not OK, except for NO_SIGNAL: there the closed inverse continues to negative relaxation rates, so that noise
+        about zero keeps its mean.
     """
     angle = acquisition.flip_angle * jnp.asarray(b1)
     t10, signal, baseline = (jnp.asarray(a) for a in (t10, signal, baseline))

@@ -1,10 +1,10 @@
-"""How well least-squares estimates are known, for all voxels at once."""
+"""Uncertainty of least-squares estimates, for all voxels at once."""
 
 import jax
 import jax.numpy as jnp
 
 SINGULAR = 1e-5
-"""Share of independent information below which a parameter cannot be told from the others."""
+"""Share of independent information below which a parameter cannot be separated from the others."""
 
 
 def information(jacobian: list[jax.Array], weights: jax.Array) -> list[list[jax.Array]]:
@@ -27,7 +27,7 @@ def covariance_of(
     """Invert the information of the free parameters, by Gauss-Jordan elimination written out for all voxels at once.
 
     Scaled to a unit diagonal, a pivot is the share of a parameter's information that the parameters before it do not
-    explain, so a tiny one says that the data cannot tell them apart.
+    explain, so a tiny one means that the data cannot separate them.
 
     Args:
         information: P rows of P arrays [V] or [1].
@@ -35,7 +35,7 @@ def covariance_of(
         held: P of [V], parameters that count as known.
 
     Returns:
-        P rows of P arrays [V], zero for what is held or cannot be told, and whether everything else can be told [V].
+        P rows of P arrays [V], zero for what is held or not determined, and whether all the others are determined [V].
     """
     size = range(len(information))
     free = [~h for h in held]

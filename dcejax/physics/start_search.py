@@ -62,28 +62,6 @@ def _pairs(kinds: tuple[Column, ...]) -> tuple[np.ndarray, np.ndarray]:
     return first[first < second], second[first < second]
 
 
-@partial(jax.jit, static_argnames=("kinds", "fit_delay"))
-def make_columns(times: jax.Array, plasma: jax.Array, *, kinds: tuple[Column, ...], fit_delay: bool) -> Columns:
-    """Convolve the arterial input with every rate at every delay.
-
-    Args:
-        times: [T] strictly increasing, min.
-        plasma: [T] mM.
-        kinds: the model's columns.
-        fit_delay: whether delays other than zero are searched.
-    """
-    delays = jnp.array(_DELAYS if fit_delay else (0.0,), times.dtype)
-    rates = jnp.array((0.0, *_RATES), times.dtype)
-
-    def at(delay):
-        shifted, convolved = jax.vmap(lambda k: exponential_convolution_at(times - delay, k, times, plasma))(rates)
-        return jnp.concatenate([convolved, shifted[:1]])
-
-    first, second = _pairs(kinds)
-    with_plasma = jnp.concatenate([rates, jnp.array([jnp.inf], rates.dtype)])
-    return Columns(delays, jax.vmap(at)(delays), jnp.asarray(first), jnp.asarray(second), with_plasma)
-
-
 class Points(NamedTuple):
     """Curves of a model without columns at points spread evenly between its bounds, in logarithms but for the delay."""
 
@@ -91,26 +69,38 @@ class Points(NamedTuple):
     curves: jax.Array  # [N, T] mM
 
 
-@partial(jax.jit, static_argnames=("model", "ranges", "fit_delay"))
-def make_points(
-    times: jax.Array, plasma: jax.Array, *, model: TracerModel, ranges: tuple[tuple[float, float], ...], fit_delay: bool
-) -> Points:
-    """Evaluate a model at the points of Roberts' R sequence (2018), the golden ratio's in any number of dimensions.
+@partial(jax.jit, static_argnames=("model", "bounds", "fit_delay"))
+def make_grid(
+    times: jax.Array, plasma: jax.Array, *, model: TracerModel, bounds: tuple[tuple[float, float], ...], fit_delay: bool
+) -> Columns | Points:
+    """Compute what the starts of all voxels of a scan are found from.
 
     Args:
         times: [T] strictly increasing, min.
         plasma: [T] mM.
-        model: any.
-        ranges: (lower, upper) per parameter, with the delay last if it is free.
-        fit_delay: whether the delay is free.
+        model: with columns or without.
+        bounds: (lower, upper) per parameter.
+        fit_delay: whether delays other than zero are searched.
     """
-    lower, upper = np.array(ranges).T
-    golden = np.roots([1.0, *np.zeros(lower.size - 1), -1.0, -1.0]).real.max()
-    shares = (0.5 + np.arange(_POINTS)[:, None] * golden ** -np.arange(1.0, lower.size + 1)) % 1.0
-    least = np.maximum(lower, _LEAST * upper)
-    params = np.where(lower < 0, lower + (upper - lower) * shares, least * (upper / least) ** shares)
-    params = jnp.asarray(params, times.dtype)
-    return Points(params, jax.vmap(curve_of(model, times, plasma, fit_delay))(params))
+    if not model.basis:
+        lower, upper = np.array([*bounds, DELAY_BOUNDS] if fit_delay else bounds).T
+        # Roberts' R sequence (2018): what multiples of the golden ratio are in one dimension.
+        golden = np.roots([1.0, *np.zeros(lower.size - 1), -1.0, -1.0]).real.max()
+        shares = (0.5 + np.arange(_POINTS)[:, None] * golden ** -np.arange(1.0, lower.size + 1)) % 1.0
+        least = np.maximum(lower, _LEAST * upper)
+        params = np.where(lower < 0, lower + (upper - lower) * shares, least * (upper / least) ** shares)
+        params = jnp.asarray(params, times.dtype)
+        return Points(params, jax.vmap(curve_of(model, times, plasma, fit_delay))(params))
+    delays = jnp.array(_DELAYS if fit_delay else (0.0,), times.dtype)
+    rates = jnp.array((0.0, *_RATES), times.dtype)
+
+    def at(delay):
+        shifted, convolved = jax.vmap(lambda k: exponential_convolution_at(times - delay, k, times, plasma))(rates)
+        return jnp.concatenate([convolved, shifted[:1]])
+
+    first, second = _pairs(model.basis)
+    with_plasma = jnp.concatenate([rates, jnp.array([jnp.inf], rates.dtype)])
+    return Columns(delays, jax.vmap(at)(delays), jnp.asarray(first), jnp.asarray(second), with_plasma)
 
 
 class _Best(NamedTuple):
@@ -163,7 +153,7 @@ def find_starts(
         model: which parameters the amplitudes and rates stand for.
         curves: [V, T] mM, finite.
         weights: [V, T] or [1, T].
-        grid: of the scan, from `make_columns` or `make_points` for this model.
+        grid: of this model and scan.
         lower: [P], with the delay last if it is free.
         upper: [P].
         fit_delay: whether the delay is free.

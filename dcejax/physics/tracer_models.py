@@ -4,9 +4,9 @@ A new model is one more record. Built-in ones stand in `MODELS`; a record of you
 `select` itself, or to `dcejax-fit` as --model=MODULE:RECORD.
 
 With an arterial input Cp, many models are C = a A + b B, where the columns A and B are Cp ("plasma"), its integral
-("integral") or its convolution with exp(-k t) ("exponential"). If the amplitudes a and b are parameters themselves, a
-fit finds their best values in closed form and the rate k by variable projection, and needs no start value. If they are
-functions of the parameters, a coarse grid of rates gives a start near the global optimum (`start_search`). A model
+("integral") or its convolution with exp(-k t) ("exponential"). In a linear model the amplitudes a and b are parameters:
+a fit finds their best values in closed form and the rate k by variable projection, and needs no start value. Where they
+are functions of the parameters, a coarse grid of rates gives a start near the global optimum (`start_search`). A model
 without columns starts from the best of many points between its bounds.
 """
 
@@ -36,9 +36,8 @@ class Quantity:
     bounds: tuple[float, float] | None = None  # of a parameter: the least and the greatest value that a fit may report
 
 
-# Columns that a linear model may have, and those that an amplitude of another model may belong to.
-_LINEAR = (("plasma",), ("integral",), ("integral", "plasma"), ("exponential",), ("exponential", "plasma"))
-_ANY = ((), *_LINEAR, ("integral", "exponential"), ("exponential", "exponential"))
+_LINEAR = ({"plasma"}, {"integral"}, {"integral", "plasma"}, {"exponential", None}, {"exponential", "plasma", None})
+_PAIRS = (("integral", "exponential"), ("exponential", "exponential"), ("exponential", "plasma"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,26 +53,28 @@ class TracerModel:
     curve: Callable[..., jax.Array]  # called as the models of `kinetics` are
     typical: Any  # NamedTuple of plain numbers: the parameters of a typical tissue
     quantities: tuple[Quantity, ...]  # what the parameters are, in their order
-    columns: tuple[Column, ...] = ()  # A and B, or A alone
-    linear: tuple[str, ...] = ()  # parameters that are the amplitudes of the columns; () if the amplitudes are none
-    rate: Quantity | None = None  # of a linear model's exponential: first linear parameter / the one that is not linear
-    from_amplitudes: Callable | None = None  # if not linear: (a, b, rate of A, rate of B) -> parameters, not bounded
+    linear: tuple[Column | None, ...] = ()  # of a linear model: the column that each parameter multiplies, or None
+    rate: Quantity | None = None  # of a linear model's exponential: the parameter that multiplies it / the one of None
+    columns: tuple[Column, ...] = ()  # of any other model: A and B, or A alone
+    from_amplitudes: Callable | None = None  # with columns: (a, b, rate of A, rate of B) -> parameters, not bounded
     nested: tuple["TracerModel", ...] = ()  # special cases that have some of the parameters, simplest first
     osipi: str | None = None  # identifier in OSIPI's lexicon
 
     def __post_init__(self):
-        names, linear = self.params._fields, bool(self.linear)
-        curved = linear and "exponential" in self.columns
-        bounded = len(self.quantities) == len(names) and all(quantity.bounds for quantity in self.quantities)
+        names, linear = self.params._fields, self.linear
+        bounded = len(self.quantities) == len(names) and all(each.bounds for each in self.quantities)
+        bounded &= all(each.name.isalnum() for each in self.maps)
+        each_once = len(linear) == len(names) == len(set(linear)) and set(linear) in _LINEAR
+        divisors = [each for each, column in zip(self.quantities, linear, strict=False) if each.bounds and not column]
+        allowed = ((),) if linear else ((), ("exponential",), *_PAIRS)
         inside = all(set(model.params._fields) < set(names) for model in self.nested)
-        allowed = _LINEAR if linear else _ANY
         for field, right, expected in (
-            ("quantities", bounded, f"one with bounds for each of {names}"),
+            ("quantities", bounded, f"one with bounds, and a name of letters and digits, for each of {names}"),
+            ("linear", not linear or each_once, f"() or one of {_LINEAR} in the order of {names}"),
+            ("rate", (self.rate is not None) == ("exponential" in linear), "a quantity if an exponential is linear"),
+            ("bounds", all(each.bounds[0] > 0 for each in divisors), "a lower bound above 0 of what divides"),
             ("columns", self.columns in allowed, f"one of {allowed}"),
-            ("linear", not linear or len(self.linear) == len(self.columns), f"one for each of {self.columns}"),
-            ("linear", not linear or self.roles.count("nonlinear") == curved, f"{names}, but one for a rate"),
-            ("rate", (self.rate is not None) == curved, "the quantity of a linear model's exponential, and no other"),
-            ("from_amplitudes", linear or not self.columns or self.from_amplitudes, "a function, as nothing is linear"),
+            ("from_amplitudes", bool(self.columns) == bool(self.from_amplitudes), "a function if there are columns"),
             ("nested", inside, f"models with some of {names}"),
         ):
             if not right:
@@ -86,36 +87,35 @@ class TracerModel:
         return type(self.typical)
 
     @property
-    def roles(self) -> tuple[str, ...]:
-        """For each parameter the column that it is the amplitude of, or "nonlinear"."""
-        column_of = dict(zip(self.linear, self.columns, strict=False))
-        return tuple(column_of.get(name, "nonlinear") for name in self.params._fields)
-
-    @property
     def bounds(self) -> tuple[tuple[float, float], ...]:
         """Default (lower, upper) of each parameter."""
         return tuple(quantity.bounds for quantity in self.quantities)
 
+    @property
+    def maps(self) -> tuple[Quantity, ...]:
+        """What a fit gives maps of."""
+        return (*self.quantities, self.rate) if self.rate else self.quantities
+
+    @property
+    def basis(self) -> tuple[Column, ...]:
+        """The columns A and B of any model, or A alone; () if it has none."""
+        return self.columns or tuple(c for c in ("integral", "exponential", "plasma") if c in self.linear)
+
     def parameters(self, a: Any, b: Any, rate_a: Any, rate_b: Any) -> tuple:
         """Parameters, not bounded, of a A + b B with the rates of the columns."""
-        if not self.linear:
+        if self.from_amplitudes:
             return self.from_amplitudes(a, b, rate_a, rate_b)
-        values = dict(zip(self.columns, (a, b), strict=False)) | ({"nonlinear": a / rate_a} if self.rate else {})
-        return tuple(values[role] for role in self.roles)
+        values = dict(zip(self.basis, (a, b), strict=False)) | ({None: a / rate_a} if self.rate else {})
+        return tuple(values[column] for column in self.linear)
 
 
 _FRACTION = "0-1; CAPLEX gives mL/100 mL, 100 times as much"
+_FLOW = "CAPLEX gives mL/(100 mL min), 100 times as much"
 KTRANS = Quantity("Ktrans", "1/min", "volume transfer constant", "Q.PH1.008", (0.0, 5.0))
 VP = Quantity("vp", "1", f"plasma volume fraction, {_FRACTION}", "Q.PH1.001.[p]", (0.0, 1.0))
-VE = Quantity(
-    "ve", "1", f"extravascular extracellular volume fraction, {_FRACTION}", "Q.PH1.001.[e]", bounds=(0.005, 1.0)
-)
-FP = Quantity(
-    "Fp", "mL/(mL min)", "plasma flow; CAPLEX gives mL/(100 mL min), 100 times as much", "Q.PH1.002", bounds=(0.0, 5.0)
-)
-PS = Quantity(
-    "PS", "mL/(mL min)", "permeability-surface product; CAPLEX gives mL/(100 mL min)", "Q.PH1.004", bounds=(0.0, 5.0)
-)
+VE = Quantity("ve", "1", f"extravascular extracellular volume fraction, {_FRACTION}", "Q.PH1.001.[e]", (0.005, 1.0))
+FP = Quantity("Fp", "mL/(mL min)", f"plasma flow; {_FLOW}", "Q.PH1.002", (0.0, 5.0))
+PS = Quantity("PS", "mL/(mL min)", f"permeability-surface product; {_FLOW}", "Q.PH1.004", (0.0, 5.0))
 KEP = Quantity("kep", "1/min", "rate constant of efflux, Ktrans / ve; CAPLEX gives 1/s", "Q.PH1.009")
 
 
@@ -144,8 +144,7 @@ PLASMA_ONLY = TracerModel(
     curve=kinetics.plasma_only,
     typical=kinetics.PlasmaOnly(0.05),
     quantities=(VP,),
-    columns=("plasma",),
-    linear=("vp",),
+    linear=("plasma",),
 )
 TOFTS = TracerModel(
     name="tofts",
@@ -153,8 +152,7 @@ TOFTS = TracerModel(
     curve=kinetics.tofts,
     typical=kinetics.Tofts(0.07, 0.25),
     quantities=(KTRANS, VE),
-    columns=("exponential",),
-    linear=("ktrans",),
+    linear=("exponential", None),
     rate=KEP,
     osipi="M.IC1.004",
 )
@@ -164,8 +162,7 @@ PATLAK = TracerModel(
     curve=kinetics.patlak,
     typical=kinetics.Patlak(0.02, 0.05),
     quantities=(KTRANS, VP),
-    columns=("integral", "plasma"),
-    linear=("ktrans", "vp"),
+    linear=("integral", "plasma"),
     nested=(PLASMA_ONLY,),
     osipi="M.IC1.006",
 )
@@ -175,8 +172,7 @@ EXTENDED_TOFTS = TracerModel(
     curve=kinetics.extended_tofts,
     typical=kinetics.ExtendedTofts(0.07, 0.05, 0.25),
     quantities=(KTRANS, VP, VE),
-    columns=("exponential", "plasma"),
-    linear=("ktrans", "vp"),
+    linear=("exponential", "plasma", None),
     rate=KEP,
     nested=(PLASMA_ONLY, PATLAK, TOFTS),
     osipi="M.IC1.005",
@@ -245,16 +241,15 @@ def check_columns(model: TracerModel) -> None:
     Raises:
         ValueError: they differ by more than 1 % of the maximum.
     """
-    times = np.array([0.0, 0.2, 0.3, 0.5, 0.9, 2.0, 5.0])
-    aif = np.array([0.0, 0.0, 4.0, 2.0, 1.5, 1.0, 0.5])
-    values = dict(zip(model.roles, model.typical, strict=True))
-    rate = values["exponential"] / values["nonlinear"] if model.rate else 0.0
+    times, aif = np.array([0.0, 0.2, 0.3, 0.5, 0.9, 2.0, 5.0]), np.array([0.0, 0.0, 4.0, 2.0, 1.5, 1.0, 0.5])
+    values = dict(zip(model.linear, model.typical, strict=True))
+    rate = values["exponential"] / values[None] if model.rate else 0.0
     integral, exponential = (exponential_convolution(k, times, aif) for k in (0.0, rate))
     columns = {"plasma": aif, "integral": integral, "exponential": exponential}
-    expected = sum(values[column] * columns[column] for column in model.columns)
+    expected = sum(values[column] * columns[column] for column in model.basis)
     found = model.curve(model.typical, times, aif)
     if not np.abs(found - expected).max() <= 0.01 * np.abs(expected).max():
         raise ValueError(
             f"tracer model {model.name}: expected the curve of {model.typical} to be the sum of its columns, "
-            f"{np.asarray(expected)}, found {np.asarray(found)}; correct columns, linear or the curve"
+            f"{expected}, found {found}; correct linear or the curve"
         )

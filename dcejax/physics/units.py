@@ -1,4 +1,4 @@
-"""Conversions at the edge: files, flags and sidecars speak seconds, milliseconds and degrees; the inside does not.
+"""Conversions at the edge, where files, flags and sidecars have seconds, milliseconds and degrees.
 
 Inside the package time is in minutes, concentration in mM, rates in 1/min and angles in radians.
 """

@@ -6,9 +6,9 @@ exp(-kep t). For a given kep the best Ktrans and vp inside their bounds have a c
 I over kep:
 
 1. one matrix product of all curves with the table gives the inner products at every node, hence the best bounded
-   residual at every second node, hence the global basin: there are no start values and no local minima to be caught in;
+   residual at every second node, hence the neighbourhood of the global minimum, without start values;
 2. around the best node the inner products are interpolated by polynomials of degree 6 in log kep, and the minimum is
-   found as a root of the derivative, which has full precision in float32 where differences of residuals have not;
+   found as a root of the derivative, which is precise in float32 where differences of residuals are not;
 3. the curve of the fit is interpolated from the same table, and so are the inner products of the model's derivatives,
    which are the Fisher information.
 
@@ -32,11 +32,14 @@ _LOWEST_RATE, _HIGHEST_RATE, _NODES = 1e-5, 1e3, 177
 _STRIDE = 2  # nodes from one that is tried as a basin to the next
 _REACH = 3  # nodes on either side of the best one that take part in the interpolation
 _HALVINGS = 26  # of the bracket in which kep is searched, beyond the resolution of float32
-_INDEPENDENT = 1e-6  # share of a column that must not lie along the other for both amplitudes to be told apart
+_INDEPENDENT = 1e-6  # least share of a column that is independent of the other, so that both amplitudes are determined
 
 
 class Bounds(NamedTuple):
-    """Lower and upper limits of Ktrans (1/min), vp and ve."""
+    """Lower and upper limits of Ktrans (1/min), vp and ve.
+
+    In other models these are what multiplies I, what multiplies the plasma curve, and the first divided by the rate.
+    """
 
     ktrans: tuple[float, float]
     vp: tuple[float, float]
@@ -74,12 +77,7 @@ class Products(NamedTuple):
 
 
 def make_table(times: jax.Array, plasma: jax.Array) -> Table:
-    """Convolve the arterial input exactly at every node.
-
-    Args:
-        times: [T] strictly increasing, min.
-        plasma: [T] arterial plasma concentration, mM.
-    """
+    """Convolve the arterial input, plasma [T] in mM at increasing times [T] in min, exactly at every node."""
     log_rates = jnp.linspace(np.log(_LOWEST_RATE), np.log(_HIGHEST_RATE), _NODES)
 
     def convolve(log_rate):
@@ -145,13 +143,7 @@ def solve_linear(
 ) -> tuple[jax.Array, jax.Array]:
     """Best Ktrans and vp [V] of C = Ktrans ∫Cp + vp Cp inside bounds: the Patlak model has no rate to search.
 
-    Args:
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        integral: [T] running integral of the arterial input, mM min.
-        plasma: [T] mM.
-        ktrans_range: lower and upper bound, 1/min.
-        vp_range: lower and upper bound.
+    Curves are [V, T] in mM and finite, weights [V, T] or [1, T], the running integral [T] of plasma [T] is in mM min.
     """
     weighted = weights * curves
     products = _Local(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
@@ -215,14 +207,11 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
         weights: [V, T] or [1, T], 0 or more: inverse variances up to a factor.
         table: of the scan.
         bounds: a lower bound of ve above 0. For a model without plasma set those of vp to 0.
-
-    Returns:
-        The fit.
     """
     offsets, to_coefficients = _interpolation()
     pp = weights @ table.plasma**2
     # What the plasma curve alone explains is taken out first: inner products with the rest lose far fewer digits to
-    # cancellation where most of a curve is plasma, and there the least cost must be told from its neighbours.
+    # cancellation where most of a curve is plasma, and where the least cost differs little from its neighbours.
     alone = jnp.clip(((weights * curves) @ table.plasma) / jnp.maximum(pp, jnp.finfo(curves.dtype).tiny), *bounds.vp)
     weighted = weights * (curves - alone[:, None] * table.plasma)
     vp_range = (bounds.vp[0] - alone, bounds.vp[1] - alone)
@@ -252,7 +241,7 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
         low, high = _ktrans_range(rate, bounds)
         ktrans, vp = _solve(products, pp, py, (low, high), vp_range)
         slope = ktrans * (ktrans * change.ii + 2.0 * (vp * change.ip - change.iy))
-        # At a bound of ve Ktrans moves with kep; elsewhere the cost is flat in Ktrans, or Ktrans is still.
+        # At a bound of ve Ktrans moves with kep; elsewhere Ktrans does not move, or the cost does not depend on it.
         along = ((ktrans <= low) & (low > bounds.ktrans[0])) | ((ktrans >= high) & (high < bounds.ktrans[1]))
         drag = 2.0 * (ktrans * products.ii + vp * products.ip - products.iy) * ktrans * spacing
         return rate, ktrans, vp, slope + jnp.where(along, drag, 0.0), products, change

@@ -19,6 +19,7 @@ from dcejax.conventional.voxel_status import VoxelStatus
 from dcejax.data import aif_csv
 from dcejax.physics.fitting import FitStatus, fit
 from dcejax.physics.signal import spgr
+from dcejax.physics.tracer_models import MODELS
 
 SIGNAL = {"tr_ms": exams.TR_MS, "flip_angle_deg": exams.FLIP_DEG}
 MAPS = ("Ktrans", "vp", "ve", "kep", "IAUC60", "R2")
@@ -361,6 +362,7 @@ def test_tissue_in_another_unit_than_the_input(run_fit, files, exam, tmp_path, f
     ("flags", "message"),
     [
         ({"model": "tofte"}, "--model: expected one of"),
+        ({"model": "no_such_module:MODEL"}, "--model: expected MODULE:RECORD that Python can import"),
         ({"method": "linear", "fit_delay": True}, "--method=linear: expected one of"),
         ({"method": "linear", "model": "two_compartment_uptake"}, "--method=linear: expected one of"),
         ({"method": "guess"}, "method"),
@@ -404,6 +406,48 @@ def test_other_models_and_options(run_fit, files, tmp_path):
     assert model.dtype == np.int8
     assert (model[~INSIDE] == -1).all()
     assert (model[INSIDE] == 4).mean() > 0.95
+
+
+def test_a_model_of_ones_own_is_a_record_in_a_module(run_fit, files, tmp_path):
+    """Maps, units, descriptions, identifiers, table and selection all follow from tests/one_compartment.py."""
+    rng = np.random.default_rng(3)
+    fp, vp = rng.uniform(0.1, 0.6, exams.SHAPE), rng.uniform(0.03, 0.12, exams.SHAPE)
+    curves = [fp_ * convolved(fp_ / vp_) for fp_, vp_ in zip(fp.ravel(), vp.ravel(), strict=True)]
+    path = scans.save(tmp_path / "c.nii.gz", np.reshape(curves, (*exams.SHAPE, -1)).astype(np.float32), dt_s=exams.DT_S)
+    flags = {"input": path, "input_quantity": "concentration", "mask": files["mask"], "aif": files["aif"]}
+    flags |= {"model": "one_compartment:ONE_COMPARTMENT", "segmentation": files["mask"], "modelled": False}
+    code, err = run_fit(output_dir=tmp_path / "out", **flags)
+    assert code == 0, err
+    for name, true in {"Fp": fp, "vp": vp, "kp": fp / vp}.items():
+        np.testing.assert_allclose(results.fitted(tmp_path / "out", "c", name)[INSIDE], true[INSIDE], rtol=4e-3)
+        assert (tmp_path / "out" / f"c_desc-se_{name}.nii.gz").exists()
+    record = results.sidecar(tmp_path / "out", "c", "fit")
+    assert record["model"]["OSIPI"] == "M.IC1.002"
+    assert record["model"]["bounds"] == {"Fp": [0.0, 5.0], "vp": [0.001, 1.0]}
+    assert record["maps"]["kp"]["Description"].startswith("plasma flow per plasma volume")
+    rows = (tmp_path / "out" / "c_desc-fit_rois.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == list(record["maps"]) == ["Fp", "vp", "kp", "IAUC60", "R2"]
+    assert run_fit(output_dir=tmp_path / "selected", **flags, select=True)[0] == 0
+    selected = results.sidecar(tmp_path / "selected", "c", "fit")
+    assert selected["model"]["models"] == {
+        "-1": "outside the mask, or not fitted",
+        "0": "none",
+        "1": "plasma_only",
+        "2": "one_compartment",
+    }
+    assert (results.fitted(tmp_path / "selected", "c", "model")[INSIDE] == 2).all()
+
+
+def convolved(rate):
+    """∫ Cp(u) exp(-rate (t - u)) du in float64, for an input that is linear between frames."""
+    step = exams.DT_S / 60
+    mean = -np.expm1(-rate * step) / (rate * step)
+    last = (1.0 - mean) / (rate * step)
+    result = np.zeros(exams.FRAMES)
+    for i in range(exams.FRAMES - 1):
+        gain = step * ((mean - last) * exams.PLASMA[i] + last * exams.PLASMA[i + 1])
+        result[i + 1] = np.exp(-rate * step) * result[i] + gain
+    return result
 
 
 def test_delay_is_in_seconds(run_fit, files, exam, tmp_path):
@@ -557,6 +601,8 @@ def test_help_lists_the_flags(run_fit, capsys):
     text = capsys.readouterr().out
     for name in ("--input", "--aif", "--model", "--vfa_flip_angles_deg", "--[no]select", "--[no]modelled", "--shard"):
         assert name in text
+    for model in MODELS.values():
+        assert re.search(rf"^  {model.name} .*{model.description}", text, re.M)
 
 
 @pytest.mark.parametrize("method", ["linear", "nlls"])

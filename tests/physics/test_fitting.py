@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dcejax.benchmark.compilations import counted
 from scipy.optimize import curve_fit
 from scipy.signal import lfilter
 
-from dcejax.benchmark.compilations import counted
 from dcejax.physics import kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, fit, predict

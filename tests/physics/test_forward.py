@@ -4,20 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dcejax.methods.build import make_tcn
 from jax.flatten_util import ravel_pytree
 from quadrature import central_difference, convolve
 
-from dcejax.config import ProtocolConfig
 from dcejax.data import weights
 from dcejax.execution.curves import map_curves
 from dcejax.execution.policy import default_policy
+from dcejax.methods import method
+from dcejax.methods.lyoo2025 import make_tcn
 from dcejax.models.tcn import TCN
 from dcejax.physics.aif import parker
 from dcejax.physics.forward import beside_vessels, signal_curves, signal_residual
 from dcejax.physics.signal import spgr, spgr_to_concentration
 from dcejax.physics.tracer_models import MODELS
 from dcejax.physics.units import acquisition
+from dcejax.protocol import Protocol
 from dcejax.simulation import priors, tissue_kinetics
 from dcejax.simulation.aif_prior import disperse, plasma_concentration
 from dcejax.simulation.anatomy.head_anatomy import tissue_shares
@@ -181,42 +182,41 @@ def test_residual_is_white_after_interpolation_too():
     np.testing.assert_allclose(np.asarray(residual).std(0), 1.0, atol=0.05)
 
 
-PROTOCOL = ProtocolConfig()
-INTERVALS = point_measurement.frame_count(PROTOCOL)  # frames that the generator simulates
-FINE_S = np.arange(int((INTERVALS + 1) * priors.PRIORS.frame_interval_training_s[1]))  # its grid of the input
+PROTOCOL = Protocol()
+FRAMES = point_measurement.frame_count(PROTOCOL.duration_s)  # that the generator simulates
+FINE_S = np.arange(int((FRAMES + 1) * priors.PRIORS.frame_interval_training_s[1]))  # its grid of the input
 
 
 @jax.jit
 def simulated_examination(key):
     """What the training generator measures of 3000 points without noise, all that is true there, and our prediction."""
-    exam = patient.sample_examination(key, PROTOCOL, [1.0] * len(priors.TUMOUR_CLASSES))
+    exam = patient.sample_examination(key, PROTOCOL.acquisition, [1.0] * len(priors.TUMOUR_CLASSES))
     extent = jnp.array([70.0, 85.0, 50.0])
     points = jax.random.uniform(jax.random.key(9), (3000, 3), minval=-extent, maxval=extent)
     inside = to_head(exam.scanner.placement, points)
     shares, mask = tissue_shares(exam.patient.anatomy, inside)
     tissue = tissue_kinetics.properties(exam.patient.kinetics, shares, inside, exam.arterial.hematocrit)
-    settings, interval = point_measurement.protocol_acquisition(PROTOCOL), exam.frame_interval
-    kernels = patient.arterial_kernels(exam, PROTOCOL)
+    settings, interval = PROTOCOL.acquisition, exam.frame_interval
+    kernels = patient.arterial_kernels(exam, PROTOCOL.duration_s)
     silent = exam.scanner._replace(noise=jnp.array(0.0))
-    frames = point_measurement.measure(
-        jax.random.key(0), tissue, points, mask, silent, exam.arterial, kernels, PROTOCOL
+    simulated = point_measurement.measure(
+        jax.random.key(0), tissue, points, mask, silent, exam.arterial, kernels, settings
     )
     vessels = tissue.artery + tissue.vein
     s0, b1 = tissue.m0 * receive_field(exam.scanner, points), transmit_field(exam.scanner, points)
     own = (
         point_measurement.concentration(tissue, exam.arterial, kernels) / tissue_kinetics.tissue_share(tissue)[:, None]
     )
-    own = spgr(own, tissue.t10[:, None], settings, s0=s0[:, None], b1=b1[:, None])
-    simulated, beside = (point_measurement.regrid(curves, interval, PROTOCOL) for curves in (frames, own))
+    beside = spgr(own, tissue.t10[:, None], settings, s0=s0[:, None], b1=b1[:, None])
 
     fine = FINE_S / 60.0
     arriving = disperse(fine, plasma_concentration(exam.arterial, fine), exam.arterial.tissue_dispersion)
     delay = point_measurement.total_delay(tissue, exam.arterial)
-    times = jnp.arange(PROTOCOL.frames) * PROTOCOL.frame_interval_s / 60.0
+    times = jnp.arange(FRAMES) * interval
     maps = tissue_kinetics.true_maps(tissue)
 
     def predicted(maps, delay):
-        more = {"aif_times": fine, "frame_duration": interval, "acquired_times": jnp.arange(INTERVALS) * interval}
+        more = {"aif_times": fine, "frame_duration": interval}
         return signal_curves(maps, times, arriving, tissue.t10, settings, s0=s0, b1=b1, delay=delay, **more)
 
     rounded = jnp.round(delay * 120.0) / 120.0
@@ -236,7 +236,7 @@ def simulated_examination(key):
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_agrees_with_the_training_generator(seed):
-    """Fields, delays, averages within frames and their interpolation, as the generator has them.
+    """Fields, delays and averages within frames, as the generator has them.
 
     It rounds delays to 0.5 s and interpolates in a table of rates; values below the model's lower bounds are raised
     here and not there.
@@ -308,7 +308,7 @@ def test_gradient_of_the_residual_reaches_the_network():
 def test_released_maps_explain_the_curves_they_were_made_from(snr):
     """The maps of the released temporal stage leave a smaller residual than no kinetics and than typical kinetics."""
     released = weights.load(None)
-    config = weights.config_of(released)
+    config = method.config_of(released)
     maps = jnp.asarray(np.repeat(MAPS[:3], 200, axis=0), jnp.float32)
     t10 = config.protocol.t10_s / 60.0
     input_curve = parker(TIMES, arrival=0.5)
@@ -317,7 +317,7 @@ def test_released_maps_explain_the_curves_they_were_made_from(snr):
     signal = clean + sigma * jax.random.normal(jax.random.key(3), clean.shape)
     # The scale of a whole head: blood at the peak of the same input.
     blood = signal_curves(jnp.array([[0.0, 0.58, 0.1]]), TIMES, input_curve, 1.65 / 60.0, ACQUISITION)
-    predicted = map_curves(make_tcn(config), released.tcn, np.asarray(signal / blood.max()), default_policy())
+    predicted = map_curves(make_tcn(config), released.params["tcn"], np.asarray(signal / blood.max()), default_policy())
 
     def misfit(maps):
         residual = signal_residual(maps, signal, sigma, TIMES, input_curve, t10, ACQUISITION, s0=0.7)

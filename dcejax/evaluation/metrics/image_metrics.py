@@ -19,8 +19,8 @@ from scipy.stats import rankdata
 from dcejax.evaluation.metrics.array_checks import alike, region
 
 LOG_FLOORS = (1e-4, 1e-3, 1e-2)
-"""Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below values in tumour, so that tumour is judged by ratio, and
-differences near zero, which no acquisition could measure, hardly count."""
+"""Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below values in tumour, so that tumour is judged by ratio,
+and differences near zero, which no acquisition could measure, hardly count."""
 
 # Wang 2004, IEEE Trans Image Process 13:600, section III-C.
 _WINDOW_RADIUS = 5

@@ -42,8 +42,8 @@ def try_forms(
     """Make every form, time it, and choose the fastest.
 
     Args:
-        makers: what makes each form and warms it up, by its name.
-        run: what is timed.
+        makers: what makes each form, by its name.
+        run: what is timed, after a first time, in which it may be compiled.
         repeats: times, of which the shortest counts.
         report: where progress is told.
     """
@@ -52,6 +52,7 @@ def try_forms(
         report.status(f"PyTorch: {name}")
         try:
             form = make()
+            run(form)
             seconds[name] = min(timed(partial(run, form))[1] for _ in range(repeats))
         except Exception as error:  # a compiler may raise anything, and the other forms are still of use
             seconds[name] = f"failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

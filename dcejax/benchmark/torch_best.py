@@ -7,7 +7,6 @@ used. Weight normalisation is folded into the kernels. All is float32, as in dce
 import copy
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dcejax.benchmark.measuring import Trial, try_forms
+from dcejax.benchmark.measuring import try_forms
 from dcejax.benchmark.torch_published import Maps, Published
 from dcejax.methods.method import Params
 from dcejax.types import PARAMETERS, Reporter, Series
@@ -135,16 +134,6 @@ def _in_batches(tcn: Callable) -> Callable[[torch.Tensor], torch.Tensor]:
     return run
 
 
-def _fastest(makers: Mapping[str, Callable[[], Callable]], argument: torch.Tensor, report: Reporter) -> Trial:
-    def warm(make: Callable[[], Callable]) -> Callable:
-        form = make()
-        form(argument)  # compiles
-        return form
-
-    warmed = {name: partial(warm, make) for name, make in makers.items()}
-    return try_forms(warmed, lambda form: form(argument), _REPEATS, report)
-
-
 class Best:
     """The fastest forms on this machine, beside the published networks with the same weights."""
 
@@ -168,8 +157,9 @@ class Best:
             "channels last": lambda: _Trunk(published, last),
             "channels last, compiled": lambda: _compiled(_Trunk(published, last)),
         }
-        self.tcn = _fastest(tcns, torch.from_numpy(curves), report)
-        self.trunk = _fastest(trunks, torch.from_numpy(maps).movedim(-1, 0)[None], report)
+        curves, images = torch.from_numpy(curves), torch.from_numpy(maps).movedim(-1, 0)[None]
+        self.tcn = try_forms(tcns, lambda form: form(curves), _REPEATS, report)
+        self.trunk = try_forms(trunks, lambda form: form(images), _REPEATS, report)
         self._trial_voxels = len(curves)
         self._layers = [published.unet.fcomb.layers[i] for i in (0, 2, 4)] + [published.unet.fcomb.last_layer]
 

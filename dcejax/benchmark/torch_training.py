@@ -5,7 +5,7 @@ in both layouts and compiled, which takes PyTorch half a minute, and the fastest
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,11 +70,15 @@ class _ProbUNetLoss(nn.Module):
 
 
 class Training:
-    """A network from given parameters on; every step sees the same inputs."""
+    """A network from given parameters on, after its first step; every step sees the same inputs."""
 
     def __init__(self, module: nn.Module, run: Callable, inputs: tuple[torch.Tensor, ...], learning_rate: float):
-        self._net, self._run, self._inputs = module.net.train(), run, inputs
-        self._optimizer = torch.optim.Adam(self._net.parameters(), learning_rate, fused=True)  # its fastest statement
+        net = module.net.train()
+        self._run, self._inputs = run, inputs
+        self._optimizer = torch.optim.Adam(net.parameters(), learning_rate, fused=True)  # its fastest statement
+        self.first_loss = self.step()
+        gradient = {name: value.grad.numpy().copy() for name, value in net.named_parameters()}
+        self.first_gradient = from_torch_state_dict(gradient)[1]  # in the tree of the flax network's parameters
 
     def step(self) -> float:
         """Do one update; returns the loss before it."""
@@ -83,23 +87,6 @@ class Training:
         loss.backward()
         self._optimizer.step()
         return loss.item()
-
-    def gradient(self) -> Any:
-        """The gradient of the last step in the tree of the flax network's parameters."""
-        return from_torch_state_dict({name: value.grad.numpy() for name, value in self._net.named_parameters()})[1]
-
-
-class First(NamedTuple):
-    """A network after its first step, and what that found."""
-
-    training: Training
-    loss: float
-    gradient: Any
-
-    @classmethod
-    def of(cls, training: Training) -> "First":
-        """Take the step."""
-        return cls(training, training.step(), training.gradient())
 
 
 def threads() -> int:
@@ -110,13 +97,6 @@ def threads() -> int:
 def _images(array: Any) -> torch.Tensor:
     """[B, C, X, Y] from [B, X, Y, C]."""
     return torch.from_numpy(np.array(array)).movedim(-1, 1).contiguous()
-
-
-def _first_step_tcn(params: Any, curves: Any, maps: Any, settings: StageConfig) -> Trial:
-    """The TCN as published, of curves [B, X, Y, T] and their true maps [B, X, Y, C]."""
-    loss = _TCNLoss(params, settings.losses)
-    training = Training(loss, loss, (_images(curves), _images(maps)), settings.learning_rate)
-    return Trial(First.of(training), "published", {})
 
 
 def first_step_prob_unet(
@@ -133,26 +113,27 @@ def first_step_prob_unet(
         report: where progress is told.
     """
 
-    def make(layout: torch.memory_format, compiled: bool = False) -> First:
+    def make(layout: torch.memory_format, compiled: bool = False) -> Training:
         loss = _ProbUNetLoss(params, settings.losses).to(memory_format=layout)
         inputs = [_images(array).contiguous(memory_format=layout) for array in (images, maps)]
         run = torch.compile(loss, dynamic=False) if compiled else loss
-        return First.of(Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate))
+        return Training(loss, run, (*inputs, torch.from_numpy(np.array(noise))), settings.learning_rate)
 
     makers = {
         "channels first": lambda: make(torch.contiguous_format),
         "channels last": lambda: make(torch.channels_last),
         "channels last, compiled": lambda: make(torch.channels_last, compiled=True),
     }
-    return try_forms(makers, lambda first: first.training.step(), _REPEATS, report)
+    return try_forms(makers, Training.step, _REPEATS, report)
 
 
 def first_step(own: own_training.Training, report: Reporter) -> Trial:
-    """Forms of the stage that `own` trains, each a `First`: from the same parameters, with the same batch and noise."""
+    """Trainings of the stage of `own`, with its parameters, batch and noise; of the TCN as published only."""
     report.status(f"PyTorch's first step of the {own.stage.name}")
     params, settings, batch = own.first_params, own.stage.config, own.batch
     if own.stage.name == "tcn":
-        return _first_step_tcn(params, batch.curves, batch.truth.maps, settings)
+        loss, inputs = _TCNLoss(params, settings.losses), (_images(batch.curves), _images(batch.truth.maps))
+        return Trial(Training(loss, loss, inputs, settings.learning_rate), "published", {})
     (images, maps, index), _ = own.examples
     zeros = jnp.zeros((index.size, LATENT_SIZE))
     noise = sample_latents(own.key, index, Gaussian(mean=zeros, log_std=zeros))

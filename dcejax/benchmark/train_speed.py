@@ -78,8 +78,8 @@ class _Comparison:
             gradient = self.own.first_gradient()
             self.torch = torch_training.first_step(self.own, report)
             first = self.torch.fastest
-            found[f"max_difference_loss_{name}"] = abs(loss - first.loss) / abs(first.loss)
-            found[f"max_difference_gradient_{name}"] = _largest_difference(gradient, first.gradient)
+            found[f"max_difference_loss_{name}"] = abs(loss - first.first_loss) / abs(first.first_loss)
+            found[f"max_difference_gradient_{name}"] = _largest_difference(gradient, first.first_gradient)
         return found
 
     def measure(self, ceiling: floor.Ceiling) -> dict[str, float]:
@@ -95,7 +95,7 @@ class _Comparison:
         row = {self.rate: rate, f"seconds_step_{name}": ours, f"ceiling_gflops_{name}": gflops}
         row[f"ceiling_share_{name}"] = rate * _PASSES * self.flop / (1e9 * gflops)
         if self.torch:
-            rate_torch = self.examples / seconds(self.torch.fastest.training.step)
+            rate_torch = self.examples / seconds(self.torch.fastest.step)
             row |= {self.rate_torch: rate_torch, f"ratio_{name}_torch": rate / rate_torch}
         return row
 

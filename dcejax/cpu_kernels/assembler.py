@@ -82,10 +82,6 @@ class Assembler:
             together = self.builder.or_(together, other)
         return self.builder.icmp_unsigned("==", together, constant(0))
 
-    def logical_and(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """Whether both conditions hold."""
-        return self.builder.and_(a, b)
-
     def masked(self, condition: ir.Value, value: ir.Value) -> ir.Value:
         """The value where the condition holds, otherwise zero; the condition is one bit, or one for each lane."""
         return self.builder.select(condition, value, constant_like(value.type, 0))

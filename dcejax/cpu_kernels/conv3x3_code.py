@@ -47,7 +47,7 @@ def _transform_tiles(
         places = []
         for i in range(-before, pixels - before):
             y = k.add(start, i)
-            inside = k.logical_and(in_row, k.within(y, least, source.width))
+            inside = k.builder.and_(in_row, k.within(y, least, source.width))
             places.append((inside, k.masked(inside, source.at(k.add(first[0], image), x, y))))
         target = k.add(k.mul(row, tiles.per_row), number)
 
@@ -69,29 +69,20 @@ def _transform_tiles(
     k.loop(sizes[0], lambda image: k.loop(sizes[1], lambda row: k.loop(tiles.per_row, lambda t: tile(image, row, t))))
 
 
-def _transform_filter(k: Assembler, kernel: Filter, taps: Taps, n: ir.Value) -> None:
-    """Transform the 32 features from n on."""
-    block = taps.block(n)
-
-    def part(row: ir.Value, channel: ir.Value) -> None:
-        places = [kernel.at(row, i, channel, n) for i in range(TAPS)]
-        for c, lanes in k.vectors(FEATURE_BLOCK):
-            values = [k.load(kernel.data, k.add(place, c), lanes) for place in places]
-            for node, value in enumerate(k.transform(FILTER_TRANSFORM, values)):
-                k.store(value, block, k.add(taps.at(node, row, channel), c))
-
-    k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
-
-
-def _store_filter_gradient(k: Assembler, taps: Taps, n: ir.Value, kernel: Filter) -> None:
-    """Write the gradient by the filter, 32 features from n on, from the gradient by the transformed filter."""
+def _transform_filter(k: Assembler, kernel: Filter, taps: Taps, n: ir.Value, *, gradient: bool = False) -> None:
+    """Transform the 32 features from n on, or write the gradient by the filter from that by the transformed filter."""
     block = taps.block(n)
 
     def part(row: ir.Value, channel: ir.Value) -> None:
         for c, lanes in k.vectors(FEATURE_BLOCK):
-            values = [k.load(block, k.add(taps.at(node, row, channel), c), lanes) for node in range(NODES)]
-            for i, value in enumerate(k.transform(FILTER_TRANSFORM.T, values)):
-                k.store(value, kernel.data, kernel.at(row, i, channel, k.add(n, c)))
+            plain = [(kernel.data, kernel.at(row, i, channel, k.add(n, c))) for i in range(TAPS)]
+            transformed = [(block, k.add(taps.at(node, row, channel), c)) for node in range(NODES)]
+            matrix, source, target = FILTER_TRANSFORM, plain, transformed
+            if gradient:
+                matrix, source, target = matrix.T, transformed, plain
+            values = k.transform(matrix, [k.load(pointer, index, lanes) for pointer, index in source])
+            for (pointer, index), value in zip(target, values, strict=True):
+                k.store(value, pointer, index)
 
     k.loop(TAPS, lambda row: k.loop(kernel.channels, lambda channel: part(row, channel)))
 
@@ -227,7 +218,7 @@ def emit_filter_gradient(k: Assembler, argument: Buffers, result: Buffers) -> No
         def features(n: ir.Value) -> None:
             k.when(is_first, lambda: k.clear(taps.block(n), taps.block_numbers))
             k.loop(NODES, lambda node: k.loop(TAPS, lambda tap: channels(n, node, tap)))
-            k.when(is_last, lambda: _store_filter_gradient(k, taps, n, out))
+            k.when(is_last, lambda: _transform_filter(k, out, taps, n, gradient=True))
 
         k.loop(g.channels, features, FEATURE_BLOCK)
 

@@ -11,8 +11,26 @@ from llvmlite import ir
 
 from dcejax.cpu_kernels.accumulators import Accumulators, rows_in_registers
 from dcejax.cpu_kernels.assembler import CACHE_LINE, Assembler
-from dcejax.cpu_kernels.tcn_operands import Shape
 from dcejax.cpu_kernels.xla_ffi import Buffers
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a kernel is written for; the number of voxels is free."""
+
+    frames: int
+    channels: tuple[int, ...]  # of each block
+    dilations: tuple[int, ...]
+    taps: int
+    outputs: int
+
+    def inputs(self) -> tuple[int, ...]:
+        """Input channels of each block."""
+        return (1, *self.channels[:-1])
+
+    def narrow(self, block: int) -> bool:
+        """Whether a block has several input channels and one output: its first convolution is a product and a sum."""
+        return self.channels[block] == 1 < self.inputs()[block]
 
 
 @dataclass(frozen=True)

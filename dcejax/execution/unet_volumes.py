@@ -23,11 +23,8 @@ from dcejax.types import Gaussian
 @partial(jax.jit, static_argnums=0)
 def encode(unet: ProbUNet, params: Any, images: jax.Array) -> tuple[jax.Array, Gaussian]:
     """Features [B, X, Y, F] of images [B, X, Y, C], and the prior over their latents."""
-    variables = {"params": params}
-    return (
-        unet.apply(variables, images, method="features"),
-        unet.apply(variables, images, method="encode_prior"),
-    )
+    features, prior = (unet.apply({"params": params}, images, method=part) for part in ("features", "encode_prior"))
+    return features, prior
 
 
 @partial(jax.jit, static_argnums=0)

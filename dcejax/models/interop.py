@@ -29,14 +29,9 @@ def _layer(name: str, path: tuple[str, ...], rank: int) -> _Table:
 
 def _tcn_table() -> _Table:
     table = _layer("linear", ("head",), 2)
-    channels = (1, *TCN().channels)
-    for i, (n_in, n_out) in enumerate(pairwise(channels)):
+    for i, (n_in, n_out) in enumerate(pairwise((1, *TCN().channels))):
         for j in range(2):
-            for torch_name, flax_name, rank in (
-                ("weight_g", "g", 5),
-                ("weight_v", "v", 5),
-                ("bias", "bias", 1),
-            ):
+            for torch_name, flax_name, rank in (("weight_g", "g", 5), ("weight_v", "v", 5), ("bias", "bias", 1)):
                 table[f"model.{i}.conv{j + 1}.{torch_name}"] = ((f"block_{i}", f"conv_{j}", flax_name), rank)
         if n_in != n_out:
             table |= _layer(f"model.{i}.downsample", (f"block_{i}", "residual"), 5)
@@ -93,9 +88,7 @@ def _repeated(arrays: Mapping[str, np.ndarray], table: _Table) -> dict[str, str]
     return {name: original for name, original in first.items() if name != original and original in table}
 
 
-def from_torch_state_dict(
-    arrays: Mapping[str, np.ndarray],
-) -> tuple[Literal["tcn", "prob_unet"], dict[str, Any]]:
+def from_torch_state_dict(arrays: Mapping[str, np.ndarray]) -> tuple[Literal["tcn", "prob_unet"], dict[str, Any]]:
     """Convert the state dictionary of a published network.
 
     Args:

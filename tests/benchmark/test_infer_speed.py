@@ -189,7 +189,7 @@ def test_every_form_is_the_same_network(torch, networks, series, form, monkeypat
 
 def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
     monkeypatch.setattr(infer_speed, "Sizes", TINY)
-    monkeypatch.setattr(map_picture, "overview", lambda scan, prediction, footer: b"picture")
+    monkeypatch.setattr(map_picture, "overview", lambda *_: b"picture")
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["dcejax-benchmark", "infer"])
     assert stop.value.code == 0

@@ -82,12 +82,12 @@ def test_pytorch_updates_as_training_does(torch, part):
 
     own = own_training.training_of(CONFIG, part)
     first = torch_training.first_step(own, Silent()).fastest
-    assert own.step() == pytest.approx(first.loss, rel=1e-5)
+    assert own.step() == pytest.approx(first.first_loss, rel=1e-5)
     gradient = own.first_gradient()
-    assert train_speed._largest_difference(gradient, first.gradient) < TOLERANCE
+    assert train_speed._largest_difference(gradient, first.first_gradient) < TOLERANCE
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))  # every part takes part
     if part == "tcn":  # of the other, PyTorch has done steps to find the fastest form
-        losses = [(own.step(), first.training.step()) for _ in range(3)]
+        losses = [(own.step(), first.step()) for _ in range(3)]
         assert losses[-1][0] < losses[0][0]
         np.testing.assert_allclose(*zip(*losses, strict=True), rtol=1e-4)
 
@@ -101,10 +101,10 @@ def test_the_wrong_noise_or_weight_would_show(torch):
     (images, maps, _), _ = own.examples
     step = partial(torch_training.first_step_prob_unet, own.first_params, images, maps, report=Silent())
     found = step(noise, own.stage.config)
-    assert found.fastest.loss != pytest.approx(loss, rel=1e-3)
+    assert found.fastest.first_loss != pytest.approx(loss, rel=1e-3)
     for name, weight in own.stage.config.losses.items():
         other = dataclasses.replace(own.stage.config, losses={**own.stage.config.losses, name: 2 * weight})
-        assert step(noise, other).fastest.loss > found.fastest.loss * 1.001
+        assert step(noise, other).fastest.first_loss > found.fastest.first_loss * 1.001
     assert found.seconds["channels last, compiled"] == "failed: RuntimeError: no compiler"
     assert found.seconds[found.name] == min(s for s in found.seconds.values() if isinstance(s, float))
 

@@ -14,8 +14,8 @@ pytest.importorskip("llvmlite")
 
 from dcejax.cpu_kernels import temporal_code, xla_ffi
 from dcejax.cpu_kernels.assembler import VectorUnits
-from dcejax.cpu_kernels.tcn_operands import Shape, operands_of
-from dcejax.cpu_kernels.temporal_kernel import apply_tcn
+from dcejax.cpu_kernels.temporal_code import Shape
+from dcejax.cpu_kernels.temporal_kernel import apply_tcn, operands_of
 from dcejax.models import tcn as tcn_model
 from dcejax.models.tcn import TCN
 

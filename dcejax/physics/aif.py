@@ -44,13 +44,8 @@ _MCGRATH_DECAY = (0.045 * SECONDS_PER_MINUTE, 0.0015 * SECONDS_PER_MINUTE)  # 1/
 def parker(times: ArrayLike, *, arrival: ArrayLike = 0.0, hematocrit: ArrayLike = 0.42) -> jax.Array:
     """Parker's population arterial input (Magn Reson Med 2006;56:993, eq. 1), zero before the bolus arrives.
 
-    Args:
-        times: any shape, min.
-        arrival: bolus arrival, min.
-        hematocrit: volume fraction of red cells in large vessels; plasma is blood / (1 - hematocrit).
-
-    Returns:
-        Plasma concentration in mM, the shape of times.
+    Plasma concentration in mM at times of any shape, with the arrival of the bolus, both in min. The hematocrit is that
+    of large vessels: plasma is blood / (1 - hematocrit).
     """
     t = jnp.asarray(times) - arrival
     since = jnp.maximum(t, 0.0)
@@ -93,17 +88,9 @@ def weinmann(
 ) -> jax.Array:
     """Weinmann's biexponential plasma curve (as in Tofts and Kermode 1991), zero before the bolus arrives.
 
-    It was sampled once a minute and has no first pass.
-
-    Args:
-        times: any shape, min.
-        arrival: bolus arrival, min.
-        hematocrit: accepted because every arterial input is called alike; the curve was measured in plasma and does
-            not depend on it.
-        dose: of gadolinium, mmol per kg of body weight.
-
-    Returns:
-        Plasma concentration in mM, the shape of times.
+    It was sampled once a minute and has no first pass. Times, arrival and result are those of `parker`; the dose of
+    gadolinium is in mmol per kg of body weight. The curve was measured in plasma: the hematocrit has no effect, and is
+    accepted because every arterial input is called alike.
     """
     del hematocrit
     t = jnp.asarray(times) - arrival

@@ -292,18 +292,14 @@ def detect(
     their arteries and leave veins. Look at the curve, and draw the artery if in doubt.
 
     Args:
-        values: [X, Y, Z, T] signal in any unit, or concentration in mM.
+        values: [X, Y, Z, T] signal in any unit, compared as it is, or concentration in mM, as quantity says.
         mask: [X, Y, Z] bool, where to look; holds tissue too, with which vessels are compared.
         times: [T] increasing, min.
-        quantity: what the values are; signal is compared as it is, not converted.
+        quantity: of the values.
         criteria: thresholds other than `Criteria()`.
 
-    Returns:
-        The voxels, their mean curve and all candidates; see `Detection`.
-
     Raises:
-        ValueError: the arguments do not fit, no bolus arrives, or a criterion leaves too few voxels; it is named, with
-            what was found.
+        ValueError: the arguments do not fit, no bolus arrives, or a criterion, which is named, leaves too few voxels.
     """
     criteria = criteria or Criteria()
     times = _check(values, mask, times, quantity)

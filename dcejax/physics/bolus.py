@@ -25,11 +25,7 @@ class FirstPass(NamedTuple):
 
 
 def check_times(times: np.ndarray) -> np.ndarray:
-    """Return times [T] in float64.
-
-    Raises:
-        ValueError: fewer than 8 frames, or times that do not increase.
-    """
+    """Times [T] in float64; ValueError if they are fewer than 8 or do not increase."""
     times = np.asarray(times, np.float64)
     if times.ndim != 1 or times.size < _LEAST_FRAMES or not (np.diff(times) > 0).all():
         raise ValueError(
@@ -70,12 +66,9 @@ def _crossings(
 
 
 def first_pass(times: np.ndarray, curves: np.ndarray, baseline: np.ndarray | None = None) -> FirstPass:
-    """Find the first pass in curves [V, T]; `arrival_time` says how.
+    """Find the first pass in finite curves [V, T] at increasing times [T] in min; `arrival_time` says how.
 
-    Args:
-        times: [T] increasing, min.
-        curves: [V, T] finite.
-        baseline: [V], where it is known; otherwise the median of the frames before the steepest rise.
+    Without a known baseline [V] it is the median of the frames before the steepest rise.
     """
     frames = np.arange(times.size)
     rows = np.arange(len(curves))
@@ -124,12 +117,7 @@ def arrival_time(times: np.ndarray, curve: np.ndarray) -> float:
     2 s, 0 to 2.7 ± 0.8 with 5 s, -1 to 1 ± 2.4 with 10 s and -3 to -1 ± 4.8 with 16 s: where frames are long, it is
     known to a quarter of a frame. One in two thousand curves of noise alone passed for a bolus.
 
-    Args:
-        times: [T] increasing, min.
-        curve: [T] signal or concentration, in any unit.
-
-    Returns:
-        Time in min, on the scale of `times`.
+    The curve [T] is signal or concentration in any unit; the result is in min, like the increasing times [T].
 
     Raises:
         ValueError: times or curve are not usable, or nothing rises from the noise.
@@ -152,14 +140,10 @@ def arrival_time(times: np.ndarray, curve: np.ndarray) -> float:
 
 
 def baseline_count(times: np.ndarray, arrival: float) -> int:
-    """Count the frames that are safely before the bolus.
+    """Count the frames at increasing times [T] that are safely before the arrival of the bolus, both in min.
 
     By a whole frame, as a time may stand for the start of a frame or its middle, and by 3 s, as a bolus begins gently.
     At least 1: where the bolus arrives within the first two frames, the first is all there is, and may hold contrast.
-
-    Args:
-        times: [T] increasing, min.
-        arrival: min, as from `arrival_time`.
 
     Raises:
         ValueError: the times are not usable.
@@ -170,10 +154,9 @@ def baseline_count(times: np.ndarray, arrival: float) -> int:
 
 
 def start_for(times: np.ndarray, curve: Callable[[float], np.ndarray], visible: float) -> float:
-    """Formal start, min, of a curve whose visible rise is at a time, min, as `arrival_time` finds it in data.
+    """Formal start of a curve in min, such that it rises visibly at a time in min, as `arrival_time` finds it in data.
 
-    The curve is a function from its formal start in min to concentration [T] at times [T]. A population's arterial
-    input formally starts before its visible rise.
+    The curve is a function from its formal start in min to concentration [T] at times [T].
 
     Raises:
         ValueError: the curve does not rise within the times.

@@ -44,13 +44,9 @@ def fisher_information(
 
 
 def covariance_bound(information: ArrayLike) -> jax.Array:
-    """Invert an information matrix after scaling it to a unit diagonal.
+    """Invert an information matrix [N, N] after scaling it to a unit diagonal.
 
-    Args:
-        information: [N, N] symmetric.
-
-    Returns:
-        [N, N]. A parameter of which the data know nothing (a row of zeros) has infinite variance and no covariance.
+    A parameter of which the data know nothing (a row of zeros) has infinite variance and no covariance.
     """
     inverse, known = _inverse(jnp.asarray(information))
     return inverse + jnp.diag(jnp.where(known, 0.0, jnp.inf))
@@ -68,30 +64,24 @@ def _inverse(information: jax.Array) -> tuple[jax.Array, jax.Array]:
 def cramer_rao(
     predict: Callable[..., jax.Array], params: Any, noise: ArrayLike, nuisance: tuple[ArrayLike, ...] = ()
 ) -> jax.Array:
-    """Bound the covariance of unbiased estimates of log params when the nuisance parameters are unknown too.
+    """Covariance bound [P, P] of unbiased estimates of log params when the nuisance parameters are unknown too.
 
-    Arguments are those of `fisher_information`.
-
-    Returns:
-        [P, P]; the square roots of the diagonal are relative standard deviations.
+    Arguments are those of `fisher_information`; square roots of the diagonal are relative standard deviations.
     """
     size = ravel_pytree(params)[0].size
     return covariance_bound(fisher_information(predict, params, noise, nuisance))[:size, :size]
 
 
 def van_trees(information: ArrayLike, prior_covariance: ArrayLike) -> jax.Array:
-    """Bound the mean squared error of any estimate of parameters that come from a Gaussian prior (van Trees 1968).
+    """Bound [N, N] of the mean squared error of any estimate of parameters from a Gaussian prior (van Trees 1968).
 
-    For log params the prior is log-normal. The bound proper takes the information averaged over the prior; at one
-    point it is the linearised posterior covariance, which says what is possible for such a voxel.
+    For log params the prior is log-normal. The bound proper takes the information averaged over the prior; at one point
+    it is the linearised posterior covariance, which says what is possible for such a voxel.
 
     Args:
         information: [N, N] from `fisher_information`, or its mean over draws from the prior.
-        prior_covariance: [K, K] of the first K parameters, K of N or fewer; of the others nothing is known beforehand.
-            A variance of zero means that the parameter is known.
-
-    Returns:
-        [N, N].
+        prior_covariance: [K, K] of the first K parameters; of the others nothing is known beforehand. A variance
+            of zero means that the parameter is known.
     """
     information, prior = jnp.asarray(information), jnp.asarray(prior_covariance)
     size = prior.shape[0]

@@ -149,19 +149,12 @@ def _locate(query: jax.Array, times: jax.Array, curve: jax.Array) -> _Position:
 def exponential_convolution_at(
     query: ArrayLike, rate: ArrayLike, times: ArrayLike, curve: ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
-    """Evaluate the piecewise-linear curve and its convolution between the samples.
+    """The piecewise-linear curve and its convolution between the samples: at query times [Q] in min, each [Q].
+
+    Other arguments are those of `exponential_convolution`.
 
     Before ``times[0]`` both are zero; after ``times[-1]`` the curve keeps its last value. At a knot the derivative with
     respect to the query is the one-sided derivative from the right.
-
-    Args:
-        query: [Q] times, min.
-        rate: scalar, 1/min.
-        times: [T] strictly increasing, min.
-        curve: [T].
-
-    Returns:
-        curve and convolution at the query times, each [Q].
     """
     query, times, curve = (jnp.asarray(a) for a in (query, times, curve))
     integral = exponential_convolution(rate, times, curve)

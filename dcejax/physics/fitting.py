@@ -276,7 +276,7 @@ def _predict_chunk(values: jax.Array, times: jax.Array, plasma: jax.Array, *, mo
 def predict(
     model: str | TracerModel, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None
 ) -> np.ndarray:
-    """Evaluate a model for all voxels.
+    """Curves [V, T] of a model for all voxels, mM, float32 (float64 under x64).
 
     Args:
         model: as in `fit`.
@@ -285,9 +285,6 @@ def predict(
         times: [T] strictly increasing, min.
         aif: [T] mM plasma.
         delay: [V] min, or None.
-
-    Returns:
-        [V, T] float32 (float64 under x64), mM.
 
     Raises:
         ValueError: an unknown model, or times or arterial input that `fit` refuses.

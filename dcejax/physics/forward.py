@@ -89,15 +89,10 @@ def signal_residual(
     Divided by the noise, a parameter that the data hardly depend on (ve where Ktrans is tiny) adds nothing to a loss.
 
     Args:
-        maps: [V, P] parameters: Ktrans (1/min), vp, ve.
+        maps: as for `signal_curves`, like times, aif, t10, acquisition and further keywords.
         signal: [V, T] measured, in the unit of s0.
         noise: standard deviation of an acquired frame, scalar or [V, 1]. Interpolation from `acquired_times` lowers it,
             which is taken into account, and correlates neighbours, which is not.
-        times: [T] min.
-        aif: as for `signal_curves`, like the following.
-        t10: scalar or [V], min.
-        acquisition: of the measurement.
-        **more: keywords of `signal_curves`.
 
     Returns:
         [V, T], standard normal where the maps are right.
@@ -108,18 +103,11 @@ def signal_residual(
 
 
 def beside_vessels(maps: jax.Array, vessel_share: ArrayLike, hematocrit: ArrayLike) -> jax.Array:
-    """Maps of the tissue beside large vessels, per volume of this tissue.
+    """Maps [V, 3] of the tissue beside large vessels, per volume of this tissue: Ktrans (1/min), vp, ve.
 
-    Blood in large vessels does not mix with the tissue beside it: both send a signal of their own. Where maps count its
-    plasma in vp, `signal_curves` of the result is the signal of the tissue alone, with s0 of the tissue in the voxel.
-
-    Args:
-        maps: [V, 3] Ktrans (1/min), vp, ve per volume of voxel.
-        vessel_share: scalar or [V], share of the voxel in large vessels.
-        hematocrit: scalar or [V], of large vessels.
-
-    Returns:
-        [V, 3] Ktrans, vp, ve.
+    Blood in large vessels does not mix with the tissue beside it: both send a signal of their own. Where maps [V, 3]
+    per volume of voxel count its plasma in vp, `signal_curves` of the result is the signal of the tissue alone, with s0
+    of the tissue in the voxel. The share of the voxel in large vessels and their hematocrit are scalars or [V].
     """
     vessel_share = jnp.broadcast_to(vessel_share, maps.shape[:1])
     plasma = (1.0 - jnp.asarray(hematocrit)) * vessel_share

@@ -137,9 +137,8 @@ def two_compartment_uptake(
 def two_compartment_exchange(
     params: TwoCompartmentExchange, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike = 0.0
 ) -> jax.Array:
-    """Two-compartment exchange model (OSIPI M.IC1.009; Sourbron and Buckley 2012, 2013), [T] mM.
+    """Two-compartment exchange model (OSIPI M.IC1.009; Sourbron and Buckley 2012, 2013), [T] mM; ve > 0.
 
-    Arguments as the module says; ve > 0.
     vp Cc' = Fp (Cp - Cc) - PS (Cc - Ce), ve Ce' = PS (Cc - Ce), C = vp Cc + ve Ce, solved by two exponentials.
     """
     return _two_compartments(params.fp, params.ps, params.vp, params.ps / params.ve, times, aif, delay)

@@ -15,13 +15,8 @@ from dcejax.physics.tracer_models import TracerModel
 def least_squares(columns: jax.Array, data: jax.Array, weights: jax.Array) -> jax.Array:
     """Solve small weighted least-squares problems by orthogonalisation; normal equations would lose twice the digits.
 
-    Args:
-        columns: [V, T, P].
-        data: [V, T].
-        weights: [V, T] or [1, T], 0 or more.
-
-    Returns:
-        [V, P]; a column that depends on those before it gets 0.
+    Columns are [V, T, P], data [V, T], weights [V, T] or [1, T], 0 or more. In the result [V, P] a column that depends
+    on those before it gets 0.
     """
     root = jnp.sqrt(weights)[..., None]
     rest = jnp.concatenate([columns * root, (data[..., None] * root)], axis=-1)

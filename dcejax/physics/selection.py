@@ -62,19 +62,10 @@ def select(
     fit_delay: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
-    """Fit a model and those nested in it to every curve, and keep the one with the least AICc.
+    """Fit a model and those nested in it to every curve [V, T], and keep the one with the least AICc.
 
-    Args:
-        model: the fullest, as in `fit`, with models nested in it.
-        concentration: [V, T] mM.
-        times: [T] min.
-        aif: [T] mM plasma.
-        weights: as in `fit`.
-        fit_delay: as in `fit`, for every candidate.
-        progress: as in `fit`, each candidate counted.
-
-    Returns:
-        The models, the choice, its evidence and its estimates.
+    Arguments are those of `fit`; the model is the fullest, with others nested in it, and progress counts the voxels of
+    every candidate.
 
     Raises:
         ValueError: as `fit`, or no model is nested in this one.
@@ -118,16 +109,12 @@ def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
     """Count interstitium as plasma where it exchanges so fast that the two cannot be distinguished.
 
     Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
-    space that empties within seconds: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where
-    there is none. The volume of that space is the plasma's.
+    space that empties within seconds: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where there
+    is none. The volume of that space is the plasma's.
 
-    Args:
-        result: of extended Tofts.
-        fastest: greatest kep = Ktrans / ve that counts as exchange, 1/min.
-
-    Returns:
-        Where kep is above that, vp is the sum of both volumes (1 at most) with the error of that sum, and Ktrans and ve
-        are 0 with an error of 0, as what is not estimated; the rest as it was.
+    Where kep = Ktrans / ve of a result of extended Tofts is above `fastest`, in 1/min, vp becomes the sum of both
+    volumes (1 at most) with the error of that sum, and Ktrans and ve become 0 with an error of 0, as what is not
+    estimated.
     """
     fast = result.params.ktrans > fastest * result.params.ve
     volume = np.minimum(result.params.vp + result.params.ve, 1)

@@ -64,15 +64,7 @@ def spgr_to_concentration(
 ) -> jax.Array:
     """Invert `spgr` given the signal before contrast arrives; S0 cancels.
 
-    Args:
-        signal: any unit; arguments broadcast against each other.
-        baseline: signal at zero concentration, the same unit.
-        t10: min.
-        acquisition: TR (min), flip angle (rad), relaxivity (1/(mM min)); TE and r2* if T2* decay counts.
-        b1: transmit field relative to nominal.
-
-    Returns:
-        Concentration in mM. NaN where no concentration explains the signal: see `invert_spgr` for the reasons.
+    Concentration in mM; NaN where no concentration explains the signal: see `invert_spgr` for arguments and reasons.
     """
     return invert_spgr(signal, baseline, t10, acquisition, b1=b1).concentration
 
@@ -85,7 +77,12 @@ def invert_spgr(
     Without T2* decay the inverse is closed. With it, Newton's iteration on log S starts from that closed inverse; of
     the two concentrations that give one signal it finds the lower, on the rising side of the curve.
 
-    Arguments are those of `spgr_to_concentration`.
+    Args:
+        signal: any unit; arguments broadcast against each other.
+        baseline: signal at zero concentration, the same unit.
+        t10: min.
+        acquisition: as in `spgr`, like b1.
+        b1: transmit field relative to nominal.
 
     Returns:
         Concentration in mM and an `InversionStatus` in integers, both of the broadcast shape. NaN where the status is

@@ -8,14 +8,9 @@ SINGULAR = 1e-5
 
 
 def information(jacobian: list[jax.Array], weights: jax.Array) -> list[list[jax.Array]]:
-    """Fisher information up to the variance.
+    """Fisher information up to the variance: P rows of P arrays [V] or [1].
 
-    Args:
-        jacobian: P columns, each [V, T] or [T].
-        weights: [V, T] or [1, T].
-
-    Returns:
-        P rows of P arrays [V] or [1].
+    The Jacobian has P columns, each [V, T] or [T]; weights are [V, T] or [1, T].
     """
     weighted = [weights * column for column in jacobian]
     return [[(row * column).sum(-1) for column in jacobian] for row in weighted]
@@ -29,13 +24,9 @@ def covariance_of(
     Scaled to a unit diagonal, a pivot is the share of a parameter's information that the parameters before it do not
     explain, so a tiny one means that the data cannot separate them.
 
-    Args:
-        information: P rows of P arrays [V] or [1].
-        variance: [V] of the data.
-        held: P of [V], parameters that count as known.
-
-    Returns:
-        P rows of P arrays [V], zero for what is held or not determined, and whether all the others are determined [V].
+    Information is P rows of P arrays [V] or [1], the variance of the data [V], `held` P of [V], true where a parameter
+    counts as known. Returns P rows of P arrays [V], zero for what is held or not determined, and whether all the others
+    are determined [V].
     """
     size = range(len(information))
     free = [~h for h in held]

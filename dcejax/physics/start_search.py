@@ -73,14 +73,10 @@ class Points(NamedTuple):
 def make_grid(
     times: jax.Array, plasma: jax.Array, *, model: TracerModel, bounds: tuple[tuple[float, float], ...], fit_delay: bool
 ) -> Columns | Points:
-    """Compute what the starts of all voxels of a scan are found from.
+    """Compute what the starts of all voxels of a scan are found from, for a model with columns or without.
 
-    Args:
-        times: [T] strictly increasing, min.
-        plasma: [T] mM.
-        model: with columns or without.
-        bounds: (lower, upper) per parameter.
-        fit_delay: whether delays other than zero are searched.
+    Times [T] increase strictly and are in min, plasma [T] is in mM, bounds are (lower, upper) per parameter; with
+    fit_delay delays other than zero are searched.
     """
     if not model.basis:
         lower, upper = np.array([*bounds, DELAY_BOUNDS] if fit_delay else bounds).T
@@ -147,19 +143,11 @@ def find_starts(
     *,
     fit_delay: bool,
 ) -> jax.Array:
-    """Best grid points of every voxel as parameters inside the bounds.
+    """Best grid points of every voxel as parameters inside the bounds, [V, S, P], the best first.
 
-    Args:
-        model: which parameters the amplitudes and rates stand for.
-        curves: [V, T] mM, finite.
-        weights: [V, T] or [1, T].
-        grid: of this model and scan.
-        lower: [P], with the delay last if it is free.
-        upper: [P].
-        fit_delay: whether the delay is free.
-
-    Returns:
-        [V, S, P], the best first; with columns and a free delay the second is the best at another delay.
+    Curves [V, T] are in mM and finite, weights [V, T] or [1, T], the grid is of this model and scan, and lower and
+    upper [P] have the delay last if it is free. With columns and a free delay the second start is the best at another
+    delay.
     """
     if isinstance(grid, Points):
         cost = weights @ (grid.curves**2).T - 2.0 * (weights * curves) @ grid.curves.T

@@ -207,10 +207,7 @@ MODELS: Mapping[str, TracerModel] = {
 
 
 def find(model: str | TracerModel) -> TracerModel:
-    """Find a model.
-
-    Args:
-        model: a name in `MODELS`, MODULE:RECORD for a record in a module that Python can import, or a record.
+    """Find a model: a name in `MODELS`, MODULE:RECORD for a record in a module that Python can import, or a record.
 
     Raises:
         ValueError: there is no such model, or its curve is not what its columns say.

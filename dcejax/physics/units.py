@@ -12,12 +12,7 @@ MILLISECONDS_PER_MINUTE = 60_000.0
 
 
 def acquisition(tr_ms: float, flip_angle_deg: float, relaxivity_per_mM_s: float) -> Acquisition:
-    """Convert the units of a protocol sheet to the package's.
-
-    Args:
-        tr_ms: repetition time of the excitations, ms.
-        flip_angle_deg: nominal flip angle, degrees.
-        relaxivity_per_mM_s: longitudinal relaxivity r1, 1/(mM s).
+    """Convert the units of a protocol sheet to the package's; tr_ms is the repetition time of the excitations.
 
     Raises:
         ValueError: a value that no acquisition can have, with its name and range.

@@ -202,11 +202,8 @@ def _candidates(slowest: float, fastest: float) -> np.ndarray:
 def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -> Solution:
     """Find the global bounded least-squares fit of every voxel.
 
-    Args:
-        curves: [V, T] concentration, mM, finite.
-        weights: [V, T] or [1, T], 0 or more: inverse variances up to a factor.
-        table: of the scan.
-        bounds: a lower bound of ve above 0. For a model without plasma set those of vp to 0.
+    Curves [V, T] are in mM and finite; weights [V, T] or [1, T] are inverse variances up to a factor, 0 or more. The
+    lower bound of ve is above 0; those of vp are 0 for a model without plasma.
     """
     offsets, to_coefficients = _interpolation()
     pp = weights @ table.plasma**2

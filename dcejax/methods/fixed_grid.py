@@ -270,7 +270,7 @@ def encode(curves: Any, context: Context, protocol: Protocol) -> tuple[Any, Any]
         scale = scale_of(on_grid, context.brightest.among, protocol.scale_percentile)
     else:
         scale = _scale(context, protocol)
-    return (on_grid / scale.astype(curves.dtype)).astype(curves.dtype), scale
+    return on_grid / scale.astype(curves.dtype), scale
 
 
 def encode_series(series: Series, protocol: Protocol) -> tuple[np.ndarray, dict[str, Any]]:

@@ -49,17 +49,16 @@ def _find_osipy(stated: str | None) -> str | None:
     """An interpreter that can import osipy: the one stated, else this one or a newer one on the path."""
     for candidate in [stated] if stated else [sys.executable, *filter(None, map(shutil.which, _PYTHONS))]:
         try:
-            found = subprocess.run([candidate, "-c", "import osipy"], capture_output=True, check=False)
+            done = subprocess.run([candidate, "-c", "import osipy"], capture_output=True, text=True, check=False)
+            reason = done.stderr.strip().splitlines()[-1:]
         except OSError as error:
-            raise ValueError(
-                f"--osipy_python: expected an interpreter, found {candidate} ({error.strerror}); give its path"
-            ) from error
-        if found.returncode == 0:
+            done, reason = None, [error.strerror]
+        if done and done.returncode == 0:
             return candidate
         if stated:
             raise ValueError(
-                f"--osipy_python: expected an interpreter that imports osipy, found {candidate}: "
-                f"{found.stderr.decode().strip().splitlines()[-1]}; install osipy there"
+                f"--osipy_python: expected an interpreter that imports osipy, found {candidate}: {''.join(reason)}; "
+                "give its path, or install osipy there"
             )
     return None
 

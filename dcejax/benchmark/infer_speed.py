@@ -55,8 +55,8 @@ def _files(released: Weights, series: Series, report: Reporter) -> dict[str, flo
     """All that `dcejax-infer` does with one case in a process that has met the shape of its slices before."""
     with tempfile.TemporaryDirectory() as folder:
         report.status("writing a scan")
-        files = volume.write_files(Path(folder), series)
-        found = cases.enumerate_cases([str(files.image)], Facts(mask=files.mask))
+        image, mask = volume.write_files(Path(folder), series)
+        found = cases.enumerate_cases([str(image)], Facts(mask=mask))
         settings = infer_cases.InferSettings(num_samples=_SAMPLES, seed=_SEED)
         how = RunSettings(output_dir=Path(folder) / "maps")
         _, seconds = timed(lambda: infer_cases.run(found, released, settings, how, report))

@@ -54,10 +54,9 @@ def try_forms(
             form = make()
             run(form)
             seconds[name] = min(timed(partial(run, form))[1] for _ in range(repeats))
+            forms[name] = form
         except Exception as error:  # a compiler may raise anything, and the other forms are still of use
             seconds[name] = f"failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        else:
-            forms[name] = form
     name = min(forms, key=seconds.__getitem__)
     return Trial(forms[name], name, seconds)
 

@@ -206,4 +206,4 @@ class Best:
             inside = mask[:, :, z]
             samples = self._samples(features[0].movedim(0, -1)[inside], centre + log_std.exp() * draw)
             std[:, :, z][inside], mean[:, :, z][inside] = torch.std_mean(samples, dim=0)
-        return Maps(mean.numpy(), std.numpy(), between - start, time.perf_counter() - between)
+        return Maps(mean.numpy(), std.numpy(), between - start, time.perf_counter() - start)

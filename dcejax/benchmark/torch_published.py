@@ -190,17 +190,12 @@ def load_params(module: nn.Module, params: Any) -> None:
 
 
 class Maps(NamedTuple):
-    """Moments over latent samples, and the time that each network took."""
+    """Moments over latent samples, and the time that they took."""
 
     mean: np.ndarray  # [X, Y, C], or [X, Y, Z, C]; zero outside the mask
     std: np.ndarray  # the same shape
     seconds_tcn: float
-    seconds_unet: float
-
-    @property
-    def seconds(self) -> float:
-        """Both networks."""
-        return self.seconds_tcn + self.seconds_unet
+    seconds: float  # of both networks
 
 
 class Published:
@@ -234,4 +229,4 @@ class Published:
         std, mean = torch.std_mean(torch.cat(samples), dim=0)
         inside = torch.from_numpy(mask)
         mean, std = ((value * inside).movedim(0, -1).numpy() for value in (mean, std))
-        return Maps(mean, std, between - start, time.perf_counter() - between)
+        return Maps(mean, std, between - start, time.perf_counter() - start)

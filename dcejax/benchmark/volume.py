@@ -1,7 +1,6 @@
 """The scan that all forms of inference are timed on: smooth curves in a part of a head, in memory and as files."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +16,6 @@ _VOXEL_MM = (0.94, 0.94, 3.0)
 _ARRIVAL = 0.15  # of the scan's duration
 _SIGNAL = 2000  # scanner units for 1
 _NOISE = 16  # scanner units; without it the file would compress as no measured one does
-
-
-class Files(NamedTuple):
-    """A scan on disk."""
-
-    image: Path  # 4-D
-    mask: Path
 
 
 def _mask(shape: tuple[int, int, int]) -> np.ndarray:
@@ -85,14 +77,14 @@ def load(path: Path) -> Series:
         return Series(arrays["curves"], arrays["mask"], context())
 
 
-def write_files(folder: Path, series: Series) -> Files:
-    """Write a scan as a scanner's integers, with noise in brain and air, and its mask."""
+def write_files(folder: Path, series: Series) -> tuple[Path, Path]:
+    """Write a scan as a scanner's integers, with noise in brain and air, and its mask; returns their paths."""
     shape = (*series.mask.shape, series.curves.shape[-1])
     values = np.random.default_rng(0).integers(0, _NOISE, shape, np.int16)
     values[series.mask] += np.rint(_SIGNAL * series.curves).astype(np.int16)
     affine = np.diag([*_VOXEL_MM, 1.0])
-    files = Files(folder / "volume_dce.nii.gz", folder / "volume_desc-mask.nii.gz")
+    image, mask = folder / "volume_dce.nii.gz", folder / "volume_desc-mask.nii.gz"
     header = nifti.header_for_series(PROTOCOL.frame_interval_s)
-    nifti.write(files.image, values, affine, header, "dcejax benchmark", compression=1)
-    nifti.write(files.mask, series.mask.astype(np.uint8), affine, header, "dcejax benchmark", compression=1)
-    return files
+    nifti.write(image, values, affine, header, "dcejax benchmark", compression=1)
+    nifti.write(mask, series.mask.astype(np.uint8), affine, header, "dcejax benchmark", compression=1)
+    return image, mask

@@ -38,11 +38,8 @@ class GaussianEncoder(nn.Module):
     def setup(self) -> None:
         """Name the blocks and the last layer."""
         self.down = [ConvBlock(features, self.convolve) for features in self.filters]
-        self.head = nn.Dense(
-            2 * self.latent_size,
-            kernel_init=kaiming_normal,
-            bias_init=nn.initializers.normal(1.0, dtype=jnp.float32),
-        )
+        bias_init = nn.initializers.normal(1.0, dtype=jnp.float32)
+        self.head = nn.Dense(2 * self.latent_size, kernel_init=kaiming_normal, bias_init=bias_init)
 
     def __call__(self, x: jax.Array) -> Gaussian:
         """Map [B, X, Y, C] to a Gaussian over [B, L]."""

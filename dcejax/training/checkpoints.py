@@ -4,6 +4,7 @@ Each stage keeps its latest checkpoints, to go on from, and its best ones, to us
 progress and configuration are separate items, so that parameters can be read without the rest and are enough to use.
 """
 
+import operator
 import os
 from typing import Any, NamedTuple
 
@@ -29,18 +30,10 @@ class Checkpoints:
     """The checkpoints of one stage in one folder. Use as a context manager."""
 
     def __init__(self, folder: str, config: dict[str, Any], *, keep_latest: int, keep_best: int):
-        self._config = config
-
-        def metric(metrics):
-            return metrics[_METRIC]
-
+        self._config, metric = config, operator.itemgetter(_METRIC)
         # best_fn makes Orbax write the metrics; the policy alone would not, and best_step() would then be the latest.
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep_latest),
-                checkpoint_managers.BestN(get_metric_fn=metric, reverse=True, n=keep_best),
-            ]
-        )
+        best = checkpoint_managers.BestN(get_metric_fn=metric, reverse=True, n=keep_best)
+        policy = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(keep_latest), best])
         options = ocp.CheckpointManagerOptions(best_fn=metric, best_mode="min", preservation_policy=policy)
         self._folder = os.path.abspath(folder)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
@@ -85,10 +78,8 @@ class Checkpoints:
         )
         restored = self._manager.restore(step, args=items)
         progress = dict(restored.progress)
-        state = TrainState(
-            jax.numpy.asarray(progress.pop("step"), template.step.dtype), restored.params, restored.opt_state
-        )
-        return state, Progress(**progress)
+        step = jax.numpy.asarray(progress.pop("step"), template.step.dtype)
+        return TrainState(step, restored.params, restored.opt_state), Progress(**progress)
 
     def restore_best(self, template: Any) -> Any:
         """Return the parameters with the lowest validation loss.

@@ -79,7 +79,7 @@ def test_osipy_is_timed_in_the_interpreter_that_has_it(tmp_path, monkeypatch):
         (["fits"], "found fits"),
         (["infer", f"--osipy_python={sys.executable}"], "with fit only"),
         (["train", f"--osipy_python={sys.executable}"], "found it with train"),
-        (["fit", "--osipy_python=/nowhere/python"], "expected an interpreter, found /nowhere/python"),
+        (["fit", "--osipy_python=/nowhere/python"], "found /nowhere/python: No such file"),
         (["fit", f"--osipy_python={sys.executable}"], "install osipy there"),
         (["fit", "--voxels=3"], "--help"),
     ],

@@ -94,8 +94,8 @@ def test_every_implementation_sees_the_same_curves_and_latents(networks, series,
 
 
 def test_the_files_are_the_volume(tmp_path, series):
-    files = volume.write_files(tmp_path, series)
-    (case,) = enumerate_cases([str(files.image)], Facts(mask=files.mask))
+    image, mask = volume.write_files(tmp_path, series)
+    (case,) = enumerate_cases([str(image)], Facts(mask=mask))
     scan = loading.load_scan(case)
     np.testing.assert_array_equal(scan.mask, series.mask)
     np.testing.assert_allclose(scan.times * 60, np.arange(60) * 5.0)

@@ -3,7 +3,6 @@
 Everything else under `dcejax` can be imported too; these names are kept.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from jax.typing import ArrayLike
 
 from dcejax import rng
 from dcejax.conventional import plausibility
-from dcejax.data import loading, nifti, results, weights
+from dcejax.data import loading, nifti, results
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.cases import Case
 from dcejax.data.facts import Facts
+from dcejax.data.weights import load as load_weights
 from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods import method
 from dcejax.methods.fixed_grid import Beside
-from dcejax.methods.method import make_stage
+from dcejax.methods.method import make_stage as make_stage
 from dcejax.physics import fitting
 from dcejax.physics.fitting import FitResult
 from dcejax.physics.tracer_models import TracerModel
@@ -33,35 +33,16 @@ from dcejax.simulation.priors import TUMOUR_CLASSES
 from dcejax.simulation.reference_object.render import render
 from dcejax.simulation.reference_object.session import sample_session
 from dcejax.simulation.scanner.imaging import SIZES
-from dcejax.training.batches import batches
-from dcejax.training.step import init_state, make_train_step
+from dcejax.training.batches import batches as batches
+from dcejax.training.step import init_state as init_state
+from dcejax.training.step import make_train_step as make_train_step
 from dcejax.types import Quantity, Scan, SimulatedScan, Weights
 
-__all__ = [
-    "batches",
-    "fit",
-    "init_state",
-    "load_weights",
-    "make_scan",
-    "make_stage",
-    "make_train_step",
-    "open_scan",
-    "predict",
-    "save_maps",
-    "simulate",
-]
-
-_LONGEST_SCAN_MIN = 120.0  # nobody lies still for longer; 5 min read as 5 s are sixty times that
-
-load_weights = weights.load
+_LONGEST_SCAN_MIN = 120.0  # no patient lies still for longer; times in s read as min are 60 times too long
 
 
 def _on_host(function: str, instead: str, **arrays: Any) -> None:
-    """Refuse values that are being traced.
-
-    Raises:
-        TypeError: says which function takes them.
-    """
+    """Refuse values that are being traced by a TypeError, which says which function takes them."""
     traced = [name for name, value in arrays.items() if isinstance(value, jax.core.Tracer)]
     if traced:
         raise TypeError(
@@ -158,10 +139,8 @@ def make_scan(
 def open_scan(path: str | Path, **facts: Any) -> Scan:
     """Read a 4-D NIfTI as `dcejax-infer` does.
 
-    Args:
-        path: of the series.
-        facts: what is known beside it, as the command's flags say: mask, t1_map, segmentation, times (paths), dt_s,
-            tr_ms, flip_angle_deg, input_quantity.
+    Facts are what is known beside it, as the command's flags say: mask, t1_map, segmentation, times (paths), dt_s,
+    tr_ms, flip_angle_deg, input_quantity.
 
     Raises:
         ValueError: whatever is wrong with the files.
@@ -204,9 +183,7 @@ def predict(
         ValueError: a scan that does not suit the method.
     """
     released = load_weights(None) if released is None else released
-    config = method.config_of(released)
-    if num_samples is not None:
-        config = dataclasses.replace(config, num_samples=num_samples)
+    config = method.config_of(released, num_samples)
     used = method.of(config)
     measured = None if aif is None else MeasuredAif(*(np.asarray(part, np.float64) for part in aif))
     beside = Beside(b1_map=None if b1_map is None else np.asarray(b1_map, np.float32), aif=measured)
@@ -258,13 +235,10 @@ def fit(
 def simulate(
     seed: int = 0, *, diagnosis: int = 0, size: str = "slab", priors: cohort_definitions.ScanPriors | None = None
 ) -> SimulatedScan:
-    """A simulated patient with all that is true about him.
+    """A simulated patient with all that is true about him; the seed decides everything.
 
-    Args:
-        seed: decides everything.
-        diagnosis: index into `dcejax.simulation.priors.TUMOUR_CLASSES`; 0 is glioblastoma.
-        size: full, half or slab.
-        priors: of the acquisition; that of the published cohort if absent.
+    The diagnosis is an index into `dcejax.simulation.priors.TUMOUR_CLASSES`, 0 for glioblastoma; the size is full, half
+    or slab. The priors are those of the acquisition, of the published cohort if absent.
 
     Raises:
         ValueError: no such diagnosis or size.
@@ -279,15 +253,9 @@ def simulate(
 
 
 def save_maps(folder: str | Path, scan: Scan, maps: Mapping[str, ArrayLike]) -> list[Path]:
-    """Write maps as NIfTI on the grid of a scan, `<case>_desc-<what>_<quantity>.nii.gz`.
+    """Write maps as NIfTI on the grid of a scan, `<case>_desc-<what>_<quantity>.nii.gz`, and return the files.
 
-    Args:
-        folder: made if absent.
-        scan: that they belong to.
-        maps: name with an underscore, such as "mean_Ktrans" -> [X, Y, Z].
-
-    Returns:
-        The files.
+    Names have an underscore, such as "mean_Ktrans", maps are [X, Y, Z]; the folder is made if absent.
 
     Raises:
         ValueError: maps of another shape, a name without an underscore, or a folder that cannot be written.

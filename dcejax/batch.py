@@ -65,12 +65,9 @@ def map_examples(function: Callable[[Any], Any], batch: Batch) -> Batch:
 
 
 def cut(inputs: Any, batch: Batch, pieces: Callable[[Any], list[Any]]) -> list[tuple[Any, Batch]]:
-    """Cut inputs and batch alike along the axis of examples; every piece holds all examinations.
+    """Cut inputs, a tree of [B, ...], and batch alike along the axis of examples; every piece holds all examinations.
 
-    Args:
-        inputs: tree of [B, ...].
-        batch: its examples in the same order.
-        pieces: from a tree of [B, ...] to trees of [b, ...].
+    `pieces` takes a tree of [B, ...] and returns trees of [b, ...].
     """
     examples, shared = _separate(batch)
     return [(own, _unite(part, shared)) for own, part in pieces((inputs, examples))]
@@ -90,12 +87,7 @@ def aif_of_examples(batch: Batch) -> TrueInput:
 
 @jax.jit
 def voxels_of(inputs: Any, batch: Batch) -> tuple[Any, Batch]:
-    """Make every voxel an example of its own.
-
-    Args:
-        inputs: tree of [B, ..., *rest].
-        batch: its mask is [B, ...].
-    """
+    """Make every voxel an example of its own: inputs are a tree of [B, ..., *rest], the batch's mask is [B, ...]."""
     shape, voxels = batch.mask.shape, batch.mask.size
 
     def flat(leaf: jax.Array) -> jax.Array:

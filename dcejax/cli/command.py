@@ -47,10 +47,7 @@ def entry_point(
 ) -> Callable[..., None]:
     """Make the `main` of a command: `exit_with` what it does with its flags and other words, or with its help.
 
-    Args:
-        run: from flags and other words to an exit code.
-        values: the command's flags, --help among them.
-        about: what the help says above the flags, or a function that returns it.
+    Values are the command's flags, --help among them; `about` is, or returns, what the help says above them.
     """
 
     def run_or_help(argv: list[str]) -> int:

@@ -29,10 +29,8 @@ def use(folder: str | None, *, dry_run: bool = False) -> None:
         raise ValueError("--compilation_cache: expected a folder, found none; name one or leave the flag out")
     import jax  # takes seconds that --help need not wait for
 
-    from dcejax.data.access import check_writable
-
     try:
-        check_writable(Path(folder), "--compilation_cache")
+        access.check_writable(Path(folder), "--compilation_cache")
     except OSError as error:
         raise ValueError(f"--compilation_cache: {access.refusal(error)}") from error
     if dry_run:

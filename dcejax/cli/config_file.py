@@ -46,11 +46,7 @@ def _field_names(values: dict[str, Any], prefix: str) -> list[str]:
 
 
 def read(path: str, overrides: list[str]) -> Any:
-    """The configuration of a method from a file, with fields overridden by flags.
-
-    Args:
-        path: of a Python file whose get_config() returns the configuration of a method.
-        overrides: from `separate`.
+    """The configuration of a method from a Python file with a get_config(), with the overrides from `separate`.
 
     Raises:
         ValueError: a file that is none, a field that does not exist, naming those that do, or a value out of range.

@@ -8,7 +8,7 @@ arterial input, true Ktrans, vp and ve, and a record of every setting. dcejax-in
 The same flags give the same bytes, however the work is shared; cases that are done are skipped, and a larger --limit
 adds patients. Simulated; not clinical evidence.
 
---labels renders somebody else's anatomy: a 3-D NIfTI whose labels a table with the tab-separated columns index and name
+--labels renders another anatomy: a 3-D NIfTI whose labels a table with the tab-separated columns index and name
 maps to tissues (white matter, grey matter, CSF, tumour, necrotic core, oedema, artery, vein, dura, choroid plexus,
 mucosa, skull, scalp, muscle and skin, air). Every patient has it, with kinetics, input and scanner of his own.
 

@@ -43,11 +43,8 @@ def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan) -> ResolvedAif
     """Bring a curve from a file to the scan's frames.
 
     A curve with as many samples as the scan has frames, equally spaced within 1 %, is taken sample for sample whatever
-    its clock. Any other is interpolated linearly on the scan's own clock, and is zero before its first sample.
-
-    Returns:
-        The input; its provenance says what was done and how much later than the series its clock starts, and a warning
-        tells of a shift of more than half a frame that sample for sample ignores.
+    its clock, with a warning where that ignores a shift of more than half a frame. Any other is interpolated linearly
+    on the scan's own clock, and is zero before its first sample. The provenance says what was done.
 
     Raises:
         ValueError: the file's times are in another unit, or it ends more than half a frame before the scan.
@@ -170,12 +167,8 @@ def arterial_input(
     hematocrit whatever the source: the stated one, else the assumed one of the settings, also for Georgiou's curve,
     whose paper has 0.35.
 
-    Args:
-        case: states the source and the hematocrit.
-        scan: the series.
-        settings: the hematocrit where the case states none.
-        blood: None for a series of concentration.
-        data_arrival: min after the first frame at which the bolus is seen in the series; asked if it is needed.
+    For a series of concentration `blood` is None. `data_arrival`, called if it is needed, gives the time after the
+    first frame at which the bolus is seen in the series, min.
 
     Raises:
         ValueError: a file, region or series that gives no plausible input, with the remedy.

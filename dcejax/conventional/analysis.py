@@ -113,14 +113,9 @@ def analyse(
 ) -> Analysis:
     """Fit all voxels that have a concentration.
 
-    Args:
-        concentration: [V, T] mM.
-        status: [V], not zero where a voxel is not to be fitted.
-        times: [T] min.
-        plasma: [T] mM.
-        settings: model and method.
-        iauc_weights: [T] min, from `area_weights`; None for no such map.
-        progress: called with the number of voxels fitted and of all.
+    Concentration is [V, T] and plasma [T] in mM, times are [T] in min; the status [V] is not zero where a voxel is not
+    to be fitted. `iauc_weights` [T] in min are those of `area_weights`, or None for no such map. Progress is called
+    with the number of voxels fitted and of all.
 
     Raises:
         ValueError: as `fit`.

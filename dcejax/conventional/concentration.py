@@ -1,6 +1,6 @@
 """Between signal and concentration, voxel by voxel of the mask, in chunks so that memory stays bounded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from dcejax.types import Acquisition, InversionStatus, Scan, T1Status
 _VOXELS_PER_CHUNK = 65_536
 # Spoiled gradient echoes for DCE have a TR of 2 to 20 ms, for VFA up to 50: what lies beyond is in another unit.
 _TR_RANGE_MS = (0.5, 500.0)
-# Nobody measures with less than a degree; 20 degrees in radians are 0.35.
+# No series has less than a degree; 20 degrees in radians are 0.35.
 _SMALLEST_FLIP_ANGLE_DEG = 0.8
 
 
@@ -46,9 +46,8 @@ class TissueT1(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def _chunks(voxels: int) -> Iterator[slice]:
-    for start in range(0, voxels, _VOXELS_PER_CHUNK):
-        yield slice(start, start + _VOXELS_PER_CHUNK)
+def _chunks(voxels: int) -> list[slice]:
+    return [slice(start, start + _VOXELS_PER_CHUNK) for start in range(0, voxels, _VOXELS_PER_CHUNK)]
 
 
 def _check_tr(name: str, tr_ms: float, where: str) -> None:
@@ -234,11 +233,7 @@ def _signal(concentration, baseline, t1, b1, *, acquisition):
 
 
 def to_concentration(signal: np.ndarray, conversion: Conversion) -> tuple[np.ndarray, np.ndarray]:
-    """Invert the signal of the mask's voxels.
-
-    Args:
-        signal: [V, T].
-        conversion: what belongs to the same voxels.
+    """Invert the signal [V, T] of the mask's voxels, to which the conversion belongs.
 
     Returns:
         Concentration [V, T] in mM, NaN or not of use where the status [V] is not zero: a `VoxelStatus`, or NOT_FITTED

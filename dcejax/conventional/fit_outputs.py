@@ -1,6 +1,6 @@
 """What a fitted case leaves on disk: maps, errors, status, curves, table, picture, and last the sidecar."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,6 @@ def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarra
     return volume
 
 
-def status_volume(analysis: Analysis, mask: np.ndarray) -> np.ndarray:
-    """Status [X, Y, Z], with its code outside the mask."""
-    return _volume(analysis.status, mask, VoxelStatus.OUTSIDE_MASK)
-
-
 def write_case(
     folder: Path,
     scan: Scan,
@@ -76,13 +71,7 @@ def write_case(
 ) -> None:
     """Write everything of a case but its sidecar, after removing all that an earlier fit of it has left.
 
-    Args:
-        folder: for the results.
-        scan: the case.
-        analysis: what was estimated.
-        arterial: with which input.
-        modelled: [V, T] the modelled series in the input's quantity, or None.
-        picture: a PNG file's content.
+    The modelled series [V, T] is in the input's quantity, or None; the picture is a PNG file's content.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -102,7 +91,8 @@ def write_case(
     for name, values in analysis.errors.items():
         note = f"dcejax standard error of {name}, unit {analysis.quantity(name).unit}"
         write("se", name, _volume(values, scan.mask), note)
-    write("fit", "status", status_volume(analysis, scan.mask), "dcejax fit status, codes in the sidecar")
+    status = _volume(analysis.status, scan.mask, VoxelStatus.OUTSIDE_MASK)
+    write("fit", "status", status, "dcejax fit status, codes in the sidecar")
     if analysis.chosen is not None:
         codes = _volume(analysis.chosen, scan.mask, NO_MODEL)
         write("fit", "model", codes, "dcejax selected model, codes in the sidecar")
@@ -116,12 +106,3 @@ def write_case(
         rows = _roi_rows(scan.segmentation[scan.mask], analysis)
         atomic.write_text(folder / f"{case_id}_desc-fit_rois.csv", results.csv_text(_ROI_COLUMNS, rows))
     atomic.write_bytes(folder / f"{case_id}_desc-fit_qc.png", picture)
-
-
-def write_sidecar(folder: Path, case_id: str, record: Mapping[str, Any]) -> None:
-    """Mark a case done.
-
-    Raises:
-        ValueError: the folder cannot be written.
-    """
-    results.write_sidecar(sidecar_path(folder, case_id), {"case_id": case_id, **record})

@@ -49,17 +49,9 @@ def _status_panel(axes: Axes, view: drawing.View, scan: Scan, status: np.ndarray
 
 
 def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial: ResolvedAif, footer: str) -> bytes:
-    """Draw a fitted case on one slice; scales and mean curves are those of the voxels whose fit converged.
+    """Draw a fitted case on one slice, as a PNG; scales and mean curves are those of the voxels whose fit converged.
 
-    Args:
-        scan: the case.
-        concentration: [V, T] mM, of the mask's voxels.
-        analysis: what was estimated.
-        arterial: with which input.
-        footer: a line below all.
-
-    Returns:
-        A PNG file's content.
+    Concentration [V, T] of the mask's voxels is in mM; the footer is a line below all.
     """
     converged = analysis.status == FitStatus.CONVERGED
     shown = converged if converged.any() else np.ones_like(converged)

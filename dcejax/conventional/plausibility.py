@@ -11,7 +11,7 @@ _FRAME_INTERVAL_RANGE_S = (0.2, 300.0)
 # An arterial input may be sampled longer than the scan, but not 30 times as long.
 _LONGEST_RATIO = 30.0
 # First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one
-# 0.09 mM. In µM these are 90 and more, in M 0.04 and less; where the ranges of mM and µM overlap, mM is believed.
+# 0.09 mM. In µM these are 90 and more, in M 0.04 and less; where the ranges of mM and µM overlap, mM is taken.
 _PEAK_RANGE_MM = (0.05, 100.0)
 # A voxel holds at most blood, at 1 - hematocrit of the plasma's concentration. Noise, and inputs whose peak is lost to
 # slow sampling, partial volume or a population smaller than the patient, raise the ratio: real scans with their own
@@ -25,11 +25,7 @@ _LEAST_FIRST_PASS_MM = 2.0
 
 
 def check_frame_times(name: str, times: np.ndarray) -> None:
-    """Refuse frame times in minutes or milliseconds.
-
-    Args:
-        name: of the series, for messages.
-        times: [T] min, as they were understood.
+    """Refuse frame times [T], min, of a series whose files have minutes or milliseconds in place of seconds.
 
     Raises:
         ValueError: frames closer or farther apart than any acquisition has them.
@@ -44,15 +40,10 @@ def check_frame_times(name: str, times: np.ndarray) -> None:
 
 
 def check_arterial_duration(path: Path, times: np.ndarray, scan_times: np.ndarray) -> None:
-    """Refuse an arterial input whose time column is in another unit than its header says.
-
-    Args:
-        path: of the CSV.
-        times: [N] min, its own samples.
-        scan_times: [T] min.
+    """Refuse an arterial input from a CSV whose own times [N], min, are in another unit than its header says.
 
     Raises:
-        ValueError: a duration that no input to this scan has.
+        ValueError: a duration that no input to a scan with frames at these times [T], min, has.
     """
     duration, scan = (float(t[-1] - t[0]) * SECONDS_PER_MINUTE for t in (times, scan_times))
     ratio = duration / scan
@@ -86,12 +77,7 @@ def check_arterial_peak(name: str, plasma: np.ndarray) -> None:
 
 
 def check_tissue(name: str, concentration: np.ndarray, plasma: np.ndarray) -> None:
-    """Refuse tissue concentration in another unit than the arterial input's.
-
-    Args:
-        name: of the series, for messages.
-        concentration: [V, T] mM, as they were understood.
-        plasma: [T] mM.
+    """Refuse tissue concentration [V, T] in another unit than the arterial input's [T], both understood in mM.
 
     Raises:
         ValueError: tissue that no arterial input in the same unit could give.

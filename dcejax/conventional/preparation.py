@@ -1,5 +1,7 @@
 """From a case's files to what is fitted: concentration, arterial input, and where the bolus begins."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,26 +44,21 @@ class _Converted(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class _Arrival:
-    """When the bolus is seen in the mean of a series' usable voxels, min; found when it is asked for."""
-
-    def __init__(self, case: Case, scan: Scan, curves: np.ndarray):
-        self._case, self._scan, self._curves = case, scan, curves
-
-    def __call__(self) -> float:
-        usable = self._curves[np.isfinite(self._curves).all(axis=1)]
-        if not len(usable):
-            raise ValueError(f"{self._case.path}: expected finite values in the mask, found none; check the mask")
-        try:
-            return arrival_time(self._scan.times, usable.mean(axis=0, dtype=np.float64))
-        except ValueError as error:
-            raise ValueError(
-                f"{self._case.path}: expected a bolus in the mean of the mask, found none ({error}); state "
-                "--baseline_frames for signal, and --aif_arrival_s for a population's input"
-            ) from error
+def _arrival(case: Case, scan: Scan, curves: np.ndarray) -> float:
+    """When the bolus is seen in the mean of a series' usable voxels, min."""
+    usable = curves[np.isfinite(curves).all(axis=1)]
+    if not len(usable):
+        raise ValueError(f"{case.path}: expected finite values in the mask, found none; check the mask")
+    try:
+        return arrival_time(scan.times, usable.mean(axis=0, dtype=np.float64))
+    except ValueError as error:
+        raise ValueError(
+            f"{case.path}: expected a bolus in the mean of the mask, found none ({error}); state "
+            "--baseline_frames for signal, and --aif_arrival_s for a population's input"
+        ) from error
 
 
-def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: _Arrival) -> int:
+def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: Callable[[], float]) -> int:
     """How many frames are before contrast, from what is stated or from the series itself."""
     if stated is None:
         return baseline_count(scan.times, data_arrival() - ARTERIAL_LEAD)
@@ -87,7 +84,7 @@ def _from_concentration(case: Case, curves: np.ndarray) -> _Converted:
 
 
 def _from_signal(
-    case: Case, scan: Scan, curves: np.ndarray, settings: FitSettings, data_arrival: _Arrival
+    case: Case, scan: Scan, curves: np.ndarray, settings: FitSettings, data_arrival: Callable[[], float]
 ) -> tuple[_Converted, ResolvedAif]:
     """Concentration from signal and the arterial input, with a baseline that ends before the bolus comes.
 
@@ -135,7 +132,7 @@ def prepare(case: Case, settings: FitSettings) -> Prepared:
     scan = loading.load_scan(case)
     plausibility.check_frame_times(str(case.path), scan.times)
     curves = scan.values[scan.mask]
-    data_arrival = _Arrival(case, scan, curves)
+    data_arrival = partial(_arrival, case, scan, curves)  # found when it is asked for
     if scan.quantity == "concentration":
         converted = _from_concentration(case, curves)
         source = aif_source.arterial_input(case, scan, settings, None, data_arrival)

@@ -6,16 +6,6 @@ import numpy as np
 
 from dcejax.physics.fitting import FitStatus
 
-STATUS_TEXT = {
-    FitStatus.CONVERGED: "fitted",
-    FitStatus.NOT_IDENTIFIABLE: "fitted, but the data do not determine a parameter: its error is its whole range",
-    FitStatus.AT_BOUND: "fitted, a parameter lies on a bound (linear: beyond it); nonlinear standard errors are those "
-    "of the other parameters with this one held",
-    FitStatus.NOT_CONVERGED: "fitted, the last iteration still moved",
-    FitStatus.NOT_ENHANCING: "fitted, but no better described by the model than by zero",
-    FitStatus.NOT_FITTED: "not fitted: NaN or infinity in the series or its weights, or too few frames of weight",
-}
-
 
 class VoxelStatus(IntEnum):
     """Why a voxel did not reach the fit; the codes of `FitStatus` lie below."""
@@ -27,7 +17,14 @@ class VoxelStatus(IntEnum):
     OUTSIDE_MASK = 20
 
 
-STATUS_TEXT |= {
+STATUS_TEXT = {
+    FitStatus.CONVERGED: "fitted",
+    FitStatus.NOT_IDENTIFIABLE: "fitted, but the data do not determine a parameter: its error is its whole range",
+    FitStatus.AT_BOUND: "fitted, a parameter lies on a bound (linear: beyond it); nonlinear standard errors are those "
+    "of the other parameters with this one held",
+    FitStatus.NOT_CONVERGED: "fitted, the last iteration still moved",
+    FitStatus.NOT_ENHANCING: "fitted, but no better described by the model than by zero",
+    FitStatus.NOT_FITTED: "not fitted: NaN or infinity in the series or its weights, or too few frames of weight",
     VoxelStatus.NO_T1: "not fitted: no T1 above zero, or its own fit failed",
     VoxelStatus.NO_B1: "not fitted: no B1 above zero",
     VoxelStatus.NO_BASELINE: "not fitted: the signal before contrast is not above zero",

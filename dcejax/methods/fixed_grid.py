@@ -1,7 +1,7 @@
 """Input of methods that know one acquisition: every scan as signal, on the protocol's time grid, in one unit.
 
 `series_of` turns files into a series, and `encode` turns curves with their context into what the networks see. Training
-patches and scans go through the same `encode`, so that the two cannot drift apart.
+patches and scans go through the same `encode`, so that both are prepared alike.
 
 Concentration is first turned into the signal that the protocol's own acquisition would have measured, because the
 networks know nothing else.
@@ -171,18 +171,12 @@ def _known(value: np.ndarray | None, absent: np.ndarray | float) -> Known:
 
 
 def series_of(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -> Series:
-    """Bring a scan to signal and say what is known about it.
+    """Bring a scan to signal on its own frames and say what is known about it; provenance has quantity and conversion.
 
-    Args:
-        scan: the case.
-        protocol: the acquisition the weights are made for.
-        beside: what else is known; without effect, but for a warning, on signal.
-
-    Returns:
-        The series on the scan's own frames. Provenance holds `input` (quantity and conversion).
+    What is known beside a scan of signal has no effect but a warning.
 
     Raises:
-        ValueError: frames too far apart, or a scan too short.
+        ValueError: frames too far apart for the protocol, or a scan too short.
     """
     _check_frames(scan, protocol)
     convert = _from_concentration if scan.quantity == "concentration" else _from_signal
@@ -227,12 +221,9 @@ def _resample(curves: Any, times: Any, grid: np.ndarray) -> Any:
 
 
 def scale_of(brightest: Any, among: Any, percentile: float) -> Any:
-    """The percentile of all values of an examination, of which only the highest are needed.
+    """The percentile (0 to 100) of all values of an examination, of which only the highest are needed.
 
-    Args:
-        brightest: [P, T] the curves that hold these.
-        among: how many curves there are in all.
-        percentile: from 0 to 100.
+    Brightest are the curves [P, T] that hold these, among so many curves in all.
     """
     xp = brightest.__array_namespace__()
     others = (among * brightest.shape[1] - 1) / (brightest.size - 1)
@@ -255,15 +246,8 @@ def _scale(context: Context, protocol: Protocol) -> Any:
 def encode(curves: Any, context: Context, protocol: Protocol) -> tuple[Any, Any]:
     """Bring the curves of one examination to the protocol's time grid and to the unit of its brightest voxels.
 
-    Arrays of NumPy and of JAX are taken and given back alike.
-
-    Args:
-        curves: [..., T'] signal on the frames of the context.
-        context: of the examination.
-        protocol: grid and percentile.
-
-    Returns:
-        [..., T] in the unit of the scale, and the scale in the unit of the signal.
+    Curves [..., T'] are signal on the frames of the context. Returns [..., T] in the unit of the scale, and the scale
+    in the unit of the signal. Arrays of NumPy and of JAX are taken and given back alike.
     """
     on_grid = _to_grid(curves, context.times, protocol)
     if context.brightest.curves is curves:  # every voxel of a scan: once is enough
@@ -274,10 +258,7 @@ def encode(curves: Any, context: Context, protocol: Protocol) -> tuple[Any, Any]
 
 
 def encode_series(series: Series, protocol: Protocol) -> tuple[np.ndarray, dict[str, Any]]:
-    """Encode a series from files.
-
-    Returns:
-        [V, T] float32, and a record of `resampling` and `scaling`.
+    """Encode a series from files: [V, T] float32, and a record of `resampling` and `scaling`.
 
     Raises:
         ValueError: a signal that cannot be scaled.

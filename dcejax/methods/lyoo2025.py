@@ -2,7 +2,7 @@
 
 A temporal convolutional network (TCN) turns the signal of each voxel into Ktrans, vp and ve. A probabilistic U-Net
 refines a slice of these maps; its latent is drawn from the prior, which sees the maps alone. (The authors' script draws
-it from the posterior, which sees the answer as well.) The maps are mean and spread over such samples.
+it from the posterior, which sees the true maps as well.) The maps are mean and spread over such samples.
 """
 
 import dataclasses
@@ -237,15 +237,9 @@ def load(params: Params, config: Config, policy: Policy) -> Networks:
 
 
 def temporal_maps(networks: Networks, curves: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Apply the TCN to every voxel.
+    """Apply the TCN to every voxel: curves [V, T] from `fixed_grid.encode_series` in a mask [X, Y, Z] to [X, Y, Z, C].
 
-    Args:
-        networks: from `load`.
-        curves: [V, T] from `fixed_grid.encode_series`.
-        mask: [X, Y, Z] bool.
-
-    Returns:
-        [X, Y, Z, C] float32. Outside the mask the networks see the curve zero, whose output is one constant.
+    Outside the mask the networks see the curve zero, whose output is one constant. Maps are float32.
     """
     # The constant has a call of its own: to append it to the curves would copy all of them.
     apply = partial(map_curves, networks.tcn, networks.params["tcn"], policy=networks.policy)
@@ -269,20 +263,18 @@ def _named(mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
     return {output.name: found[output.statistic][..., PARAMETERS.index(output.quantity)] for output in OUTPUTS}
 
 
-def _silent(*_: Any) -> None:
-    """Tell no progress."""
+def _sampled(
+    networks: Networks, images: np.ndarray, mask: np.ndarray, key: jax.Array, num_samples: int, progress: Callable
+) -> dict[str, np.ndarray]:
+    """Maps by name from temporal maps [X, Y, Z, C]."""
+    samples = {"num_samples": num_samples, "policy": networks.policy, "progress": progress}
+    return _named(*sample_volume(networks.unet, networks.params["prob_unet"], images, mask, key, **samples))
 
 
 def predict(
-    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = _silent
+    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
 ) -> Prediction:
-    """Both networks on one examination.
-
-    Args:
-        networks: from `load`.
-        series: from `series_of`.
-        key: of the examination; each slice draws its latents from its own stream.
-        progress: see `dcejax.methods.method.Method`.
+    """Both networks on one examination; each slice draws its latents from its own stream of the key.
 
     Raises:
         ValueError: a signal that cannot be scaled, or maps that are not finite.
@@ -290,17 +282,11 @@ def predict(
     curves, record = fixed_grid.encode_series(series, networks.config.protocol)
     progress(f"curves of {len(curves)} voxels")
     images = temporal_maps(networks, curves, series.mask)
-    moments = sample_volume(
-        networks.unet,
-        networks.params["prob_unet"],
-        images,
-        series.mask,
-        key,
-        num_samples=networks.config.num_samples,
-        policy=networks.policy,
-        progress=lambda done, total: progress("maps", done, total, "slices"),
-    )
-    return Prediction(_named(*moments), record)
+
+    def told(done: int, total: int) -> None:
+        progress("maps", done, total, "slices")
+
+    return Prediction(_sampled(networks, images, series.mask, key, networks.config.num_samples, told), record)
 
 
 class Halves(NamedTuple):
@@ -313,32 +299,15 @@ class Halves(NamedTuple):
 
 
 def predict_halves(networks: Networks, series: Series, keys: tuple[jax.Array, jax.Array]) -> Halves:
-    """Predict twice with half of the samples each, for how well two sets of samples agree.
-
-    Args:
-        networks: from `load`.
-        series: from `series_of`.
-        keys: of the two halves.
+    """Predict twice with half of the samples each, each by its key, for how well two sets of samples agree.
 
     Raises:
         ValueError: as `predict`.
     """
     curves, record = fixed_grid.encode_series(series, networks.config.protocol)
     images, params = temporal_maps(networks, curves, series.mask), networks.params["prob_unet"]
-
-    def half(key: jax.Array) -> Prediction:
-        moments = sample_volume(
-            networks.unet,
-            params,
-            images,
-            series.mask,
-            key,
-            num_samples=networks.config.num_samples // 2,
-            policy=networks.policy,
-            progress=_silent,
-        )
-        return Prediction(_named(*moments), record)
-
+    count = networks.config.num_samples // 2
+    halves = [_sampled(networks, images, series.mask, key, count, lambda *_: None) for key in keys]
     priors = [encode_prior(networks.unet, params, images[None, :, :, z]) for z in slices_of(series.mask)]
     mean, log_std = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*priors, strict=True))
-    return Halves(*map(half, keys), mean, np.exp(log_std))
+    return Halves(*(Prediction(maps, record) for maps in halves), mean, np.exp(log_std))

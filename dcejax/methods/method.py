@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -95,10 +95,7 @@ def stacked(
 
 
 def find(name: str) -> ModuleType:
-    """Import a method.
-
-    Args:
-        name: of a module of `dcejax.methods`, or the full name of any other.
+    """Import a method by the name of a module of `dcejax.methods`, or the full name of any other.
 
     Raises:
         ValueError: there is no such module, or it is no method.
@@ -143,13 +140,18 @@ def from_dict(values: Mapping[str, Any], prefix: str = "config") -> Any:
     return configuration.from_dict(values, find(values.pop("method")).Config, prefix)
 
 
-def config_of(weights: Weights) -> Any:
-    """The configuration that weights were trained with.
+def config_of(weights: Weights, num_samples: int | None = None) -> Any:
+    """The configuration that weights were trained with, with another number of latent samples where one is given.
 
     Raises:
-        ValueError: a field this version does not know, or a value out of range.
+        ValueError: a field this version does not know, a value out of range, or a method that draws no samples.
     """
-    return from_dict(weights.record["config"], f"weights {weights.name}: config")
+    config = from_dict(weights.record["config"], f"weights {weights.name}: config")
+    if num_samples is None:
+        return config
+    if not hasattr(config, "num_samples"):
+        raise ValueError(f"--num_samples: expected weights that sample a latent, found {weights.name}; leave it out")
+    return replace(config, num_samples=num_samples)
 
 
 def make_stage(

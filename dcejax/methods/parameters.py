@@ -11,11 +11,9 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def check_parameters(found: Any, expected: Any) -> None:
-    """Compare names and shapes before the first, less readable, failure inside a layer.
+    """Compare names and shapes of two trees before the first, less readable, failure inside a layer.
 
-    Args:
-        found: tree of arrays.
-        expected: tree of arrays or of their shapes.
+    The tree that is expected may hold arrays or their shapes.
 
     Raises:
         ValueError: the first parameter that differs.

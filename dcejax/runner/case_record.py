@@ -93,7 +93,7 @@ class Ledger:
                 raise outcome
             if isinstance(outcome, (ValueError, OSError)):
                 status, reason = "bad", access.refusal(outcome) if isinstance(outcome, OSError) else str(outcome)
-            else:  # one case's crash must not lose a night's cohort
+            else:  # an error of the program in one case must not end a run of many
                 status, reason = "failed", repr(outcome)
                 self._report.line("".join(traceback.format_exception(outcome)))
         else:

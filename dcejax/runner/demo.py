@@ -43,16 +43,9 @@ def error_rows(
 ) -> list[dict[str, Any]]:
     """Errors per tissue and map, beside two trivial predictions: zero everywhere, and the tissue's true median.
 
-    Args:
-        predicted: [X, Y, Z, C].
-        truth: [X, Y, Z, C].
-        mask: [X, Y, Z] bool; voxels outside do not count.
-        tissue: [X, Y, Z] integer.
-        names: of the tissues, in the order of their indices.
-
-    Returns:
-        One row per tissue with voxels in the mask and per map, the whole mask last. `bias` is the median of predicted
-        minus true.
+    Predicted and true maps are [X, Y, Z, C], tissue [X, Y, Z] is an index into the names; voxels outside the mask [X,
+    Y, Z] do not count. There is one row per tissue with voxels in the mask and per map, the whole mask last; `bias` is
+    the median of predicted minus true.
     """
     groups = {name: mask & (tissue == index) for index, name in enumerate(names)} | {"whole mask": mask}
     rows = []
@@ -110,10 +103,7 @@ def _other_priors(weights: Weights) -> str:
 
 
 def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporter) -> str:
-    """Simulate, infer from the files, compare.
-
-    Returns:
-        What to tell the user: the errors and where everything lies.
+    """Simulate, infer from the files, compare; return what to tell the user: the errors and where everything lies.
 
     Raises:
         ValueError: the folder cannot be written, or weights that are not whole.

@@ -15,7 +15,7 @@ from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.preparation import Prepared, prepare
 from dcejax.conventional.voxel_status import count, has_estimates
-from dcejax.data import provenance
+from dcejax.data import provenance, results
 from dcejax.data.cases import Case
 from dcejax.physics.fitting import FitStatus
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
@@ -87,10 +87,10 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
         modelled = conversions.to_signal(modelled, prepared.conversion, has_estimates(found.status))
     fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture)
     watch.lap("write")
-    fit_outputs.write_sidecar(
-        folder,
-        scan.case_id,
+    results.write_sidecar(
+        fit_outputs.sidecar_path(folder, scan.case_id),
         {
+            "case_id": scan.case_id,
             **fit_outputs.conventions(found),
             "hash": ready.hash,
             "model": analysis.describe(settings, found),

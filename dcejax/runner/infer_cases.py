@@ -1,6 +1,5 @@
 """A method over many cases: what each case goes through, from its files to its sidecar."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,20 +64,6 @@ class _Made:
     ready: _Ready
     prediction: method.Prediction
     seconds: Mapping[str, float]
-
-
-def configured(weights: Weights, num_samples: int | None) -> Any:
-    """The configuration of weights, with another number of latent samples where one is asked for.
-
-    Raises:
-        ValueError: weights of a method that draws no samples, or a configuration that this version does not know.
-    """
-    config = method.config_of(weights)
-    if num_samples is None:
-        return config
-    if not hasattr(config, "num_samples"):
-        raise ValueError(f"--num_samples: expected weights that sample a latent, found {weights.name}; leave it out")
-    return dataclasses.replace(config, num_samples=num_samples)
 
 
 def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
@@ -171,7 +156,7 @@ def run(
     Raises:
         ValueError: also weights that are not whole.
     """
-    config = configured(weights, settings.num_samples)
+    config = method.config_of(weights, settings.num_samples)
     used = method.of(config)
     try:
         networks = used.load(weights.params, config, default_policy())

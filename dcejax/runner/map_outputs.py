@@ -52,12 +52,7 @@ def write_case(
 ) -> None:
     """Write everything of a case but its sidecar, after removing a sidecar that is there.
 
-    Args:
-        folder: for the files.
-        scan: the case.
-        outputs: of the method.
-        maps: name of an output -> [X, Y, Z].
-        picture: a PNG file's content.
+    Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content.
 
     Raises:
         ValueError: the folder cannot be written.

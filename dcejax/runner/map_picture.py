@@ -1,4 +1,4 @@
-"""One picture a case for the eye that checks it: the series, then every map that the method gives."""
+"""One picture a case, to check it by eye: the series, then every map that the method gives."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,16 +22,9 @@ def _title(output: Output) -> str:
 
 
 def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], footer: str) -> bytes:
-    """Draw the series, then a row of maps for each quantity, on one slice.
+    """Draw the series, then a row of maps for each quantity, on one slice, as a PNG file's content.
 
-    Args:
-        scan: the case.
-        outputs: of the method.
-        maps: name of an output -> [X, Y, Z].
-        footer: what stands below.
-
-    Returns:
-        A PNG file's content.
+    Maps are [X, Y, Z] by the name of an output of the method; the footer is a line below all.
     """
     rows = {name: [o for o in outputs if o.quantity == name] for name in dict.fromkeys(o.quantity for o in outputs)}
     first = next((o for o in outputs if o.kind == "estimate"), outputs[0])
@@ -56,16 +49,7 @@ def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarra
 
 
 def against_truth(scan: Scan, predicted: np.ndarray, truth: np.ndarray) -> bytes:
-    """Draw truth, prediction and their difference for each map, on one slice of a simulated case.
-
-    Args:
-        scan: the simulated case.
-        predicted: [X, Y, Z, C], the estimates.
-        truth: [X, Y, Z, C].
-
-    Returns:
-        A PNG file's content.
-    """
+    """Draw truth, estimates and their difference, each [X, Y, Z, C], on one slice of a simulated case, as a PNG."""
     z = drawing.choose_slice(scan, truth[..., 0])
     view = drawing.View(scan, z)
     figure = Figure(figsize=(11, 10.5), layout="constrained")

@@ -33,7 +33,7 @@ class _StepReporter:
 
 @dataclass
 class _Visit:
-    """One case on its way; what it says and what goes wrong travels with it until its turn."""
+    """One case between its steps, with what it has to tell and what went wrong, until its turn."""
 
     case: Any
     seconds: float = 0.0  # inside its steps; waiting for its turn does not count

@@ -69,7 +69,7 @@ def statuses(folder):
 
 
 def maps(patients, number, description):
-    """[X, Y, Z, C] as the files of a patients set hold them."""
+    """[X, Y, Z, C] as the files of a data set hold them."""
     perf = patients / CASES[number] / "perf"
     return np.stack(
         [

@@ -90,7 +90,7 @@ def test_weights_that_refuse_a_case_and_a_bad_case(patients, tiny_weights, plain
     ("flags", "message"),
     [
         ({"cohort": None}, "--cohort: expected"),
-        ({"cohort": "nowhere"}, "--cohort: expected the folder of a simulated patients set or one of train"),
+        ({"cohort": "nowhere"}, "--cohort: expected the folder of a simulated data set or one of train"),
         ({"cohort": "val-62"}, "--size: expected one of"),
         ({"cohort": "val-62", "size": "huge"}, "--size: expected one of"),
         ({"size": "half"}, "--size: expected none"),

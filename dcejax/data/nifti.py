@@ -231,9 +231,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except ValueError as error:  # malformed JSON or malformed UTF-8
-        raise ValueError(f"{sidecar}: expected JSON, found {error}; mend or remove it") from error
+        raise ValueError(f"{sidecar}: expected JSON, found {error}; correct or remove it") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{sidecar}: expected a JSON object, found {type(content).__name__}; mend or remove it")
+        raise ValueError(f"{sidecar}: expected a JSON object, found {type(content).__name__}; correct or remove it")
     return content
 
 

@@ -45,7 +45,9 @@ def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
     """
     value = sidecar[key]
     if type(value) not in (int, float) or not value > 0:
-        raise ValueError(f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r}; correct it")
+        raise ValueError(
+            f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r}; change it"
+        )
     return float(value)
 
 

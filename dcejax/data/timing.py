@@ -61,7 +61,7 @@ def _evenly_spaced(dt_s: float, path: Path, name: str, frames: int) -> np.ndarra
 def _frame_times_start(sidecar: Mapping[str, Any], path: Path, frames: int) -> np.ndarray:
     values, name = sidecar["FrameTimesStart"], f"{path}: FrameTimesStart in the sidecar"
     if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
-        raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; correct the sidecar or give --times")
+        raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; correct it or give --times")
     return _checked(np.array(values, np.float64), name, frames)
 
 

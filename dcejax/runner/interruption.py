@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: computing is abandoned, what is being written is finished, threads end before the process does."""
+"""Ctrl-C and SIGTERM: computing is abandoned, writing is finished, and threads end before the process does."""
 
 import os
 import signal

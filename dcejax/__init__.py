@@ -1,4 +1,4 @@
-"""dcejax: pharmacokinetic maps with uncertainty from DCE-MRI, in JAX. What stands in `__all__` is the public API."""
+"""dcejax: pharmacokinetic maps with uncertainty from DCE-MRI, in JAX. The public API is `__all__`."""
 
 import importlib
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""The public functions of the package: arrays in, arrays out, in its units (minutes, mM, 1/min, fractions).
+"""The public functions of the package: from arrays to arrays, in its units (minutes, mM, 1/min, fractions).
 
 Everything else under `dcejax` can be imported too; these names are kept.
 """

@@ -1,4 +1,4 @@
-"""A training stage of a method: what it learns from, what it lowers, and when it ends."""
+"""A training stage of a method: its batches, its losses, and when it ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -7,7 +7,7 @@ Reson Med 55:524). `Criteria` holds the thresholds and says what each leaves out
 
 Veins have the same curve seconds later, with less partial volume, and outnumber arteries. They are refused: an input
 that arrives after the tissue's own curve cannot explain it. Where a volume holds no artery `detect` says so, and the
-choice of a sinus, which is a good one where frames are long, is left to those who can draw it.
+choice of a sinus, which is a good one where frames are long, is left to the user, who can draw it.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ARTERIAL_LEAD = 4.0 / SECONDS_PER_MINUTE
 
 _NEIGHBOURHOOD = 3  # a local mean is over a third of the matrix along each axis: a coil's profile, not anatomy
 _VOXELS_PER_CHUNK = 16_384
-_FULLEST = 0.01  # share of the voxels with the shape of a vessel that are taken for nothing but blood
+_FULLEST = 0.01  # share of the voxels with a vessel's curve that are assumed to hold blood alone
 _WELL_SAMPLED = 2.0  # frames within the width of the first pass
 _REMEDY = "give the input as --aif=roi:MASK, as a file, or as a population's"
 
@@ -35,8 +35,8 @@ _REMEDY = "give the input as --aif=roi:MASK, as a file, or as a population's"
 class Criteria:
     """What makes a voxel arterial, in the order in which it is asked.
 
-    Heights are above the baseline: in mM, or, of signal, relative to the mean baseline around the voxel: its own
-    baseline would favour those that share blood with CSF, which is dark, and those that are dark by chance.
+    Heights are above the baseline: in mM, or, of signal, relative to the mean baseline around the voxel. Relative to
+    its own baseline, voxels that are dark, by chance or because they hold CSF too, would seem higher.
     """
 
     noise: float = 10.0  # least peak, in SDs of the noise; leaves out air and pulsating vessels

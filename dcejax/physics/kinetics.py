@@ -14,7 +14,7 @@ is zero before its first sample; a negative delay keeps its last value at the en
 delay that puts a frame on a sample of the input is one-sided.
 
 Rates and flows are in 1/min. Flow is plasma flow per volume of tissue: 100 times the number is in mL/(100 mL min).
-What fits, files and commands need to know about a model stands in `tracer_models`.
+What fits, files and commands need to know about a model is in `tracer_models`.
 """
 
 from typing import NamedTuple

@@ -13,7 +13,7 @@ from dcejax.types import T1Fit, T1Status
 
 _SHORTEST_T1 = 10.0 / MILLISECONDS_PER_MINUTE
 _LONGEST_T1 = 30.0 / SECONDS_PER_MINUTE
-_ITERATIONS = 30  # of the nonlinear fit; noise-free voxels need 4 to 6, the last one thousandth about 20
+_ITERATIONS = 30  # of the nonlinear fit; noise-free voxels need 4 to 6, one in a thousand needs about 20
 _CONVERGED = 1e-4  # relative step in T1
 
 

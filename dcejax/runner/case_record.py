@@ -15,7 +15,7 @@ from dcejax.data import access, results
 from dcejax.types import Reporter
 
 Status = Literal["done", "skipped", "checked", "bad", "failed"]
-"""`bad`: the input is at fault and the reason says how; `failed`: the program is, and the log holds the traceback."""
+"""`bad`: the input is wrong, as the reason says; `failed`: the program is wrong, and the log holds the traceback."""
 
 
 CaseT = TypeVar("CaseT")
@@ -76,12 +76,12 @@ class Ledger:
         """Begin a run of so many cases in this process's share; of one alone the error is the caller's."""
         self._share, self._alone = share, alone
         self._settings, self._report = settings, report
-        self._run = secrets.token_hex(4)  # tells apart the lines of several processes and of reruns
+        self._run = secrets.token_hex(4)  # by which lines of several processes and of reruns can be distinguished
         self._start = time.monotonic()
         self._counts: Counter[Status] = Counter()
 
     def settle(self, case: Any, outcome: Status | Exception, seconds: float) -> None:
-        """Close a case with its status, or what was raised: ValueError or OSError where the input is at fault.
+        """Close a case with its status, or what was raised: ValueError or OSError where the input is wrong.
 
         Raises:
             Exception: the outcome, if the case is the only one.

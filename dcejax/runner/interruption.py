@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is computed is left, what is written is finished, threads end before the process does."""
+"""Ctrl-C and SIGTERM: computing is abandoned, writing is finished, and threads end before the process does."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ class Stop:
     def listening(self, *, to_the_end: bool = False) -> Iterator[None]:
         """Hear the signals, as only the main thread can; those that the process was started to ignore stay ignored.
 
-        With `to_the_end` a signal that was heard is the process's last but one: it goes on being heard.
+        With `to_the_end` signals are still heard after this, once one was heard: a second one then ends the process.
         """
         former = {}
         if threading.current_thread() is threading.main_thread():

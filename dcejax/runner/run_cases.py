@@ -82,8 +82,8 @@ def run_cases(
 ) -> int:
     """Process this process's share of the cases, in their order.
 
-    Steps of one kind never overlap, and each raises ValueError or OSError where the input is at fault. After Ctrl-C or
-    SIGTERM what is computed is given up, a case that is being read ends where it tells of its next stage, and a case
+    Steps of one kind never overlap, and each raises ValueError or OSError where the input is wrong. After Ctrl-C or
+    SIGTERM what is being computed is lost, a case that is being read ends where it tells of its next stage, and a case
     that is being written is finished.
 
     Args:

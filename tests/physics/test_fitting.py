@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dcejax.benchmark.compilations import counted
+from compilations import counted
 from scipy.optimize import curve_fit
 from scipy.signal import lfilter
 

@@ -57,7 +57,7 @@ def test_three_cases_with_a_bad_one_give_what_each_gives_alone(folder, tiny_weig
         assert (content, record) == files(alone, name)
         assert len(content) == len(results.MAPS) + 2  # and the picture and the table
         assert list(results.sidecar(out, name)) == list(results.sidecar(alone, name))
-        assert list(results.sidecar(out, name)["seconds"]) == ["read", "tcn", "prob_unet", "write"]
+        assert list(results.sidecar(out, name)["seconds"]) == ["read", "predict", "write"]
     code, err = run(capsys, f"--input={folder / 'b.nii.gz'}", f"--output_dir={tmp_path / 'b'}", *flags)
     assert code == 2
     assert err.splitlines()[-1] == f"error: {lines['b']['reason']}"

@@ -42,7 +42,7 @@ class Examination:
     number: int  # of the session, from 0
     person: Mapping[str, Any]  # `PARTICIPANT_COLUMNS`; empty where nobody says
     hash: str  # of what it was made from; unknown where its record is damaged, which loading finds
-    load: Callable[[], Loaded]
+    load: Callable[..., Loaded]  # takes the `progress` of `simulate_cases.Examination.simulate`
 
     @property
     def case_id(self) -> str:
@@ -102,8 +102,8 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)
 
 
-def _render(made: dro.Examination) -> Loaded:
-    simulated = made.simulate()
+def _render(made: dro.Examination, progress: Callable[..., None] = lambda *_: None) -> Loaded:
+    simulated = made.simulate(progress=progress)
     scan, sidecar = simulated.scan, simulated.sidecar
     acquisition = {"tr_ms": sidecar["RepetitionTime"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
     scan = replace(
@@ -195,12 +195,13 @@ def _tissue_names(path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path}: expected the names of tissues, found {error!r}; simulate the data again") from error
 
 
-def _read(folder: Path, subject: str, session: str | None) -> Loaded:
+def _read(folder: Path, subject: str, session: str | None, progress: Callable[..., None] = lambda *_: None) -> Loaded:
     """Read an examination.
 
     Raises:
         ValueError: a file is missing or damaged.
     """
+    progress("from files")
     record = _record(folder, subject, session)
     stem = record_path(folder, subject, session).parent / f"{case_id(subject, session)}_"
 

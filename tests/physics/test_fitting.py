@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from dcejax.physics import kinetics
+from dcejax.physics import fitting, kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, _fit_chunk, fit, predict
 from dcejax.physics.tracer_models import MODELS
@@ -47,6 +47,14 @@ def test_noise_free_curves_give_their_parameters():
     result = fit("extended_tofts", curves_of(*truth.T), TIMES, AIF)
     np.testing.assert_allclose(np.stack(result.params, -1), truth, rtol=2e-3)
     assert (result.status == FitStatus.CONVERGED).all()
+
+
+def test_progress_counts_voxels(monkeypatch):
+    monkeypatch.setattr(fitting, "chunk_size", lambda *, searched: 64)
+    data, told = random_voxels(150, seed=3), []
+    found = fit("patlak", data, TIMES, AIF, progress=lambda *counts: told.append(counts))
+    assert told == [(0, 150), (64, 150), (128, 150)]
+    np.testing.assert_array_equal(found.params.ktrans, fit("patlak", data, TIMES, AIF).params.ktrans)
 
 
 @pytest.mark.parametrize(

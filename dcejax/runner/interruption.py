@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is computed is left, what is written is finished, threads end before the process does."""
+"""Ctrl-C and SIGTERM: computing is given up, writing is finished, and threads end before the process does."""
 
 import os
 import signal

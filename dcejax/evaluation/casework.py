@@ -167,8 +167,7 @@ class Casework:
         Raises:
             ValueError: its files are bad.
         """
-        report.status("reading or rendering")
-        loaded = examination.load()
+        loaded = examination.load(progress=lambda part, *counts: report.status(f"patient: {part}", *counts))
         simulated, start = loaded.simulated, time.perf_counter()
         mask = simulated.scan.mask
         references = {TRUTH: simulated.truth}

@@ -42,7 +42,7 @@ class Examination:
     number: int  # of the session, from 0
     person: Mapping[str, Any]  # `PARTICIPANT_COLUMNS`
     hash: str  # of what it was made from; unknown where its record is damaged, which `load` refuses
-    load: Callable[[], Loaded]
+    load: Callable[..., Loaded]  # takes the `progress` of `simulate_cases.Examination.simulate`
 
     @property
     def case_id(self) -> str:
@@ -89,8 +89,8 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
     return Cohort(name, settings.size, planned.manifest["priors_sha256"], True, found)
 
 
-def _render(made: dro.Examination) -> Loaded:
-    simulated = made.simulate()
+def _render(made: dro.Examination, progress: Callable[..., None] = lambda *_: None) -> Loaded:
+    simulated = made.simulate(progress=progress)
     scan, sidecar = simulated.scan, simulated.sidecar
     acquisition = {"tr_ms": sidecar["RepetitionTime"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
     scan = replace(
@@ -182,12 +182,13 @@ def _tissue_names(path: Path) -> tuple[str, ...]:
         return tuple(row["name"] for row in csv.DictReader(file, delimiter="\t"))
 
 
-def _read(folder: Path, subject: str, session: str | None) -> Loaded:
+def _read(folder: Path, subject: str, session: str | None, progress: Callable[..., None] = lambda *_: None) -> Loaded:
     """Read an examination.
 
     Raises:
         ValueError: a file is missing or damaged.
     """
+    progress("from files")
     record = _record(folder, subject, session)
     stem = record_path(folder, subject, session).parent / f"{case_id(subject, session)}_"
 

@@ -83,8 +83,8 @@ def run_cases(
     """Process this process's share of the cases, in their order.
 
     Steps of one kind never overlap, and each raises ValueError or OSError where the input is wrong. After Ctrl-C or
-    SIGTERM what is being computed is lost, a case that is being read ends where it tells of its next stage, and a case
-    that is being written is finished.
+    SIGTERM a case that is being computed is given up, one that is being read ends where it tells of its next stage, and
+    what is computed is written.
 
     Args:
         cases: every case of the run, the same in all processes.

@@ -8,7 +8,7 @@ from compilations import counted
 from scipy.optimize import curve_fit
 from scipy.signal import lfilter
 
-from dcejax.physics import kinetics
+from dcejax.physics import fitting, kinetics
 from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, fit, predict
 from dcejax.physics.kinetics import ExtendedTofts
@@ -45,6 +45,14 @@ def test_noise_free_curves_give_their_parameters():
     result = fit("extended_tofts", curves_of(*truth.T), TIMES, AIF)
     np.testing.assert_allclose(np.stack(result.params, -1), truth, rtol=2e-3)
     assert (result.status == FitStatus.CONVERGED).all()
+
+
+def test_progress_counts_voxels(monkeypatch):
+    monkeypatch.setattr(fitting, "chunk_size", lambda *, searched: 64)
+    data, told = random_voxels(150, seed=3), []
+    found = fit("patlak", data, TIMES, AIF, progress=lambda *counts: told.append(counts))
+    assert told == [(0, 150), (64, 150), (128, 150)]
+    np.testing.assert_array_equal(found.params.ktrans, fit("patlak", data, TIMES, AIF).params.ktrans)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def selection(curves):
     return select("extended_tofts", curves, TIMES, AIF)
 
 
+def test_progress_counts_every_candidate(curves):
+    told = []
+    select("patlak", curves[:10], TIMES, AIF, progress=lambda *counts: told.append(counts))
+    assert told == [(0, 20), (10, 20)]
+
+
 def test_most_curves_get_the_model_that_made_them(selection):
     for index in range(5):
         share = np.mean(selection.chosen.reshape(5, 300)[index] == index)

@@ -175,7 +175,12 @@ def test_a_scan_with_its_truth(rendered, patient):
 
 
 def test_rendering_is_a_function_of_its_arguments(rendered, patient):
-    again = render.render(rng.stream(0, "noise"), patient, SMALL, "sub-test")
+    told = []
+    again = render.render(
+        rng.stream(0, "noise"), patient, SMALL, "sub-test", progress=lambda *counts: told.append(counts)
+    )
+    slices = told[0][2]
+    assert told == [("slices", n, slices) for n in range(slices)] + [("frames", n, 20) for n in range(20)]
     np.testing.assert_array_equal(again.scan.values, rendered.scan.values)
     np.testing.assert_array_equal(again.truth, rendered.truth)
     other = render.render(rng.stream(1, "noise"), patient, SMALL, "sub-test")

@@ -2,23 +2,7 @@
 
 import importlib
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dcejax import methods, physics
-    from dcejax.api import (
-        batches,
-        fit,
-        init_state,
-        load_weights,
-        make_scan,
-        make_stage,
-        make_train_step,
-        open_scan,
-        predict,
-        save_maps,
-        simulate,
-    )
+from typing import Any
 
 try:
     __version__ = metadata.version("dcejax")
@@ -28,20 +12,8 @@ except metadata.PackageNotFoundError:  # run from a checkout that was not instal
 _PACKAGES = ("methods", "physics")
 
 __all__ = [
-    "__version__",
-    "batches",
-    "fit",
-    "init_state",
-    "load_weights",
-    "make_scan",
-    "make_stage",
-    "make_train_step",
-    "methods",
-    "open_scan",
-    "physics",
-    "predict",
-    "save_maps",
-    "simulate",
+    *("__version__", "make_scan", "open_scan", "load_weights", "predict", "save_maps", "fit", "simulate"),
+    *("make_stage", "batches", "init_state", "make_train_step", "methods", "physics"),
 ]
 
 

@@ -84,10 +84,6 @@ def _beside_osipy(python: str | None, problem: Problem, report: Reporter) -> dic
 def run(osipy_python: str | None, report: Reporter) -> dict[str, Any]:
     """Measure bounded extended Tofts with standard errors at 60 frames.
 
-    Args:
-        osipy_python: an interpreter that has osipy; searched for if None.
-        report: where progress is told.
-
     Returns:
         Plain numbers: voxels per second and their ratios to curve_fit and osipy (None with a reason where it cannot
         run), seconds and peak memory of a whole brain.

@@ -118,10 +118,6 @@ _TORCH_KEYS = (
 def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     """Measure inference.
 
-    Args:
-        report: where progress is told.
-        sizes: how much is measured; the defaults take minutes.
-
     Returns:
         Plain numbers, in seconds, voxels per second and GiB. Those of PyTorch are None, with the reason under `torch`,
         where it cannot be imported; as published it is timed on one slice a round, scaled to the volume's.

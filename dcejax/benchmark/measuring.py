@@ -39,14 +39,7 @@ class Trial(NamedTuple):
 def try_forms(
     makers: Mapping[str, Callable[[], _T]], run: Callable[[_T], Any], repeats: int, report: Reporter
 ) -> Trial:
-    """Make every form, time it, and choose the fastest.
-
-    Args:
-        makers: what makes each form, by its name.
-        run: what is timed, after a first time, in which it may be compiled.
-        repeats: times, of which the shortest counts.
-        report: where progress is told.
-    """
+    """Make every form, time it after a first time in which it may be compiled, and choose the fastest."""
     forms, seconds = {}, {}
     for name, make in makers.items():
         report.status(f"PyTorch: {name}")

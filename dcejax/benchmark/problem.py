@@ -27,12 +27,7 @@ class Problem(NamedTuple):
 
 
 def make_problem(voxels: int, seed: int) -> Problem:
-    """Draw voxels from white matter to vessels.
-
-    Args:
-        voxels: how many, V.
-        seed: of parameters and noise.
-    """
+    """Draw V voxels from white matter to vessels."""
     rng = np.random.default_rng(seed)
     truth = ExtendedTofts(
         ktrans=np.exp(rng.uniform(np.log(1e-3), np.log(1.0), voxels)),

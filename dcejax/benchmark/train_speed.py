@@ -103,10 +103,6 @@ class _Comparison:
 def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     """Measure training.
 
-    Args:
-        report: where progress is told.
-        sizes: how much is measured; the defaults take minutes.
-
     Returns:
         Plain numbers: voxels per second of the TCN, patches per second of the U-Net, their ratios to PyTorch, seconds,
         GiB, and shares of the ceiling that the floor, three forward passes, comes to. Differences of losses and

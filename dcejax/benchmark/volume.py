@@ -36,12 +36,7 @@ def context() -> Context:
 
 
 def make_volume(shape: tuple[int, int, int], seed: int) -> Series:
-    """Draw a scan whose every slice holds brain, a quarter of all voxels.
-
-    Args:
-        shape: X, Y, Z.
-        seed: of the curves.
-    """
+    """Draw a scan of X, Y, Z voxels whose every slice holds brain, a quarter of all voxels."""
     mask = _mask(shape)
     draw = np.random.default_rng(seed)
     baseline, uptake, speed, loss = (

@@ -66,12 +66,8 @@ def _boxes(region: np.ndarray, windowed: int) -> tuple[np.ndarray, np.ndarray]:
     The sides of a box are [..., 2, 2]: minus the first pixel, and one past the last, along X and Y. So the same
     operations move both sides outwards, and their sum is the size.
 
-    Args:
-        region: sides of a box at the first scale.
-        windowed: scales S with windows.
-
     Returns:
-        [S, ..., 2, 2] each.
+        [S, ..., 2, 2] each, for S scales with windows.
     """
     expanding = [region + HALO]
     for _ in range(windowed - 1):

@@ -160,13 +160,8 @@ def make_stage(
     params: Params | None = None,
     policy: Policy | None = None,
 ) -> Stage:
-    """A training stage of a method.
-
-    Args:
-        config: of the method.
-        part: which part of the weights it trains; the first if absent.
-        params: trained parts that it builds on.
-        policy: how it is executed; as suits the device if absent.
+    """The training stage of a part of a method's weights, the first part if none is named; `params` holds the trained
+    parts that it builds on.
 
     Raises:
         ValueError: no stage trains such a part, or an earlier part is missing.

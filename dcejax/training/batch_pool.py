@@ -64,12 +64,8 @@ def write_pool(
     Batch i is that of the key `stream(seed, "pool", i)`. The last ones, for validation, are of the source for
     validation, so that splits which share no subject in the source share none in the pool.
 
-    Args:
-        folder: made when it does not exist; an unfinished pool in it is written anew.
-        source_for: split -> source.
-        count: how many batches, two or more.
-        seed: of the keys.
-        made_from: what the source is, ready for JSON, for the record.
+    The folder is made when it does not exist, and an unfinished pool in it is written anew. `made_from` says in the
+    record what the source is, ready for JSON.
 
     Raises:
         ValueError: a whole pool is there already, the folder cannot be written, there are fewer than two batches, they
@@ -142,12 +138,8 @@ def _check_shapes(folder: Path, arrays: Mapping[str, Any], config: StageConfig) 
 def open_pool(folder: Path, config: StageConfig, split: Split) -> Source:
     """The source that draws a batch of a pool, with replacement.
 
-    What the batches show, such as the share of patches on tumours, was decided when they were written.
-
-    Args:
-        folder: of the pool.
-        config: `patients_per_step`, `patches_per_patient` and `patch_size` must be those of the pool.
-        split: the batches for training, or the others.
+    What the batches show, such as the share of patches on tumours, was decided when they were written; of the
+    configuration `patients_per_step`, `patches_per_patient` and `patch_size` must be those of the pool.
 
     Raises:
         ValueError: no whole pool, or one of other shapes. The source raises it for a file that is missing or not the

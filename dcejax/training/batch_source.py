@@ -22,11 +22,6 @@ _Items = TypeVar("_Items", bound=Sequence[Any])
 def part_of(items: _Items, split: Split, where: str) -> _Items:
     """The first items for training, or the last `VALIDATION_SHARE` of them for validation.
 
-    Args:
-        items: in an order that is always the same.
-        split: which part.
-        where: the folder and what the items are, for messages.
-
     Raises:
         ValueError: fewer than two items.
     """

@@ -16,16 +16,11 @@ from dcejax.training.batch_source import Source, Split
 
 
 def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -> Source:
-    """The source that a configuration names.
+    """The source that `config.batches` names: "simulated" (`dcejax.simulation.training.patches`), "pool:FOLDER"
+    (`batch_pool`) or "nifti:FOLDER" (`nifti_patches`).
 
-    Args:
-        config: of a stage; its `batches` is "simulated" (see `dcejax.simulation.training.patches`), "pool:FOLDER"
-            (`dcejax.training.batch_pool`) or "nifti:FOLDER" (`dcejax.training.nifti_patches`), with the folder absolute
-            or relative to the working directory.
-        protocol: acquisition of simulated batches; for files it says which voxels decide the scale, and stands in for
-            what they do not tell.
-        split: training and validation see different batches of a pool and different subjects of a folder. Every
-            simulated batch has patients of its own.
+    The protocol is the acquisition of simulated batches; for files it says which voxels decide the scale, and stands in
+    for what they do not tell. The two splits are different batches of a pool and different subjects of a folder.
 
     Returns:
         source(key) -> batch of `patients_per_step` examinations with `patches_per_patient` examples
@@ -43,13 +38,7 @@ def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -
 
 
 def batches(stage: Stage, seed: int = 0, *, start: int = 0) -> Iterator[Batch]:
-    """Batches of a stage without end, made on the device; the n-th one is the same in every process.
-
-    Args:
-        stage: from `make_stage`.
-        seed: root of the random streams.
-        start: number of the first one.
-    """
+    """Batches of a stage without end, made on the device; the n-th one is the same in every process."""
     source = source_of(stage.config, stage.protocol)
     while True:
         yield source(stream(seed, stage.name, "train", start))

@@ -55,10 +55,7 @@ class Checkpoints:
         self._manager.save(int(state.step), args=items, metrics={_METRIC: validation_loss})
 
     def restore_latest(self, template: TrainState) -> tuple[TrainState, Progress] | None:
-        """Return the latest state and progress, or None when there is none.
-
-        Args:
-            template: a state of the same structure, shapes and placement.
+        """Return the latest state, of the template's structure, shapes and placement, and progress; None without one.
 
         Raises:
             ValueError: the folder holds something, but no checkpoint; going on would start from zero unasked.
@@ -82,11 +79,7 @@ class Checkpoints:
         return TrainState(step, restored.params, restored.opt_state), Progress(**progress)
 
     def restore_best(self, template: Any) -> Any:
-        """Return the parameters with the lowest validation loss.
-
-        Args:
-            template: parameters of the same structure and shapes.
-        """
+        """Return the parameters with the lowest validation loss; the template has their structure and shapes."""
         step = self._manager.best_step()
         items = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(template)))
         return self._manager.restore(step, args=items).params

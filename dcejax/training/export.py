@@ -20,13 +20,6 @@ def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdi
     """Write the parts that inference needs, with the record of what they are, to ``workdir/weights.*``.
 
     The figures of the record come from the parameters as exported.
-
-    Args:
-        config: of the run.
-        stages: that were trained, in order.
-        params: part -> parameters.
-        workdir: of the run.
-        command: how to repeat it.
     """
     used = method.of(config)
     records = metrics.read(workdir / "metrics.jsonl")

@@ -120,12 +120,9 @@ def _brightest(series: Series, encoded: np.ndarray, count: int) -> Brightest:
 
 
 def load(labelled: LabelledCase, protocol: Protocol, brightest: int) -> LabelledExamination:
-    """Read an examination.
+    """Read an examination with so many of its brightest voxels, see `brightest_needed`.
 
-    Args:
-        labelled: from `find`.
-        protocol: its grid and percentile decide which voxels are the brightest; stands in for what files do not tell.
-        brightest: how many voxels to keep for the scale, see `brightest_needed`.
+    The protocol's grid and percentile decide which voxels these are; it stands in for what files do not tell.
 
     Raises:
         ValueError: a file that is missing, damaged or on another grid, values that are not finite in the mask, or a

@@ -98,10 +98,7 @@ def whitened_residual(outputs: Outputs, batch: Batch) -> jax.Array:
 
 
 def find(name: str) -> Loss:
-    """A loss by its name.
-
-    Args:
-        name: of a function here, or "package.module:function".
+    """A loss by its name: that of a function here, or "package.module:function".
 
     Raises:
         ValueError: there is none of that name.
@@ -120,11 +117,7 @@ Objective = Callable[[Any, tuple[Any, Batch], jax.Array], tuple[jax.Array, dict[
 
 
 def objective(apply: Callable[[Any, Any, jax.Array], dict[str, Any]], weights: Mapping[str, Weight]) -> Objective:
-    """The weighted sum of losses, each averaged over examples; the components of a loss add up.
-
-    Args:
-        apply: (parameters, inputs, key) -> outputs.
-        weights: name of a loss -> weight, or one weight for each component.
+    """The weighted sum of losses of what `apply` gives, each averaged over examples; components of a loss add up.
 
     Raises:
         ValueError: no loss of a name.

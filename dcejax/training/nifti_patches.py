@@ -104,12 +104,7 @@ def make_source(
     Every voxel of a volume, including the last row, column and slice, can be drawn. The scale that `fixed_grid.encode`
     finds in the context is that of the whole scan. Of the truth only the maps are known.
 
-    Args:
-        folder: of the data set.
-        config: number and size of patches, and how many lie on tumours or show the tumour alone.
-        protocol: see `labelled_examinations.load`.
-        split: subjects for training, or the others; see `subjects_of`.
-        cache_bytes: limit of decoded examinations in memory; the one in use is kept in any case.
+    `cache_bytes` limits the decoded examinations in memory; the one in use is kept in any case.
 
     Raises:
         ValueError: as `labelled_examinations.find`, an image smaller than a patch, or fewer than two subjects. The

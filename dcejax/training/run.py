@@ -19,16 +19,9 @@ from dcejax.types import Reporter
 def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -> Path:
     """Run or continue a training run.
 
-    Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights.
-
-    Args:
-        config: of a method.
-        workdir: made when it does not exist; continued when it holds a run of the same configuration.
-        command: how to repeat the run, for the record.
-        report: where progress is told.
-
-    Returns:
-        The path of the exported .npz.
+    Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights, whose path is returned. The
+    workdir is made when it does not exist, and continued when it holds a run of the same configuration. `command` says
+    in the record how to repeat the run.
 
     Raises:
         ValueError: workdir holds a run of another configuration, or cannot be written.

@@ -113,11 +113,7 @@ class MeanOverPieces:
 
 
 def make_train_step(stage: Stage, policy: Policy | None = None) -> TrainStep:
-    """Give the function that does one update of a stage.
-
-    Args:
-        stage: what is trained, on which losses.
-        policy: how it is executed; as suits the device if absent.
+    """Give the function that does one update of a stage, executed as suits the device if no policy says otherwise.
 
     Raises:
         ValueError: no loss of a name in the stage's configuration.

@@ -31,11 +31,8 @@ _RESAMPLES = 10_000
 def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, released: Params) -> dict[str, Any]:
     """Mean absolute error of each map in each region, for every stage and for two trivial maps.
 
-    Args:
-        config: of the run; the patients are those of its validation stream.
-        stages: of the method; the last one says which patches and how many patients.
-        params: part -> trained parameters.
-        released: part -> the parameters as released, which are scored; what they lack does not count.
+    The last stage says which patches and how many patients, of the run's validation stream. What is scored are the
+    parameters as released; what these lack does not count.
 
     Returns:
         Region -> map -> arm -> mean over patients, its 95 % interval, and the number of patients; and what was done.

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import atexit
 import os
 import signal
 from pathlib import Path
@@ -8,6 +9,8 @@ import compilation_cache  # noqa: F401 - before anything imports JAX
 import jax
 import pytest
 import scans
+
+from dcejax.runner import interruption
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +75,7 @@ def run_fit(capsys, monkeypatch):
 
 @pytest.fixture
 def handlers():
-    """Handlers of signals as they were: a command leaves its own to the process that it ends, which here goes on.
+    """Handlers of signals and of exit as they were: a command leaves its own to the process that it ends.
 
     Processes that a test starts hear SIGINT, even where the tests themselves were started to ignore it.
     """
@@ -81,6 +84,7 @@ def handlers():
     yield {number: signal.getsignal(number) for number in former}
     for number, handler in former.items():
         signal.signal(number, handler)
+    atexit.unregister(interruption.leave)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What every command does with its arguments: flags, help, and an exit code for what is wrong with its input."""
 
+import atexit
 import copy
 import sys
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
         except KeyboardInterrupt as error:
             stop.note(getattr(error, "number", SIGINT))
             last_word(f"interrupted{': ' if str(error) else ''}{error}")
-            code = interruption.exit_code(stop.number)
+            code = interruption.SHELL_OFFSET + stop.number
+            atexit.register(interruption.leave, code)  # after Python's threads have ended, before JAX is torn down
     sys.exit(code)
 
 

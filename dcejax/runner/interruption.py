@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SHELL_OFFSET = 128  # a shell reports 130 for Ctrl-C, 143 for SIGTERM
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE_REQUEST_S = 0.5  # GNU timeout and some schedulers send one signal twice
 
@@ -71,9 +73,17 @@ class Stop:
             if self._may_raise:
                 raise Interrupted(number)
         elif time.monotonic() - self._heard_at > _ONE_REQUEST_S:
-            os._exit(exit_code(self.number))
+            os._exit(SHELL_OFFSET + self.number)
 
 
-def exit_code(number: int) -> int:
-    """What a shell reports of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
-    return 128 + number
+def leave(code: int) -> None:
+    """End the process without tearing down what it has loaded.
+
+    XLA compiles in threads of its own, which nobody can stop or wait for once a signal has ended the wait for them, and
+    which crash when Python takes XLA's client down.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(code)

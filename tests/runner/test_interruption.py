@@ -142,6 +142,38 @@ command.exit_with(run)
 """
 
 
+COMPILING = (
+    SLOW_TO_WRITE.replace("lambda case, _: case, write", "compute, write")
+    + """
+import jax
+
+@jax.jit
+def chain(x):
+    for _ in range(1000):
+        x = jax.numpy.sin(x @ x)
+    return x
+
+def compute(case, report):
+    report.status("compiling")
+    return chain(jax.numpy.ones((8, 8)))
+
+command.exit_with(run)
+"""
+)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
+def test_leaving_a_compilation_does_not_crash(tmp_path, seconds):
+    """XLA compiles in a thread of its own, which goes on when the wait for it has ended."""
+    process = start("-c", COMPILING.replace("command.exit_with(run)", "", 1), tmp_path, 0)
+    wait_for(process, "compiling")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    rest, code = end(process)
+    assert code == 130
+    assert rest == "interrupted: done 0, left 2 of 2; the same command goes on where it stopped\n"
+
+
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
     process = start("-c", SLOW_TO_WRITE, tmp_path, 100)
     wait_for(process, "^writing")

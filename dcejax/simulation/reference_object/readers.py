@@ -108,12 +108,6 @@ def read(
 
     A reader who finds no artery on a side takes the other, and another voxel for one that saturates.
 
-    Args:
-        key: of the reader's choices.
-        sides: candidates on the left and on the right.
-        protocol: of the examination.
-        practice: what readers do alike.
-
     Returns:
         None where no side has an artery that can be measured.
     """

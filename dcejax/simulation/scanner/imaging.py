@@ -97,14 +97,8 @@ def _mean_bell() -> float:
 
 
 def noise_sd(x: jax.Array, y: jax.Array, noise: jax.Array, g_factor: jax.Array) -> jax.Array:
-    """SD of the noise in each channel at positions in the scanner, mm, which parallel imaging raises towards the
-    centre.
-
-    Args:
-        x, y: of one shape.
-        noise: its mean over the head.
-        g_factor: of the centre, relative to the edge of the head.
-    """
+    """SD of the noise in each channel at positions in the scanner, mm, from its mean over the head; parallel imaging
+    raises it towards the centre by the g-factor."""
     return noise * (1.0 + (g_factor - 1.0) * _bell(x, y)) / (1.0 + (g_factor - 1.0) * _mean_bell())
 
 

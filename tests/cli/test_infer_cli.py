@@ -45,7 +45,7 @@ def test_one_case(run_infer, scan, mask, tmp_path):
     assert record["mask"]["source"] == "file mask.nii.gz"
     (warning,) = record["warnings"]
     assert warning.startswith("the mask holds")
-    assert set(record["seconds"]) == {"read", "tcn", "prob_unet", "write"}
+    assert set(record["seconds"]) == {"read", "predict", "write"}
     (line,) = results.lines(out)
     assert (line["case_id"], line["status"], line["reason"]) == ("p1", "done", "")
 

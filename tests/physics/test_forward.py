@@ -183,8 +183,8 @@ def test_residual_is_white_after_interpolation_too():
 
 
 PROTOCOL = Protocol()
-FRAMES = point_measurement.frame_count(PROTOCOL.duration_s)  # that the generator simulates
-FINE_S = np.arange(int((FRAMES + 1) * priors.PRIORS.frame_interval_training_s[1]))  # its grid of the input
+SIMULATED = point_measurement.frame_count(PROTOCOL.duration_s)  # that the generator simulates
+FINE_S = np.arange(int((SIMULATED + 1) * priors.PRIORS.frame_interval_training_s[1]))  # its grid of the input
 
 
 @jax.jit
@@ -197,7 +197,7 @@ def simulated_examination(key):
     shares, mask = tissue_shares(exam.patient.anatomy, inside)
     tissue = tissue_kinetics.properties(exam.patient.kinetics, shares, inside, exam.arterial.hematocrit)
     settings, interval = PROTOCOL.acquisition, exam.frame_interval
-    kernels = patient.arterial_kernels(exam, PROTOCOL.duration_s)
+    kernels = point_measurement.sample_kernels(exam.arterial, interval, SIMULATED)
     silent = exam.scanner._replace(noise=jnp.array(0.0))
     simulated = point_measurement.measure(
         jax.random.key(0), tissue, points, mask, silent, exam.arterial, kernels, settings
@@ -212,7 +212,7 @@ def simulated_examination(key):
     fine = FINE_S / 60.0
     arriving = disperse(fine, plasma_concentration(exam.arterial, fine), exam.arterial.tissue_dispersion)
     delay = point_measurement.total_delay(tissue, exam.arterial)
-    times = jnp.arange(FRAMES) * interval
+    times = jnp.arange(SIMULATED) * interval
     maps = tissue_kinetics.true_maps(tissue)
 
     def predicted(maps, delay):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +71,7 @@ def test_a_decaying_rate_ends_at_zero():
 
 def test_one_compilation_for_all_steps():
     stage, before = maps_are_parameters(), programs().whole._cache_size()
+    stage = stage._replace(apply=chex.assert_max_traces(stage.apply, n=1))  # a second trace would raise
     state, step = init_state(stage, stream(0)), make_train_step(stage, POLICY)
     for i in range(3):
         state, _ = step(state, batch_of_ones(), stream(0, "k", i))

@@ -5,6 +5,7 @@ import gliomas
 import pytest
 import simulations
 
+from dcejax.evaluation.figures import all_figures
 from dcejax.simulation.scanner import imaging
 
 
@@ -51,3 +52,10 @@ def coarse_slab():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(imaging.SIZES, "slab", simulations.COARSE)
         yield
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Evaluations without figures, which take longer than all else."""
+    for name in ("cases", "scatter", "agreement", "curves", "calibration"):
+        monkeypatch.setattr(all_figures, name, lambda pool: {})

@@ -5,28 +5,20 @@ import json
 import shutil
 
 import browser
-import commands
 import gliomas
 import nibabel as nib
 import numpy as np
 import pytest
+from evaluations import CASES, evaluate, read, row, statuses
 
-from dcejax.cli import evaluate as command
 from dcejax.data import nifti, results
 from dcejax.evaluation import casework
-from dcejax.evaluation.figures import all_figures
 from dcejax.evaluation.metrics.reliability import icc_agreement
 from dcejax.evaluation.report import publish
 from dcejax.runner import map_picture
 from dcejax.types import PARAMETERS
 
-CASES = [f"sub-{number:02d}" for number in range(len(gliomas.PEOPLE))]
 ENHANCING = [number for number in range(len(CASES)) if number != gliomas.SILENT]
-
-
-def evaluate(folder, *arguments, **flags):
-    """Run the command; returns its exit code, stdout and stderr."""
-    return commands.call(command.main, *arguments, **{"output_dir": folder} | flags)
 
 
 @pytest.fixture(scope="module")
@@ -39,33 +31,8 @@ def whole(patients, retest, tiny_weights, tmp_path_factory):
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Without figures, which take longer than all else."""
-    for name in ("cases", "scatter", "agreement", "curves", "calibration"):
-        monkeypatch.setattr(all_figures, name, lambda pool: {})
-
-
-@pytest.fixture
 def copied(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "copy")
-
-
-def read(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def row(folder, table, **wanted):
-    (found,) = [
-        row
-        for row in read(folder)["tables"][table]["rows"]
-        if all(row[name] == value for name, value in wanted.items())
-    ]
-    return found
-
-
-def statuses(folder):
-    lines = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
-    return [(line["case_id"], line["status"]) for line in lines]
 
 
 def maps(patients, number, description):

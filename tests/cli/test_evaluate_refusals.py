@@ -5,46 +5,11 @@ import shutil
 import subprocess
 import sys
 
-import commands
 import gliomas
 import nibabel as nib
 import numpy as np
 import pytest
-
-from dcejax.cli import evaluate as command
-from dcejax.evaluation.figures import all_figures
-
-CASES = [f"sub-{number:02d}" for number in range(len(gliomas.PEOPLE))]
-
-
-def evaluate(folder, *arguments, **flags):
-    """Run the command; returns its exit code, stdout and stderr."""
-    return commands.call(command.main, *arguments, **{"output_dir": folder} | flags)
-
-
-@pytest.fixture
-def plain(monkeypatch):
-    """Without figures, which take longer than all else."""
-    for name in ("cases", "scatter", "agreement", "curves", "calibration"):
-        monkeypatch.setattr(all_figures, name, lambda pool: {})
-
-
-def read(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def row(folder, table, **wanted):
-    (found,) = [
-        row
-        for row in read(folder)["tables"][table]["rows"]
-        if all(row[name] == value for name, value in wanted.items())
-    ]
-    return found
-
-
-def statuses(folder):
-    lines = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
-    return [(line["case_id"], line["status"]) for line in lines]
+from evaluations import CASES, evaluate, read, row, statuses
 
 
 def test_dry_run_writes_nothing(patients, tiny_weights, tmp_path):

@@ -10,15 +10,7 @@ from dcejax.runner.case_record import RunSettings
 from dcejax.runner.interruption import Interrupted
 from dcejax.runner.run_cases import run_cases
 
-pytestmark = pytest.mark.usefixtures("heard", "no_thread_left")
-
-
-@pytest.fixture
-def heard():
-    """Ctrl-C is heard, even where a shell has started the tests in the background, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("handlers", "no_thread_left")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -18,6 +18,12 @@ def define_help(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=values)
 
 
+def refuse_words(words: list[str]) -> None:
+    """Raise ValueError if there are words, where a command takes flags only."""
+    if words:
+        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+
+
 def last_word(text: str) -> None:
     """Tell how the command ends, in place of a status that a terminal shows."""
     print("\r\033[K" * sys.stderr.isatty() + text, file=sys.stderr)

@@ -49,8 +49,7 @@ def _maps(texts: list[str]) -> tuple[tuple[str, Path], ...]:
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
-    if words:
-        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    command.refuse_words(words)
     if values.cohort is None:
         raise ValueError("--cohort: expected a folder or a name, found none; see --help")
     how = case_flags.run_settings(values)

@@ -24,8 +24,7 @@ command.define_help(_FLAGS)
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
-    if words:
-        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    command.refuse_words(words)
     if values.reference == "":
         raise ValueError("--reference: expected the folder of reference data, found nothing; see --help")
     import jax

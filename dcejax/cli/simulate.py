@@ -57,8 +57,7 @@ def _labels(values: flags.FlagValues):
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
-    if words:
-        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    command.refuse_words(words)
     for name in ("cohort", "size"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a name, found none; see --help")

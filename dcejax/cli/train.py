@@ -37,8 +37,7 @@ def command_line(argv: list[str]) -> str:
 
 
 def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words: list[str]) -> int:
-    if words:
-        raise ValueError(f"expected flags only, found {words[0]!r}; see --help")
+    command.refuse_words(words)
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a value, found none; see --help")

@@ -54,16 +54,10 @@ class _Ready:
     scan: Scan
     series: Series
     record: Mapping[str, Any]  # the sidecar's, as far as the input decides it
-    seconds: Mapping[str, float]  # per stage so far, each measured in the thread where it runs
+    seconds: dict[str, float]  # per stage so far, each measured in the thread where it runs
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A case that is computed."""
-
-    ready: _Ready
-    prediction: method.Prediction
-    seconds: Mapping[str, float]
+_Made = tuple[_Ready, method.Prediction]  # a case that is computed
 
 
 def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
@@ -114,7 +108,7 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     Raises:
         ValueError: a series that does not suit it, or maps that are not finite.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(ready.seconds)
     case_id = ready.scan.case_id
     # The name of the stream is that of the first method's only random numbers; another would change its maps.
     key = stream(run.settings.seed, "latent", case_id)
@@ -123,25 +117,26 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
     watch.lap("predict")
-    return _Made(ready, prediction, {**ready.seconds, **watch.seconds})
+    return ready, prediction
 
 
 def _write(run: _Run, made: _Made) -> None:
     """Draw and write everything of a case."""
-    watch = Stopwatch()
-    scan, folder, outputs = made.ready.scan, run.how.output_dir, run.method.OUTPUTS
-    samples = made.ready.record.get("num_samples")
+    ready, prediction = made
+    watch = Stopwatch(ready.seconds)
+    scan, folder, outputs = ready.scan, run.how.output_dir, run.method.OUTPUTS
+    samples = ready.record.get("num_samples")
     drawn = "" if samples is None else f" · {samples} sample{'s' * (samples > 1)}"
     footer = f"weights {run.weights.name}{drawn} · research only, not for clinical decisions"
-    if warnings := made.ready.record["warnings"]:
+    if warnings := ready.record["warnings"]:
         footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
-    maps = made.prediction.maps
+    maps = prediction.maps
     map_outputs.write_case(folder, scan, outputs, maps, map_picture.overview(scan, outputs, maps, footer))
     watch.lap("write")
     record = {
-        **made.ready.record,
-        **made.prediction.record,
-        "seconds": {**made.seconds, **watch.seconds},
+        **ready.record,
+        **prediction.record,
+        "seconds": watch.seconds,
         "versions": provenance.versions(_VERSIONED),
         "device": jax.devices()[0].device_kind,
     }

@@ -15,6 +15,7 @@ def get_config() -> Config:
     small = {
         "patches_per_patient": 2,
         "patch_size": 16,
+        "lesion_mask_fraction": 0.5,
         "steps_per_epoch": 3,
         "max_epochs": 3,
         "patience": 5,

@@ -12,12 +12,21 @@ import scans
 
 from dcejax.runner import interruption
 
+_FORGET_ABOVE = 3 * 2**30  # bytes
+
+
+def _memory() -> float:
+    """Bytes that this process holds now; as much as can be where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else float("inf")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
     """Programs of one file are hardly used by the next, and those of all take gigabytes."""
     yield
-    jax.clear_caches()
+    if _memory() > _FORGET_ABOVE:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,36 @@
 """Patients, tissue and arterial inputs that several tests of the simulation look at."""
 
+from pathlib import Path
+
+import jax
 import jax.numpy as jnp
 
+from dcejax.cli import config_file
 from dcejax.protocol import Protocol
 from dcejax.simulation import aif_prior, priors
 from dcejax.simulation.cohort_definitions import TRAINING_MIX
 from dcejax.simulation.training import patient, point_measurement
 
+SMALL = config_file.read(str(Path(__file__).parents[1] / "configs" / "smoke.py"), []).tcn_training.patches
+"""The patches of configs/smoke.py: to compile the sampler of others takes half a minute."""
 PROTOCOL = Protocol()
 ACQUISITION = PROTOCOL.acquisition
 
 
+# Compiled, which takes a fraction of the time of its many steps one by one, and once for all tests: what varies is an
+# argument, and `observe` is given POINTS points.
+POINTS = 4096
+measure = jax.jit(point_measurement.measure)
+observe = jax.jit(patient.observe)
+
+
+@jax.jit
 def examine(key):
     """A patient and an examination as training draws them."""
     return patient.sample_examination(key, ACQUISITION, TRAINING_MIX)
 
 
+@jax.jit
 def kernels_of(drawn):
     """The arterial input of an examination as frames over the protocol's duration see it."""
     frames = point_measurement.frame_count(PROTOCOL.duration_s)

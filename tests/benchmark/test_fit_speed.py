@@ -10,7 +10,7 @@ import pytest
 from dcejax.benchmark import curve_fit, fit_speed
 from dcejax.benchmark.problem import fit, make_problem
 from dcejax.cli import benchmark
-from dcejax.physics.fitting import predict
+from dcejax.physics.prediction import predict
 
 
 class Silent:

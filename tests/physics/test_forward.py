@@ -101,7 +101,12 @@ def forward(maps, b1, delay, *, fine=False, **more):
     v = Voxels
     grid = {"aif_times": FINE} if fine else {}
     curve = v.fine_aif if fine else v.aif
-    return signal_curves(maps, FRAMES, curve, v.t10, ACQUISITION, s0=v.s0, b1=b1, delay=delay, **grid, **more)
+
+    @jax.jit  # compiled whole: its many steps one by one take longer to compile
+    def call(maps, b1, delay):
+        return signal_curves(maps, FRAMES, curve, v.t10, ACQUISITION, s0=v.s0, b1=b1, delay=delay, **grid, **more)
+
+    return call(maps, b1, delay)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -120,7 +125,7 @@ def test_gradients_equal_finite_differences(case):
     with jax.enable_x64(True):
         shape = np.linspace(1.0, -0.4, FRAMES.size)
         loss = jax.jit(lambda maps, b1, delay: jnp.sum(shape * forward(maps, b1, delay, **case)))
-        gradients = jax.grad(loss, (0, 1, 2))(v.maps, v.b1, v.delay)
+        gradients = jax.jit(jax.grad(loss, (0, 1, 2)))(v.maps, v.b1, v.delay)
         differences = (
             central_difference(lambda m: float(loss(m, v.b1, v.delay)), v.maps, 1e-6),
             central_difference(lambda b: float(loss(v.maps, b, v.delay)), v.b1, 1e-6),
@@ -145,9 +150,9 @@ def test_a_batch_of_examinations_by_vmap():
         return signal_curves(maps, times, curve, v.t10, settings, b1=b1, delay=v.delay, **more)
 
     batch = (maps, times, curves, settings, b1, fine, durations, acquired)
-    found = jax.jit(jax.vmap(one))(*batch)
+    found, single = jax.jit(jax.vmap(one))(*batch), jax.jit(one)
     for index in range(2):
-        alone = one(*jax.tree.map(lambda leaf, index=index: leaf[index], batch))
+        alone = single(*jax.tree.map(lambda leaf, index=index: leaf[index], batch))
         np.testing.assert_allclose(found[index], alone, rtol=1e-4)
 
 
@@ -234,6 +239,7 @@ def simulated_examination(key):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 3])
 def test_agrees_with_the_training_generator(seed):
     """Fields, delays and averages within frames, as the generator has them.
@@ -273,7 +279,7 @@ def test_unphysical_maps_give_finite_signal_and_gradient():
     maps = jnp.array([[-0.1, -0.2, -0.3], [0.0, 0.0, 0.0], [5.0, 1.0, 0.0]])
     loss = lambda m: jnp.sum(signal_curves(m, TIMES, aif(), T10, ACQUISITION) ** 2)  # noqa: E731
     assert np.isfinite(loss(maps))
-    assert np.isfinite(jax.grad(loss)(maps)).all()
+    assert np.isfinite(jax.jit(jax.grad(loss))(maps)).all()
 
 
 def test_gradient_of_the_residual_reaches_the_network():
@@ -289,12 +295,13 @@ def test_gradient_of_the_residual_reaches_the_network():
         params["head"]["bias"] = jnp.array([0.1, 0.1, 0.3], jnp.float64)
         params["head"]["kernel"] = 0.02 * params["head"]["kernel"]
 
+        @jax.jit
         def loss(params):
             maps = tcn.apply({"params": params}, curves)
             return jnp.mean(signal_residual(maps, signal, 0.001, TIMES, aif(), T10, ACQUISITION) ** 2)
 
         assert (tcn.apply({"params": params}, curves) > 0).all()
-        gradient = jax.grad(loss)(params)
+        gradient = jax.jit(jax.grad(loss))(params)
         flat, unravel = ravel_pytree(params)
         flat_gradient, _ = ravel_pytree(gradient)
         for key in jax.random.split(jax.random.key(2), 5):

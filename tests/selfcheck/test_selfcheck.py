@@ -32,6 +32,7 @@ def test_all_rows_of_the_reference_data_are_seen(reference_data):
         assert len(osipi.CURVES[name].rows(reference_data, 5)) == count
 
 
+@pytest.mark.slow
 def test_the_command_without_data_as_a_user_runs_it(tmp_path):
     command = [sys.executable, "-m", "dcejax.cli.selfcheck"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -27,6 +27,7 @@ def tables(patient):
     return make_tables(patient)
 
 
+@pytest.mark.slow
 def test_voxels_of_the_tumour_are_its_enhancing_part(patient, tables):
     key = rng.stream(0, "tumour")
     signal = reader_calibration.tumour_signal(key, patient, tables)
@@ -36,6 +37,7 @@ def test_voxels_of_the_tumour_are_its_enhancing_part(patient, tables):
     np.testing.assert_array_equal(signal, reader_calibration.tumour_signal(key, patient, tables))
 
 
+@pytest.mark.slow
 def test_a_tumour_that_does_not_enhance_has_no_voxels(patient, tables):
     anatomy = patient.patient.anatomy
     silent = anatomy._replace(tumour=anatomy.tumour._replace(enhancing=jnp.array(False)))

@@ -1,6 +1,5 @@
 """One examination of the training generator, for all tests of it."""
 
-import jax
 import pytest
 from typical_patients import examine, kernels_of
 
@@ -9,9 +8,9 @@ from dcejax.rng import stream
 
 @pytest.fixture(scope="module")
 def one_patient():
-    return jax.jit(examine)(stream(3, "test patient"))
+    return examine(stream(3, "test patient"))
 
 
 @pytest.fixture(scope="module")
 def kernels(one_patient):
-    return jax.jit(kernels_of)(one_patient)
+    return kernels_of(one_patient)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from typical_patients import ACQUISITION, PROTOCOL, examine, pure, typical_aif
+from typical_patients import ACQUISITION, PROTOCOL, examine, measure, pure, typical_aif
 
 from dcejax.physics.fitting import fit
 from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
@@ -62,11 +62,9 @@ def test_noise_free_voxels_of_the_training_generator_give_back_their_truth():
     second = jnp.array(1 / 60)
     kernels = point_measurement.sample_kernels(injection, second, 300)
     tissue = tofts_voxels(*truth, t10=1.8 / 60)
-    still = jax.jit(examine)(stream(0, "truth check")).scanner._replace(noise=jnp.array(0.0))
+    still = examine(stream(0, "truth check")).scanner._replace(noise=jnp.array(0.0))
     at = jnp.broadcast_to(jnp.array([10.0, -20.0, 5.0]), (200, 3))
-    signal = point_measurement.measure(
-        jax.random.key(0), tissue, at, jnp.ones(200, bool), still, injection, kernels, ACQUISITION
-    )
+    signal = measure(jax.random.key(0), tissue, at, jnp.ones(200, bool), still, injection, kernels, ACQUISITION)
     b1 = transmit_field(still, at)[:, None]
     found = spgr_to_concentration(signal, signal[:, :1], 1.8 / 60, ACQUISITION, b1=b1)
     fitted = fit("extended_tofts", found, jnp.arange(300) * second, kernels.tissue[0]).params
@@ -81,7 +79,7 @@ def test_blood_and_tissue_send_their_own_signals(one_patient, kernels):
     shares = jnp.concatenate([shares, shares.mean(0, keepdims=True)])
     at = jnp.zeros((3, 3))
     tissue = tissue_kinetics.properties(one_patient.patient.kinetics, shares, at, one_patient.arterial.hematocrit)
-    white, blood, half = point_measurement.measure(
+    white, blood, half = measure(
         jax.random.key(0), tissue, at, jnp.ones(3, bool), still, one_patient.arterial, kernels, ACQUISITION
     )
     np.testing.assert_allclose(half, 0.5 * (white + blood), rtol=1e-4)
@@ -95,9 +93,7 @@ def test_fresh_blood_is_brighter_and_agrees_with_the_reference(one_patient, kern
     tissue = tissue_kinetics.properties(
         one_patient.patient.kinetics, pure(composition.ARTERY, 2), at, one_patient.arterial.hematocrit
     )
-    found = point_measurement.measure(
-        jax.random.key(0), tissue, at, jnp.ones(2, bool), still, one_patient.arterial, kernels, ACQUISITION
-    )
+    found = measure(jax.random.key(0), tissue, at, jnp.ones(2, bool), still, one_patient.arterial, kernels, ACQUISITION)
     assert found[0, 0] > 1.3 * found[1, 0]
     blood = (1 - float(one_patient.arterial.hematocrit)) * np.asarray(kernels.artery, np.float64)
     pulses = np.asarray(point_measurement.excitations(at, one_patient.arterial, ACQUISITION))
@@ -124,7 +120,7 @@ def test_noise_has_the_stated_level(one_patient, kernels):
         one_patient.patient.kinetics, pure(composition.WHITE, 20_000), at_centre, jnp.array(0.42)
     )
     nothing = jax.tree.map(jnp.zeros_like, kernels)
-    signal = point_measurement.measure(
+    signal = measure(
         jax.random.key(1),
         tissue,
         at_centre,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.physics import fitting
+from dcejax.physics import fitting, prediction
 from dcejax.physics.aif import parker
 from dcejax.physics.kinetics import ExtendedTofts
 
@@ -36,7 +36,7 @@ def make_problem(voxels: int, seed: int) -> Problem:
     )
     times = np.arange(FRAMES) * FRAME_INTERVAL_MIN
     aif = np.asarray(parker(times, arrival=0.5))
-    curves = fitting.predict("extended_tofts", truth, times, aif)
+    curves = prediction.predict("extended_tofts", truth, times, aif)
     curves = curves + np.float32(NOISE_MM) * rng.standard_normal(curves.shape, dtype=np.float32)
     return Problem(curves, times, aif, truth)
 

@@ -8,7 +8,8 @@ import numpy as np
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import has_estimates
 from dcejax.physics import selection
-from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
+from dcejax.physics.fitting import FitResult, FitStatus, fit
+from dcejax.physics.prediction import predict
 from dcejax.physics.tracer_models import Quantity, TracerModel
 from dcejax.physics.units import SECONDS_PER_MINUTE
 

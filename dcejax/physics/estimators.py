@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dcejax.physics import variable_projection
+from dcejax.physics import delay_projection, variable_projection
 from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.delay_projection import DelayTable, Effort
 from dcejax.physics.levenberg_marquardt import minimize
 from dcejax.physics.linear import linear_fit
 from dcejax.physics.standard_errors import information
@@ -55,6 +56,35 @@ def project(
     values, fisher = (found.ktrans, found.vp, found.ktrans / found.kep), _tofts_information(found)
     places = [("exponential", "plasma", None).index(column) for column in model.linear]
     return Estimate([values[i] for i in places], fitted, [[fisher[i][j] for j in places] for i in places], converged)
+
+
+def project_with_delay(
+    model: TracerModel,
+    curves: jax.Array,
+    weights: jax.Array,
+    table: DelayTable,
+    bounds: tuple,
+    rates: tuple[float, float] | None,
+    effort: Effort,
+) -> Estimate:
+    """Global optimum of a linear model with a free delay, the last parameter; `rates` bounds kep."""
+    ranges, absent = dict(zip(model.linear, bounds, strict=True)), (0.0, 0.0)
+    leaks = "exponential" if model.rate else "integral"
+    limits = Bounds(ranges.get(leaks, absent), ranges.get("plasma", absent), ranges.get(None, (1.0, 1.0)))
+    has_rate = model.rate is not None
+    how = {"has_rate": has_rate, "rates": rates, "effort": effort}
+    found = delay_projection.solve_with_delay(curves, weights, table, limits, **how)
+    plasma, plasma_slope, leaked, leaked_slope = found.seen  # each [T, V]
+    ktrans, vp, rate = found.ktrans, found.vp, found.rate
+    values = {leaks: found.ktrans, "plasma": found.vp}
+    # With S = dE / d log kep, dC/dKtrans = E + S and dC/dve = -kep S, because kep = Ktrans / ve.
+    derivatives = {leaks: leaked + leaked_slope, "plasma": plasma, None: -rate * leaked_slope}
+    if has_rate:
+        values[None] = found.ktrans / found.rate
+    by_delay = -(vp * plasma_slope + ktrans * (plasma - rate * leaked))
+    fisher = information([*(derivatives[column] for column in model.linear), by_delay], weights.T, axis=0)
+    params = [*(values[column] for column in model.linear), found.delay]
+    return Estimate(params, (ktrans * leaked + vp * plasma).T, fisher, found.converged)
 
 
 def _tofts_information(found: Solution) -> list[list[jax.Array]]:

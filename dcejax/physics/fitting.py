@@ -1,15 +1,13 @@
 """The conventional analysis: bounded least squares of any model for all voxels at once, with standard errors.
 
 Models with linear parameters and one rate or none (Tofts, extended Tofts, Patlak, plasma only) reach their global
-optimum without start values (`variable_projection`); the others, and all models with a free delay, are fitted by
-Levenberg-Marquardt from the best points of a grid (`start_search`). Curves are processed in chunks of one shape, so
+optimum without start values (`variable_projection`, and `delay_projection` with a free delay); the others are fitted
+by Levenberg-Marquardt from the best points of a grid (`start_search`). Curves are processed in chunks of one shape, so
 memory is bounded and each model is compiled once.
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
@@ -18,16 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcejax.physics import estimators, start_search, variable_projection
+from dcejax.physics import delay_search, estimators, start_search, variable_projection
+from dcejax.physics.delay_projection import DOUBTFUL_PLASMA, SECOND_LOOK, Effort
 from dcejax.physics.standard_errors import aicc, covariance_of
 from dcejax.physics.start_search import DELAY_BOUNDS
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
+from dcejax.physics.voxel_chunks import Way, check_input, chunk_size, on_device, padded, side_by_side, way_of
 
 Method = Literal["nlls", "linear"]
 
-# Voxels per chunk where the optimum is projected, and where it is searched with hundreds of model evaluations each.
-_CHUNK = {"cpu": (4096, 64)}
-_CHUNK_ACCELERATOR = (131_072, 32_768)
 _BOUND_MARGIN = 1e-6  # share of the range, or of 1 in wide ranges, within which an estimate counts as on its bound
 _GREATEST = 1e6  # mM; no concentration, and its square still far from overflow
 
@@ -56,18 +53,20 @@ class FitResult(NamedTuple):
     delay: np.ndarray | None = None  # [V] min, if fitted
 
 
-def chunk_size(*, searched: bool) -> int:
-    """Voxels per chunk on the default device, for models that are searched or projected."""
-    return _CHUNK.get(jax.default_backend(), _CHUNK_ACCELERATOR)[searched]
-
-
-def _is_searched(model: TracerModel, method: str, fit_delay: bool) -> bool:
-    return method == "nlls" and (fit_delay or not model.linear)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "method", "bounds", "fit_delay"))
+@functools.partial(jax.jit, static_argnames=("model", "way", "bounds", "fit_delay", "rates"))
 def _fit_chunk(
-    curves, weights, times, plasma, grid, *, model: TracerModel, method: str, bounds: tuple, fit_delay: bool
+    curves,
+    weights,
+    times,
+    plasma,
+    grid,
+    effort,
+    *,
+    model: TracerModel,
+    way: Way,
+    bounds: tuple,
+    fit_delay: bool,
+    rates: tuple[float, float] | None,
 ) -> FitResult:
     """Fit one chunk of curves [V, T], with the table or grid that the model needs; covariance is [P, P, V]."""
     usable = (jnp.abs(curves) < _GREATEST).all(-1) & (jnp.isfinite(weights) & (weights >= 0)).all(-1)
@@ -77,12 +76,14 @@ def _fit_chunk(
     lower, upper = (jnp.array([b[i] for b in ranges], curves.dtype) for i in (0, 1))
     samples = jnp.broadcast_to((weights > 0).sum(-1), usable.shape).astype(curves.dtype)
     usable &= samples > len(ranges)
-    if method == "linear":
+    if way == "linear":
         found = estimators.linear(model, curves, weights, times, plasma, lower)
-    elif _is_searched(model, method, fit_delay):
+    elif way == "searched":
         starts = start_search.find_starts(model, curves, weights, grid, lower, upper, fit_delay=fit_delay)
         curve = start_search.curve_of(model, times, plasma, fit_delay)
         found = estimators.search(curve, starts, curves, weights, lower, upper)
+    elif way == "projected with delay":
+        found = estimators.project_with_delay(model, curves, weights, grid, bounds, rates, effort)
     else:
         found = estimators.project(model, curves, weights, times, grid, bounds)
 
@@ -142,40 +143,6 @@ def check_method(model: TracerModel, method: str, fit_delay: bool) -> None:
         )
 
 
-def _check_input(times: np.ndarray, aif: np.ndarray, curves: np.ndarray | None = None) -> None:
-    if times.ndim != 1 or aif.shape != times.shape:
-        raise ValueError(f"expected times and aif of one shape [T], found {times.shape} and {aif.shape}")
-    if curves is not None and (curves.ndim != 2 or curves.shape[1:] != times.shape):
-        raise ValueError(f"expected concentration [V, T] with times [T], found {curves.shape} and {times.shape}")
-    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise ValueError("times: expected strictly increasing minutes; put the frames and their times in order")
-    if not np.isfinite(aif).all() or not (aif > 0).any():
-        raise ValueError("aif: expected finite plasma concentration in mM that rises above zero; check its units")
-
-
-def _on_device(times: np.ndarray, aif: np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """Times from the first frame, which single precision resolves on any clock, and arterial input."""
-    dtype = jnp.result_type(float)
-    return jnp.asarray(times - times[0], dtype), jnp.asarray(aif, dtype)
-
-
-def _side_by_side(
-    compute: Callable[[int], FitResult], starts: range, progress: Callable[[int, int], None]
-) -> list[FitResult]:
-    """Compute all chunks: the first alone, because it compiles, the others on a CPU in one thread a core.
-
-    Within a chunk most operations are too small to be shared by cores; accelerators share them themselves.
-    """
-    progress(0, starts.stop)
-    parts = [compute(starts[0])]
-    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-    with ThreadPoolExecutor(workers) as pool:
-        for start, part in zip(starts[1:], pool.map(compute, starts[1:]), strict=True):
-            progress(start, starts.stop)  # those before it
-            parts.append(part)
-    return parts
-
-
 def fit(
     model: str | TracerModel,
     concentration: ArrayLike,
@@ -186,6 +153,7 @@ def fit(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    rates: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
     """Fit a tracer-kinetic model to every curve.
@@ -194,11 +162,13 @@ def fit(
         model: a name in `MODELS`, MODULE:RECORD, or a record; see `tracer_models.find`.
         concentration: [V, T] tissue concentration, mM. Curves with NaN or infinity are not fitted and say so.
         times: [T] strictly increasing, min.
-        aif: [T] arterial plasma concentration at `times`, mM, taken as linear in between.
+        aif: [T] arterial plasma concentration at `times`, mM. In between it is taken as linear, and with a free delay
+            of a linear model as a cubic spline (`spline_input` says why).
         method: "nlls" for bounded least squares, "linear" for Murase's linear fit, which ignores bounds.
         bounds: parameter name -> (lower, upper), for those that should differ from the model's own.
         weights: [V, T] or [T] inverse variances up to a factor; equal if absent.
         fit_delay: also estimate the arrival in tissue after the arterial input, within ± 10 s.
+        rates: least and greatest kep in 1/min of a linear model with a rate and a free delay, beside the bounds.
         progress: called with the number of voxels done and of all.
 
     Returns:
@@ -212,7 +182,7 @@ def fit(
     concentration, times, aif = np.asarray(concentration), np.asarray(times, np.float64), np.asarray(aif)
     model = find(model)
     check_method(model, method, fit_delay)
-    _check_input(times, aif, concentration)
+    check_input(times, aif, concentration)
     names = model.params._fields
     limits = dict(zip(names, model.bounds, strict=True))
     for name, (low, high) in (bounds or {}).items():
@@ -232,76 +202,49 @@ def fit(
     unit = float(weights.max(initial=0.0, where=np.isfinite(weights))) or 1.0
     weights = weights / unit
     bounds = tuple(limits.values())
-    settings = {"model": model, "method": method, "bounds": bounds, "fit_delay": fit_delay}
-    times, aif = _on_device(times, aif)
-    searched = _is_searched(model, method, fit_delay)
-    if searched:
+    way = way_of(model, method, fit_delay)
+    settings = {"model": model, "way": way, "bounds": bounds, "fit_delay": fit_delay, "rates": rates}
+    times, aif, grid = times - times[0], aif.astype(np.float64), None
+    if way == "projected with delay":
+        grid = delay_search.make_delay_table(times, aif, DELAY_BOUNDS)
+    times, aif = on_device(times, aif)
+    if way == "searched":
         grid = start_search.make_grid(times, aif, model=model, bounds=bounds, fit_delay=fit_delay)
-    else:
-        grid = None if method == "linear" else _make_table(times, aif)
-    size = chunk_size(searched=searched)
+    elif way == "projected":
+        grid = _make_table(times, aif)
+    size = chunk_size(way)
 
-    def compute(start: int) -> FitResult:
-        chunk = slice(start, start + size)
-        curves = _padded(concentration[chunk], size).astype(dtype, copy=False)
-        chosen = weights if len(weights) == 1 else _padded(weights[chunk], size)
-        with jax.enable_x64(dtype == jnp.float64):  # the setting belongs to the thread
-            part = _fit_chunk(curves, chosen.astype(dtype, copy=False), times, aif, grid, **settings)
-        part = jax.tree.map(np.asarray, part)
-        return part._replace(covariance=np.moveaxis(part.covariance, -1, 0))
+    def fit_all(curves: np.ndarray, weights: np.ndarray, effort: Effort, progress: Callable) -> FitResult:
+        def compute(start: int) -> FitResult:
+            chunk = slice(start, start + size)
+            some = padded(curves[chunk], size).astype(dtype, copy=False)
+            chosen = weights if len(weights) == 1 else padded(weights[chunk], size)
+            with jax.enable_x64(dtype == jnp.float64):  # the setting belongs to the thread
+                part = _fit_chunk(some, chosen.astype(dtype, copy=False), times, aif, grid, effort, **settings)
+            part = jax.tree.map(np.asarray, part)
+            return part._replace(covariance=np.moveaxis(part.covariance, -1, 0))
 
-    count = len(concentration)
-    parts = _side_by_side(compute, range(0, max(count, 1), size), progress)
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+        parts = side_by_side(compute, range(0, max(len(curves), 1), size), progress)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(curves)], *parts)
+
+    whole = fit_all(concentration, weights, Effort(), progress)
+    if way == "projected with delay" and (doubtful := np.flatnonzero(_in_doubt(whole))).size:
+        chosen = weights if len(weights) == 1 else weights[doubtful]
+        again = fit_all(concentration[doubtful], chosen, SECOND_LOOK, lambda *_: None)
+        better = again.residual <= whole.residual[doubtful]
+        for new, old in zip(jax.tree.leaves(again), jax.tree.leaves(whole), strict=True):
+            old[doubtful[better]] = new[better]
     samples = np.broadcast_to((weights > 0).sum(-1), whole.aicc.shape)
     unit_share = np.where(whole.status != FitStatus.NOT_FITTED, samples * np.log(unit), 0.0)
     residual = whole.residual * np.asarray(unit, dtype)
     return whole._replace(residual=residual, aicc=(whole.aicc + unit_share).astype(dtype))
 
 
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    """Repeat the last row until there are `size`; zeros if there is none."""
-    missing = size - len(values)
-    if not missing:
-        return values
-    return np.pad(values, ((0, missing), (0, 0)), mode="edge" if len(values) else "constant")
-
-
-@functools.partial(jax.jit, static_argnames=("model",))
-def _predict_chunk(values: jax.Array, times: jax.Array, plasma: jax.Array, *, model: TracerModel) -> jax.Array:
-    """Curves [V, T] at parameters with the delay last [V, P + 1]."""
-    return jax.vmap(lambda v: model.curve(model.params(*v[:-1]), times, plasma, delay=v[-1]))(values)
-
-
-def predict(
-    model: str | TracerModel, params: Any, times: ArrayLike, aif: ArrayLike, *, delay: ArrayLike | None = None
-) -> np.ndarray:
-    """Curves [V, T] of a model for all voxels, mM, float32 (float64 under x64).
-
-    Args:
-        model: as in `fit`.
-        params: the model's NamedTuple of [V]. Values below the model's least, which linear estimates may have and which
-            give no curve, are moved to it, as `fit` does where it compares such an estimate with the data.
-        times: [T] strictly increasing, min.
-        aif: [T] mM plasma.
-        delay: [V] min, or None.
-
-    Raises:
-        ValueError: an unknown model, or times or arterial input that `fit` refuses.
-    """
-    times, aif = np.asarray(times, np.float64), np.asarray(aif)
-    model = find(model)
-    _check_input(times, aif)
-    times, aif = _on_device(times, aif)
-    values = [np.maximum(p, low) for p, (low, _) in zip(params, model.bounds, strict=True)]
-    delay = np.zeros_like(values[0]) if delay is None else delay
-    values = np.stack([*values, delay], -1).astype(times.dtype)
-    size = chunk_size(searched=False)
-    parts = [
-        _predict_chunk(_padded(values[start : start + size], size), times, aif, model=model)
-        for start in range(0, max(len(values), 1), size)
-    ]
-    return np.concatenate(parts)[: len(values)]
+def _in_doubt(result: FitResult) -> np.ndarray:
+    """Where a first effort may have missed the optimum, [V] bool."""
+    params = result.params._asdict()
+    little = params["vp"] < DOUBTFUL_PLASMA if len(params) > 1 and "vp" in params else False
+    return (result.status == FitStatus.NOT_CONVERGED) | (little & (result.status < FitStatus.NOT_ENHANCING))
 
 
 _make_table = jax.jit(variable_projection.make_table)

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcejax.physics.fitting import FitResult, FitStatus, fit, predict
+from dcejax.physics.fitting import FitResult, FitStatus, fit
 from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.prediction import predict
 from dcejax.physics.standard_errors import aicc
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
 

@@ -7,13 +7,15 @@ SINGULAR = 1e-5
 """Share of independent information below which a parameter cannot be separated from the others."""
 
 
-def information(jacobian: list[jax.Array], weights: jax.Array) -> list[list[jax.Array]]:
+def information(jacobian: list[jax.Array], weights: jax.Array, axis: int = -1) -> list[list[jax.Array]]:
     """Fisher information up to the variance: P rows of P arrays [V] or [1].
 
-    The Jacobian has P columns, each [V, T] or [T]; weights are [V, T] or [1, T].
+    The Jacobian has P columns, each [V, T] or [T]; weights are [V, T] or [1, T]; or transposed, with time on axis 0.
     """
-    weighted = [weights * column for column in jacobian]
-    return [[(row * column).sum(-1) for column in jacobian] for row in weighted]
+    upper = {
+        (p, q): (weights * jacobian[p] * jacobian[q]).sum(axis) for q in range(len(jacobian)) for p in range(q + 1)
+    }
+    return [[upper[min(p, q), max(p, q)] for q in range(len(jacobian))] for p in range(len(jacobian))]
 
 
 def covariance_of(

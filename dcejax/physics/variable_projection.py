@@ -87,8 +87,8 @@ def make_table(times: jax.Array, plasma: jax.Array) -> Table:
     return Table(log_rates, convolved, slopes, plasma)
 
 
-class _Local(NamedTuple):
-    """Inner products that the search for kep needs: at nodes [G, V or 1], at one kep [V], or as coefficients."""
+class Local(NamedTuple):
+    """Inner products that give the amplitudes: at nodes [G, V or 1], at one kep [V], or as coefficients."""
 
     ii: jax.Array  # of I with itself
     ip: jax.Array  # of I with the plasma curve
@@ -101,14 +101,14 @@ def _interpolation() -> tuple[np.ndarray, np.ndarray]:
     return offsets, np.linalg.inv(np.vander(offsets.astype(float), increasing=True))
 
 
-def _solve(
-    products: _Local,
+def solve_amplitudes(
+    products: Local,
     pp: jax.Array,
     py: jax.Array,
     ktrans_range: tuple[jax.Array, jax.Array],
     vp_range: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-    """Best Ktrans and vp inside a rectangle.
+    """Best Ktrans and vp inside a rectangle; `pp` and `py` are inner products of the plasma curve with itself and data.
 
     If the free minimum of a convex quadratic violates bounds, one of the violated bounds holds with equality at the
     bounded minimum. So two candidates are enough: either variable moved to its nearest bound, with the best other.
@@ -123,11 +123,11 @@ def _solve(
     vp_a = jnp.clip((py - ktrans_a * ip) * inverse_pp, *vp_range)
     vp_b = jnp.clip((py * ii - iy * ip) * inverse, *vp_range)
     ktrans_b = jnp.clip((iy - vp_b * ip) * inverse_ii, low, high)
-    better = _cost(products, pp, py, ktrans_b, vp_b) < _cost(products, pp, py, ktrans_a, vp_a)
+    better = relative_cost(products, pp, py, ktrans_b, vp_b) < relative_cost(products, pp, py, ktrans_a, vp_a)
     return jnp.where(better, ktrans_b, ktrans_a), jnp.where(better, vp_b, vp_a)
 
 
-def _cost(products: _Local, pp: jax.Array, py: jax.Array, ktrans: jax.Array, vp: jax.Array) -> jax.Array:
+def relative_cost(products: Local, pp: jax.Array, py: jax.Array, ktrans: jax.Array, vp: jax.Array) -> jax.Array:
     """Residual sum less that of the data alone."""
     ii, ip, iy = products
     return ktrans * (ktrans * ii + 2.0 * (vp * ip - iy)) + vp * (vp * pp - 2.0 * py)
@@ -146,11 +146,12 @@ def solve_linear(
     Curves are [V, T] in mM and finite, weights [V, T] or [1, T], the running integral [T] of plasma [T] is in mM min.
     """
     weighted = weights * curves
-    products = _Local(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
-    return _solve(products, weights @ plasma**2, weighted @ plasma, ktrans_range, vp_range)
+    products = Local(weights @ integral**2, weights @ (integral * plasma), weighted @ integral)
+    return solve_amplitudes(products, weights @ plasma**2, weighted @ plasma, ktrans_range, vp_range)
 
 
-def _ktrans_range(kep: jax.Array, bounds: Bounds) -> tuple[jax.Array, jax.Array]:
+def ktrans_limits(kep: jax.Array, bounds: Bounds) -> tuple[jax.Array, jax.Array]:
+    """Least and greatest Ktrans at a rate, which the bounds of ve couple to it."""
     high = jnp.minimum(bounds.ktrans[1], bounds.ve[1] * kep)
     return jnp.minimum(jnp.maximum(bounds.ktrans[0], bounds.ve[0] * kep), high), high
 
@@ -213,30 +214,30 @@ def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -
     weighted = weights * (curves - alone[:, None] * table.plasma)
     vp_range = (bounds.vp[0] - alone, bounds.vp[1] - alone)
     py = weighted @ table.plasma
-    nodes = _Local(
+    nodes = Local(
         ii=table.convolved**2 @ weights.T,
         ip=(table.convolved * table.plasma) @ weights.T,
         iy=table.convolved @ weighted.T,
     )
-    tried = _Local(*(values[::_STRIDE] for values in nodes))
+    tried = Local(*(values[::_STRIDE] for values in nodes))
     log_rates = table.log_rates[::_STRIDE]
-    low, high = _ktrans_range(jnp.exp(log_rates), bounds)
-    ktrans, vp = _solve(tried, pp, py, (low[:, None], high[:, None]), vp_range)
+    low, high = ktrans_limits(jnp.exp(log_rates), bounds)
+    ktrans, vp = solve_amplitudes(tried, pp, py, (low[:, None], high[:, None]), vp_range)
     spacing = table.log_rates[1] - table.log_rates[0]
     slowest, fastest = _log_rate_range(bounds)
-    best = _STRIDE * _best_node(_cost(tried, pp, py, ktrans, vp), _candidates(slowest, fastest))
+    best = _STRIDE * _best_node(relative_cost(tried, pp, py, ktrans, vp), _candidates(slowest, fastest))
 
     window = best + offsets[:, None]
-    local = _Local(*(to_coefficients.astype(curves.dtype) @ _around(values, window) for values in nodes))
+    local = Local(*(to_coefficients.astype(curves.dtype) @ _around(values, window) for values in nodes))
     centre = table.log_rates[best]
 
     def at(offset):
         """Solution and slope of the bounded cost at an offset from the best node."""
         values, slopes = zip(*(_polynomial(c, offset) for c in local), strict=True)
-        products, change = _Local(*values), _Local(*slopes)
+        products, change = Local(*values), Local(*slopes)
         rate = jnp.exp(centre + spacing * offset)
-        low, high = _ktrans_range(rate, bounds)
-        ktrans, vp = _solve(products, pp, py, (low, high), vp_range)
+        low, high = ktrans_limits(rate, bounds)
+        ktrans, vp = solve_amplitudes(products, pp, py, (low, high), vp_range)
         slope = ktrans * (ktrans * change.ii + 2.0 * (vp * change.ip - change.iy))
         # At a bound of ve Ktrans moves with kep; elsewhere Ktrans does not move, or the cost does not depend on it.
         along = ((ktrans <= low) & (low > bounds.ktrans[0])) | ((ktrans >= high) & (high < bounds.ktrans[1]))

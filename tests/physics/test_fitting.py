@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilations import counted
+from scipy.interpolate import CubicSpline
 from scipy.optimize import curve_fit
 from scipy.signal import lfilter
 
 from dcejax.physics import fitting, kinetics
 from dcejax.physics.aif import parker
-from dcejax.physics.fitting import FitStatus, fit, predict
-from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.kinetics import ExtendedTofts, TwoCompartmentUptake
+from dcejax.physics.prediction import predict
 from dcejax.physics.tracer_models import MODELS
 
 TIMES = np.arange(60) * 5.0 / 60.0
@@ -48,7 +50,7 @@ def test_noise_free_curves_give_their_parameters():
 
 
 def test_progress_counts_voxels(monkeypatch):
-    monkeypatch.setattr(fitting, "chunk_size", lambda *, searched: 64)
+    monkeypatch.setattr(fitting, "chunk_size", lambda way: 64)
     data, told = random_voxels(150, seed=3), []
     found = fit("patlak", data, TIMES, AIF, progress=lambda *counts: told.append(counts))
     assert told == [(0, 150), (64, 150), (128, 150)]
@@ -210,17 +212,23 @@ FINE_TIMES = np.arange(150) * 2.0 / 60.0
 FINE_AIF = np.asarray(parker(FINE_TIMES, arrival=0.5))
 
 
-def curve_of(model, truth, delay=0.0):
+def curve_of(model, truth, delay=0.0, finer=1):
+    """The curve at FINE_TIMES of the input sampled there, or `finer` times as often."""
+    times = np.arange(finer * (FINE_TIMES.size - 1) + 1) * FINE_TIMES[1] / finer
     with jax.enable_x64(True):
-        params = MODELS[model].params(*truth)
-        return np.asarray(MODELS[model].curve(params, FINE_TIMES, FINE_AIF, delay=delay))
+        params, aif = MODELS[model].params(*truth), FINE_AIF if finer == 1 else np.asarray(parker(times, arrival=0.5))
+        return np.asarray(jax.jit(MODELS[model].curve)(params, times, aif, delay=delay))[::finer]
 
 
 @pytest.mark.parametrize("model", ["patlak", "extended_tofts", "two_compartment_exchange"])
 def test_models_with_a_free_delay(model):
-    """Delays before, on and after the arterial input, off its knots."""
+    """Delays before, on and after the arterial input, off its knots; the input itself is smooth.
+
+    What is searched takes it as linear between frames, and is given a linear one.
+    """
     delays = np.array([-4.3, 0.0, 3.1, 7.7]) / 60.0
-    curves = np.stack([curve_of(model, TRUTHS[model], delay) for delay in delays])
+    finer = 20 if MODELS[model].linear else 1
+    curves = np.stack([curve_of(model, TRUTHS[model], delay, finer) for delay in delays])
     result = fit(model, curves, FINE_TIMES, FINE_AIF, fit_delay=True)
     np.testing.assert_allclose(result.delay, delays, atol=0.05 / 60.0)
     np.testing.assert_allclose(np.stack(result.params), np.array(TRUTHS[model])[:, None].repeat(4, 1), rtol=0.02)
@@ -263,14 +271,20 @@ def test_quality_of_fit_by_its_definition():
 
 def test_predict_evaluates_the_model_for_any_number_of_voxels():
     params = ExtendedTofts(np.array([0.1, 0.2, 0.1]), np.array([0.02, 0.05, -0.1]), np.array([0.3, 0.2, -1.0]))
-    delay = np.array([0.0, 0.05, 0.0])
-    curves = predict("extended_tofts", params, TIMES, AIF, delay=delay)
-    expected = [float64_model(TIMES, 0.1, 0.02, 0.3), None, float64_model(TIMES, 0.1, 0.0, 0.005)]  # last: bounds
-    np.testing.assert_allclose(curves[0], expected[0], atol=1e-5)
-    np.testing.assert_allclose(curves[2], expected[2], atol=1e-5)
-    np.testing.assert_allclose(
-        curves[1], kinetics.extended_tofts(ExtendedTofts(0.2, 0.05, 0.2), TIMES, AIF, delay=0.05), atol=1e-6
+    curves = predict("extended_tofts", params, TIMES, AIF)
+    np.testing.assert_allclose(curves[0], float64_model(TIMES, 0.1, 0.02, 0.3), atol=1e-5)
+    np.testing.assert_allclose(curves[2], float64_model(TIMES, 0.1, 0.0, 0.005), atol=1e-5)  # moved to the bounds
+    # With a delay the input is a spline.
+    fine = np.linspace(TIMES[0], TIMES[-1], 64 * (TIMES.size - 1) + 1)
+    finer = CubicSpline(TIMES, AIF)(fine)
+    late = predict("extended_tofts", params, TIMES, AIF, delay=np.array([0.0, 0.05, -0.03]))
+    expected = kinetics.extended_tofts(ExtendedTofts(0.2, 0.05, 0.2), fine, finer, delay=0.05)[::64]
+    np.testing.assert_allclose(late[1], expected, atol=3e-3 * np.max(expected))
+    late = predict(
+        "two_compartment_uptake", TwoCompartmentUptake(*np.array([[0.3], [0.02], [0.05]])), TIMES, AIF, delay=[0.05]
     )
+    expected = kinetics.two_compartment_uptake(TwoCompartmentUptake(0.3, 0.02, 0.05), TIMES, AIF, delay=0.05)
+    np.testing.assert_allclose(late[0], expected, atol=1e-6)
     assert predict("extended_tofts", ExtendedTofts(*np.zeros((3, 0))), TIMES, AIF).shape == (0, 60)
     with pytest.raises(ValueError, match="expected one of"):
         predict("toffs", params, TIMES, AIF)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from dcejax.physics.aif import parker
-from dcejax.physics.fitting import FitStatus, fit, predict
+from dcejax.physics.fitting import FitStatus, fit
 from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.prediction import predict
 from dcejax.physics.selection import select, without_fast_exchange
 from dcejax.physics.tracer_models import MODELS
 

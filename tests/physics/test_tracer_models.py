@@ -11,7 +11,8 @@ from scipy.optimize import curve_fit
 
 from dcejax.physics.aif import parker
 from dcejax.physics.convolution import exponential_convolution_at
-from dcejax.physics.fitting import FitStatus, fit, predict
+from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.prediction import predict
 from dcejax.physics.selection import select
 from dcejax.physics.tracer_models import FP, KTRANS, MODELS, VE, VP, Quantity, TracerModel, check_columns, find
 

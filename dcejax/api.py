@@ -206,7 +206,7 @@ def fit(
         times: [T] min.
         aif: [T] arterial plasma concentration, mM.
         model: a name of `dcejax.physics.tracer_models.MODELS`, or a record.
-        options: of `fitting.fit`: method, bounds, weights, fit_delay.
+        options: of `fitting.fit`: method, bounds, weights, fit_delay, rates.
 
     Returns:
         Estimates, standard errors and status, [...] each.

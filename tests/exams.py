@@ -19,6 +19,8 @@ TIMES = np.arange(FRAMES) * DT_S / 60
 TR_MS, FLIP_DEG, RELAXIVITY = 4.0, 15.0, 4.5
 VFA_DEG = (2.0, 5.0, 10.0, 15.0)
 PLASMA = np.asarray(parker(TIMES, arrival=0.6), np.float64)
+PLAIN = {"model": "extended_tofts", "fit_delay": False}
+"""Flags of the fit that these examinations obey to the last digit: blood arrives nowhere late."""
 ACQUISITION = units.acquisition(TR_MS, FLIP_DEG, RELAXIVITY)
 
 

@@ -3,8 +3,10 @@
   dcejax-fit --input=PATH... --output_dir=DIR [--mask=FILE --aif=... --model=... ...]
 
 PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest, of signal (with --tr_ms and --flip_angle_deg, or a
-sidecar) or of concentration in mM. For each case DIR receives maps with standard errors, a status map, R2, the modelled
-series, the arterial input used, a sidecar (.json) and a picture. Research only; not for clinical decisions.
+sidecar) or of concentration in mM. For each case DIR receives maps with standard errors, a status map, R2, the arterial
+input used, a sidecar (.json) and a picture. Research only; not for clinical decisions.
+
+Without --model, plasma only, Patlak or extended Tofts is chosen for each voxel, with a delay of its own.
 
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
@@ -18,10 +20,14 @@ from dcejax.cli import case_flags, command
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 case_flags.define(_FLAGS)
 _OWN = {"flag_values": _FLAGS}
-flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD (extended_tofts).", **_OWN)
+flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD; without it the best of several.", **_OWN)
 flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **_OWN)
-flags.DEFINE_boolean("fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s.", **_OWN)
-flags.DEFINE_boolean("select", None, "Choose the best of the models nested in --model, voxel by voxel.", **_OWN)
+flags.DEFINE_boolean(
+    "fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s (Tofts, Patlak).", **_OWN
+)
+flags.DEFINE_boolean(
+    "select", None, "Choose the best of the models nested in --model, voxel by voxel (no model).", **_OWN
+)
 flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **_OWN)
 flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **_OWN)
 flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **_OWN)
@@ -38,7 +44,7 @@ flags.DEFINE_string("b1_map", None, "True to nominal flip angle.", **_OWN)
 flags.DEFINE_integer("baseline_frames", None, "Frames before contrast (found automatically).", **_OWN)
 flags.DEFINE_float("te_ms", None, "Echo time in ms, with --r2_star_relaxivity, to allow for T2* decay.", **_OWN)
 flags.DEFINE_float("r2_star_relaxivity", None, "Agent's r2* in 1/(mM s), with --te_ms.", **_OWN)
-flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (yes).", **_OWN)
+flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (no).", **_OWN)
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:

@@ -1,6 +1,7 @@
 """One picture of a fitted case, to check it by eye: input, arterial input, fit, maps, status."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from dcejax.conventional.aif_source import ResolvedAif
-from dcejax.conventional.analysis import Analysis
+from dcejax.conventional.analysis import NO_MODEL, Analysis
 from dcejax.conventional.voxel_status import STATUS_TEXT
 from dcejax.data import drawing
 from dcejax.physics.fitting import FitStatus
@@ -24,6 +25,9 @@ _STATUS_COLOURS = (
 )
 
 
+_MODEL_COLOURS = ("#cf222e", "#57606a", "#54aeff", "#d4a72c", "#2da44e", "#8250df", "#bf3989")
+
+
 def _curves(axes: Axes, seconds: np.ndarray, curves: dict[str, np.ndarray], title: str) -> None:
     for (label, values), style in zip(curves.items(), ("o", "-"), strict=False):
         axes.plot(seconds, values, style, label=label, markersize=3)
@@ -33,19 +37,38 @@ def _curves(axes: Axes, seconds: np.ndarray, curves: dict[str, np.ndarray], titl
     axes.legend(fontsize=8, frameon=False)
 
 
-def _status_panel(axes: Axes, view: drawing.View, scan: Scan, status: np.ndarray) -> None:
-    codes = [int(code) for code in STATUS_TEXT][:-1]  # all but "outside the mask"
+def _kinds(
+    axes: Axes,
+    view: drawing.View,
+    scan: Scan,
+    title: str,
+    names: dict[int, str],
+    colours: Sequence[str],
+    values: np.ndarray,
+) -> None:
+    """Draw codes [V] of the mask's voxels in a colour each, with how many voxels of the mask have it."""
+    codes = sorted(names)
     index = np.zeros(scan.mask.shape)
-    index[scan.mask] = np.searchsorted(codes, status)
-    colours = ListedColormap(_STATUS_COLOURS[: len(codes)])
-    drawing.show(axes, view, view(index, masked=True), "Status", -0.5, len(codes) - 0.5, colours)
-    names = {int(code): code.name.lower().replace("_", " ") for code in STATUS_TEXT}
-    present = [i for i, code in enumerate(codes) if (status == code).any()]
+    index[scan.mask] = np.searchsorted(codes, values)
+    palette = ListedColormap(colours[: len(codes)])
+    drawing.show(axes, view, view(index, masked=True), title, -0.5, len(codes) - 0.5, palette)
+    counts = {code: np.count_nonzero(values == code) for code in codes}
     patches = [
-        Patch(color=_STATUS_COLOURS[i], label=f"{names[codes[i]]}: {np.count_nonzero(status == codes[i])}")
-        for i in present
+        Patch(color=colour, label=f"{names[code]}: {counts[code]}")
+        for code, colour in zip(codes, colours, strict=False)
+        if counts[code]
     ]
     axes.legend(handles=patches, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)
+
+
+def _status_panel(axes: Axes, view: drawing.View, scan: Scan, status: np.ndarray) -> None:
+    names = {int(code): code.name.lower().replace("_", " ") for code in list(STATUS_TEXT)[:-1]}  # not "outside"
+    _kinds(axes, view, scan, "Status", names, _STATUS_COLOURS, status)
+
+
+def _model_panel(axes: Axes, view: drawing.View, scan: Scan, analysis: Analysis) -> None:
+    models = dict(enumerate(("no enhancement", *(model.name.replace("_", " ") for model in analysis.models))))
+    _kinds(axes, view, scan, "Chosen model", {NO_MODEL: "not fitted"} | models, _MODEL_COLOURS, analysis.chosen)
 
 
 def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial: ResolvedAif, footer: str) -> bytes:
@@ -60,7 +83,8 @@ def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial
         maps[name][scan.mask] = values
     z = drawing.choose_slice(scan, next(iter(maps.values())))
     view = drawing.View(scan, z)
-    rows = 2 + -(-(len(maps) + (arterial.voxels is not None)) // _COLUMNS)
+    beside = (arterial.voxels is not None) + (analysis.chosen is not None)
+    rows = 2 + -(-(len(maps) + beside) // _COLUMNS)
     figure = Figure(figsize=(11, 3.5 * rows), layout="constrained")
     grid = figure.subplots(rows, _COLUMNS)
     drawing.series_panels(figure, grid[0], view, scan)
@@ -72,10 +96,12 @@ def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial
         inside = labelled
     name = "mask" if inside is shown else "segmentation"
     curves = {"measured": concentration[inside].mean(axis=0), "fitted": analysis.modelled[inside].mean(axis=0)}
-    _curves(next(panels), seconds, curves, f"Mean concentration, {name} (mM)")
+    _curves(next(panels), seconds, curves, f"Mean concentration in tissue, {name} (mM)")
     if arterial.voxels is not None:
         _arterial_panel(figure, next(panels), scan, arterial.voxels)
     _status_panel(next(panels), view, scan, analysis.status)
+    if analysis.chosen is not None:
+        _model_panel(next(panels), view, scan, analysis)
     for name, values in analysis.maps.items():
         unit = analysis.quantity(name).unit
         label = f"{name} (fraction)" if unit == "1" else f"{name} ({unit})"

@@ -4,20 +4,28 @@ from dataclasses import dataclass
 
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import check_method
-from dcejax.physics.tracer_models import MODELS, TracerModel, find
+from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, PATLAK, PLASMA_ONLY, TracerModel, find
 from dcejax.protocol import Protocol
 
 _ASSUMED = Protocol()
+
+CAREFUL_MODELS = (PLASMA_ONLY, PATLAK)
+"""What extended Tofts with a delay is chosen against, voxel by voxel."""
+CAREFUL_KEP = (0.02, 2.0)
+"""Least and greatest kep in 1/min of extended Tofts there: slower backflow cannot be seen in a scan of minutes, and
+what empties within seconds is plasma that arrives dispersed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
     """What shapes the results of all cases; what is assumed holds where a case states nothing."""
 
-    model: str = "extended_tofts"  # a name of `tracer_models.MODELS`, or MODULE:RECORD
+    # None is what a careful analyst would do, and becomes what that is: if no model is stated, the best of those nested
+    # in extended Tofts, voxel by voxel; a delay wherever it has a closed form.
+    model: str | None = None  # a name of `tracer_models.MODELS`, or MODULE:RECORD
     method: str = "nlls"
-    fit_delay: bool = False
-    select: bool = False  # the best of the models nested in `model`, voxel by voxel
+    fit_delay: bool | None = None
+    select: bool | None = None  # the best of the models nested in `model`, voxel by voxel
     assumed_hematocrit: float = _ASSUMED.hematocrit
     assumed_relaxivity_per_mM_s: float = _ASSUMED.relaxivity_per_mM_s
     assumed_t1_s: float = _ASSUMED.t10_s
@@ -25,10 +33,18 @@ class FitSettings:
     baseline_frames: int | None = None  # before contrast; found automatically if None
     te_ms: float | None = None
     r2_star_relaxivity: float | None = None  # 1/(mM s)
-    modelled: bool = True  # write the modelled series, which is as large as the input
+    modelled: bool = False  # write the modelled series, which is as large as the input
 
     def __post_init__(self):
         try:
+            free = {
+                "select": self.model is None and self.method != "linear",
+                "model": EXTENDED_TOFTS.name,
+                "fit_delay": self.method == "nlls" and bool(find(self.model or EXTENDED_TOFTS).linear),
+            }
+            for name, value in free.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
             check_method(self.tracer_model, self.method, self.fit_delay)
         except ValueError as error:
             raise ValueError(f"--{error}") from error
@@ -55,3 +71,15 @@ class FitSettings:
     def tracer_model(self) -> TracerModel:
         """The record of `model`."""
         return find(self.model)
+
+    @property
+    def candidates(self) -> tuple[TracerModel, ...]:
+        """The models that a voxel can have, simplest first."""
+        if not self.select:
+            return (self.tracer_model,)
+        return (*(CAREFUL_MODELS if self.is_careful else self.tracer_model.nested), self.tracer_model)
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether extended Tofts with a delay is chosen against `CAREFUL_MODELS` within its own bounds of kep."""
+        return self.select and self.fit_delay and self.tracer_model is EXTENDED_TOFTS

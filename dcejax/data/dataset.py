@@ -132,7 +132,7 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
     aif_csv.write(path("aif.csv"), scan.start + scan.times, simulated.arterial)
     atomic.write_text(nifti.sidecar_path(series), results.json_text(simulated.sidecar))
     header = nifti.header_for_series(_frame_interval_s(scan.times))
-    nifti.write(series, scan.values, scan.affine, header, _NOTE, compression=_SERIES_COMPRESSION)
+    nifti.write(series, scan.values, scan.affine, header, _NOTE, level=_SERIES_COMPRESSION)
 
 
 def write_record(folder: Path, subject: str, session: str | None, record: Mapping[str, Any]) -> None:

@@ -3,9 +3,7 @@
 Every failure is a ValueError that names the file, what was expected, what was found and the remedy.
 """
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dcejax.data import atomic
+from dcejax.data import atomic, compression
 
 # Registration and format conversion round affines differently; a tenth of a voxel at any corner is still the same grid.
 _GRID_TOLERANCE_VOXELS = 0.1
@@ -25,7 +23,7 @@ _READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,
-    zlib.error,
+    *compression.ERRORS,
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
 )
@@ -56,7 +54,7 @@ def _values(image: Any, path: Path) -> np.ndarray:
     if not path.name.endswith(".nii.gz"):
         return image.get_fdata(dtype=np.float32, caching="unchanged")
     stored = image.dataobj
-    with gzip.open(path) as file:
+    with compression.open_file(path) as file:
         layout = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
         values = np.asarray(nib.arrayproxy.ArrayProxy(file, layout), dtype=np.float32)
         while file.read(_BYTES_PER_READ):
@@ -245,9 +243,7 @@ def header_for_series(frame_interval_s: float | None) -> Any:
     return header
 
 
-def write(
-    path: Path, values: np.ndarray, affine: np.ndarray, header: Any, description: str, *, compression: int = 4
-) -> None:
+def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, description: str, *, level: int = 4) -> None:
     """Write an image by atomic rename; the same image gives the same bytes.
 
     Args:
@@ -257,7 +253,7 @@ def write(
         header: nibabel header to start from: its space (sform and qform codes too) is kept, what described the values
             of another image (scaling, display window, frame interval of a series) is reset. None for a fresh one in mm.
         description: at most 79 characters of ASCII.
-        compression: level of gzip, 1 (fast) to 9.
+        level: of compression, 1 (fast) to 9.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -272,7 +268,7 @@ def write(
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(values, affine, header)
     image.header.set_slope_inter(1.0, 0.0)
-    atomic.write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=compression, mtime=0))
+    atomic.write_bytes(path, compression.compress(image.to_bytes(), level))
 
 
 def axis_codes(affine: np.ndarray) -> tuple[str, ...]:

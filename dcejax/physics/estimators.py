@@ -30,6 +30,7 @@ class Estimate(NamedTuple):
     fitted: jax.Array  # [V, T] mM
     information: list[list[jax.Array]]  # P rows of P of [V] or one for all: Fisher's, up to the variance of the data
     converged: jax.Array  # [V]
+    rate_on_bound: jax.Array | bool = False  # [V] whether kep ends on a bound of its own
 
 
 def project(
@@ -84,7 +85,11 @@ def project_with_delay(
     by_delay = -(vp * plasma_slope + ktrans * (plasma - rate * leaked))
     fisher = information([*(derivatives[column] for column in model.linear), by_delay], weights.T, axis=0)
     params = [*(values[column] for column in model.linear), found.delay]
-    return Estimate(params, (ktrans * leaked + vp * plasma).T, fisher, found.converged)
+    on_bound = False
+    if rates:
+        share = 1.0 + 1e-3
+        on_bound = (ktrans > 0) & ((rate <= rates[0] * share) | (rate * share >= rates[1]))
+    return Estimate(params, (ktrans * leaked + vp * plasma).T, fisher, found.converged, on_bound)
 
 
 def _tofts_information(found: Solution) -> list[list[jax.Array]]:

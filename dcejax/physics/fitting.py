@@ -102,7 +102,7 @@ def _fit_chunk(
     status = jnp.zeros(usable.shape, jnp.int8)
     for code, applies in (
         (FitStatus.NOT_IDENTIFIABLE, ~informed | _any(e > s for e, s in zip(error, span, strict=True))),
-        (FitStatus.AT_BOUND, _any(held)),
+        (FitStatus.AT_BOUND, _any(held) | found.rate_on_bound),
         (FitStatus.NOT_CONVERGED, ~found.converged),
         (FitStatus.NOT_ENHANCING, aicc(power, samples, 0) <= criterion),
         (FitStatus.NOT_FITTED, ~usable | _any(~jnp.isfinite(p) for p in found.params)),

@@ -6,7 +6,7 @@ criterion is kept (Hurvich and Tsai 1989; nested DCE-MRI models: Ewing and Baghe
 "none", a curve of noise about zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,8 @@ from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.prediction import predict
 from dcejax.physics.standard_errors import aicc
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
+
+_BOUND = 1 + 1e-3  # within this factor a rate counts as on its bound
 
 
 class Selection(NamedTuple):
@@ -53,6 +55,13 @@ def _in_terms_of(full: FitResult, result: FitResult) -> FitResult:
     return result._replace(params=params, se=se, covariance=empty.covariance)
 
 
+def _rate_on_bound(model: TracerModel, full: FitResult, rates: tuple[float, float]) -> np.ndarray:
+    """Where kep of a linear model ends on a bound, [V]: its exchange is too slow or too fast to be told from none."""
+    numerator, denominator = (full.params[model.linear.index(column)] for column in ("exponential", None))
+    rate = numerator / np.maximum(denominator, np.finfo(np.float32).tiny)
+    return (rate <= rates[0] * _BOUND) | (rate * _BOUND >= rates[1])
+
+
 def select(
     model: str | TracerModel,
     concentration: ArrayLike,
@@ -61,12 +70,17 @@ def select(
     *,
     weights: ArrayLike | None = None,
     fit_delay: bool = False,
+    nested: Sequence[TracerModel] | None = None,
+    rates: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
     """Fit a model and those nested in it to every curve [V, T], and keep the one with the least AICc.
 
-    Arguments are those of `fit`; the model is the fullest, with others nested in it, and progress counts the voxels of
-    every candidate.
+    Other arguments are those of `fit`; the model is the fullest, and progress counts the voxels of every candidate.
+
+    Args:
+        nested: the simpler ones to choose against, simplest first; all that are nested in it if None.
+        rates: least and greatest kep of the fullest, which is not chosen where it ends on one of them.
 
     Raises:
         ValueError: as `fit`, or no model is nested in this one.
@@ -75,20 +89,23 @@ def select(
     if not model.nested:
         full = ", ".join(name for name, known in MODELS.items() if known.nested)
         raise ValueError(f"model: expected one with others nested in it, such as {full}, found {model.name}")
-    candidates = (*model.nested, model)
+    candidates = (*(model.nested if nested is None else nested), model)
     concentration = np.asarray(concentration)
 
     def fit_one(index: int, each: TracerModel) -> FitResult:
         def of_all(done: int, total: int) -> None:
             progress(index * total + done, len(candidates) * total)
 
-        return fit(each, concentration, times, aif, weights=weights, fit_delay=fit_delay, progress=of_all)
+        how = {"fit_delay": fit_delay, "rates": rates if each.rate else None}
+        return fit(each, concentration, times, aif, weights=weights, **how, progress=of_all)
 
     fits = [fit_one(index, each) for index, each in enumerate(candidates)]
     full = fits[-1]
     given = np.ones((1, np.size(times))) if weights is None else np.atleast_2d(np.asarray(weights))
     results = [_nothing(full, concentration, given), *(_in_terms_of(full, result) for result in fits)]
     criteria = np.stack([result.aicc for result in results], -1)
+    if rates:
+        criteria[:, -1] = np.where(_rate_on_bound(model, full, rates), np.inf, criteria[:, -1])
     evidence = np.exp(-0.5 * (criteria - criteria.min(-1, keepdims=True)))
     chosen = criteria.argmin(-1).astype(np.int8)
     curve = np.zeros(concentration.shape, full.residual.dtype)

@@ -22,7 +22,19 @@ from dcejax.runner.case_record import RunSettings, Status, Stopwatch
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
 
-_MOSTLY = 0.9
+# Share of the mask's voxels from which a state of the fit is worth a word, what to say of it, and what to look at.
+_WORTH_A_WORD = (
+    (FitStatus.NOT_ENHANCING, 0.5, "do not enhance", "check mask, arterial input and timing"),
+    (
+        FitStatus.AT_BOUND,
+        0.2,
+        "end on a bound",
+        "blood may arrive later than in the arterial input (--fit_delay), the curves may not determine all parameters "
+        "of the model (leave out --model), or the arterial input may be too low",
+    ),
+    (FitStatus.NOT_CONVERGED, 0.1, "did not converge", "the curves may hold motion or another unit"),
+    (FitStatus.NOT_IDENTIFIABLE, 0.2, "do not determine a parameter", "use a model with fewer, or leave out --model"),
+)
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
@@ -67,8 +79,14 @@ def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     )
     watch.lap("fit")
     warnings = list(prepared.warnings)
-    if (share := np.mean(found.status == FitStatus.NOT_ENHANCING)) > _MOSTLY:
-        warnings.append(f"{share:.0%} of the mask's voxels do not enhance: check mask, arterial input and timing")
+    told = [
+        (f"{share:.0%} {what}", remedy)
+        for code, least, what, remedy in _WORTH_A_WORD
+        if (share := np.mean(found.status == code)) > least
+    ]
+    if told:
+        shares, remedies = zip(*told, strict=True)
+        warnings.append(f"of the mask's voxels {', '.join(shares)}: {'; '.join(remedies)}")
         report.line(f"warning: {warnings[-1]}")
     return ready, found, warnings
 
@@ -78,7 +96,9 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
     ready, found, warnings = made
     watch, prepared, scan = Stopwatch(ready.seconds), ready.prepared, ready.prepared.scan
     method = "linear" if settings.method == "linear" else "nonlinear"
-    footer = f"{settings.model}, {method} least squares · research only, not for clinical decisions"
+    models = " or ".join(model.name for model in settings.candidates)
+    chosen = " by AICc" * settings.select + " with a delay" * settings.fit_delay
+    footer = f"{models}{chosen}, {method} least squares · research only, not for clinical decisions"
     if warnings:
         footer += f" · {len(warnings)} warning(s), see {fit_outputs.sidecar_path(folder, scan.case_id).name}"
     picture = fit_picture.overview(scan, prepared.concentration, found, prepared.arterial, footer)

@@ -21,11 +21,11 @@ def files(tmp_path, exam):
 
 @pytest.fixture
 def fit_signal(run_fit, files, tmp_path):
-    """Fit the series of signal into a folder of a name; flags given as None are left out."""
+    """Fit extended Tofts without a delay to the series of signal, into a folder of a name; None leaves a flag out."""
 
     def call(name="out", **flags):
         stated = {"input": files["signal"], "mask": files["mask"], "aif": files["aif"], "t1_map": files["t1_map"]}
-        stated |= {"b1_map": files["b1_map"], "output_dir": tmp_path / name}
+        stated |= {"b1_map": files["b1_map"], "output_dir": tmp_path / name, "modelled": True} | exams.PLAIN
         stated |= {"tr_ms": exams.TR_MS, "flip_angle_deg": exams.FLIP_DEG} | flags
         code, err = run_fit(**{flag: value for flag, value in stated.items() if value is not None})
         return code, err, tmp_path / name

@@ -70,7 +70,7 @@ def test_bids_folder_brings_its_files(run_fit, exam, tmp_path):
     scans.save_sidecar(image, FrameTimesStart=(100 + exams.TIMES * 60).tolist(), RepetitionTime=0.004, FlipAngle=15)
     fine = np.linspace(0, exams.TIMES[-1], 4 * exams.FRAMES - 3)
     aif_csv.write(Path(f"{stem}_aif.csv"), 100 / 60 + fine, np.interp(fine, exams.TIMES, exams.PLASMA))
-    code, err = run_fit(tmp_path / "data", output_dir=tmp_path / "out")
+    code, err = run_fit(tmp_path / "data", output_dir=tmp_path / "out", **exams.PLAIN)
     assert code == 0, err
     record = results.sidecar(tmp_path / "out", "sub-1", "fit")
     assert record["aif"]["sampling"] == "linear interpolation"

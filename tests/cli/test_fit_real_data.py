@@ -57,16 +57,16 @@ def test_help_lists_the_flags(run_fit, capsys):
         assert re.search(rf"^  {model.name} .*{model.description}", text, re.M)
 
 
-@pytest.mark.parametrize("method", ["linear", "nlls"])
-def test_real_glioblastoma(run_fit, reference_data, tmp_path, method):
+@pytest.mark.parametrize("how", [{"method": "linear"}, exams.PLAIN, {}], ids=["linear", "no delay", "no flags"])
+def test_real_glioblastoma(run_fit, reference_data, tmp_path, how):
     stem = reference_data / "glioblastoma_rrift" / "TCGA-06-0185-1"
     image, mask = (Path(f"{stem}_{name}.nii.gz") for name in ("concentration", "tumour_mask"))
     flags = {"input": image, "mask": mask, "input_quantity": "concentration", "aif": f"{stem}_aif.csv"}
-    code, err = run_fit(output_dir=tmp_path, method=method, modelled=False, **flags)
+    code, err = run_fit(output_dir=tmp_path, **how, **flags)
     assert code == 0, err
     case = "TCGA-06-0185-1_concentration"
     ktrans = results.fitted(tmp_path, case, "Ktrans")[nib.load(mask).get_fdata() > 0]
-    if method == "linear":
+    if "method" in how:
         arterial = aif_csv.read(Path(flags["aif"]))
         inside = nib.load(mask).get_fdata() > 0
         curves = nib.load(image).get_fdata(dtype=np.float32)[inside]
@@ -90,7 +90,7 @@ def test_real_breast_tumour(run_fit, reference_data, tmp_path):
     }
     flags |= {"vfa_flip_angles_deg": angles, "aif": folder / "aif.csv", "relaxivity": facts["relaxivity_per_mM_s"]}
     flags |= {"mask": scans.save(tmp_path / "m.nii.gz", tumour, nib.load(folder / "dce_signal.nii.gz").affine)}
-    code, err = run_fit(input=folder / "dce_signal.nii.gz", output_dir=tmp_path / "out", **flags)
+    code, err = run_fit(input=folder / "dce_signal.nii.gz", output_dir=tmp_path / "out", **exams.PLAIN, **flags)
     assert code == 0, err
     status = results.fitted(tmp_path / "out", "dce_signal", "status")
     converged = status == FitStatus.CONVERGED

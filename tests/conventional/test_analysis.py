@@ -90,7 +90,7 @@ def test_a_voxel_of_noise_is_fitted_and_says_so(noisy):
 
 def test_maps_of_flow_and_delay_have_their_names_and_units(noisy):
     curves, status = noisy[:4], np.zeros(4, np.uint8)
-    settings = dataclasses.replace(SETTINGS, model="two_compartment_uptake", fit_delay=True)
+    settings = FitSettings(model="two_compartment_uptake", fit_delay=True)
     found = analysis.analyse(curves, status, exams.TIMES, exams.PLASMA, settings, None)
     assert tuple(found.maps) == ("Fp", "PS", "vp", "delay", "R2")
     assert tuple(found.errors) == ("Fp", "PS", "vp", "delay")

@@ -128,3 +128,24 @@ def test_late_blood_is_fitted_as_fast_exchange_and_told_from_leakage():
     assert found.ktrans[0] == 0
     assert found.vp[0] == pytest.approx(0.03, rel=0.3)
     np.testing.assert_allclose([p[1] for p in found], [0.1, 0.03, 0.3], rtol=1e-2)
+
+
+def test_extended_tofts_is_not_chosen_on_its_bounds_of_kep():
+    """Dispersed plasma looks like exchange within seconds; without bounds it is taken for leakage."""
+    fine = np.arange(0.0, 5.0, 0.5 / 60.0)
+    dispersed = np.exp(-fine / (4.0 / 60.0))
+    arriving = np.convolve(parker(fine, arrival=0.5), dispersed / dispersed.sum())[: fine.size]
+    rng = np.random.default_rng(1)
+    clean = 0.04 * np.interp(TIMES, fine, arriving)
+    curves = clean + 0.004 * rng.normal(size=(200, TIMES.size))
+    nested = MODELS["plasma_only"], MODELS["patlak"]
+    free, bounded = (
+        select("extended_tofts", curves, TIMES, AIF, fit_delay=True, nested=nested, rates=rates)
+        for rates in (None, (0.02, 2.0))
+    )
+    assert free.names == ("none", "plasma_only", "patlak", "extended_tofts")
+    assert np.median(free.result.params.ktrans) > 0.05
+    assert np.median(bounded.result.params.ktrans) < 0.005
+    kept = bounded.chosen == 3
+    kep = bounded.result.params.ktrans[kept] / bounded.result.params.ve[kept]
+    assert ((kep > 0.02) & (kep < 2.0)).all()

@@ -14,7 +14,7 @@ import numpy as np
 
 from dcejax.benchmark import curve_fit, own_process
 from dcejax.benchmark.measuring import timed
-from dcejax.benchmark.problem import Problem, fit, make_problem
+from dcejax.benchmark.problem import Problem, fit, fit_with_delay, make_problem
 from dcejax.types import Reporter
 
 _PAIRS = 5  # of dcejax and curve_fit, alternating
@@ -82,11 +82,12 @@ def _beside_osipy(python: str | None, problem: Problem, report: Reporter) -> dic
 
 
 def run(osipy_python: str | None, report: Reporter) -> dict[str, Any]:
-    """Measure bounded extended Tofts with standard errors at 60 frames.
+    """Measure bounded extended Tofts with standard errors at 60 frames, and what is done without flags.
 
     Returns:
         Plain numbers: voxels per second and their ratios to curve_fit and osipy (None with a reason where it cannot
-        run), seconds and peak memory of a whole brain.
+        run), voxels per second with a delay, seconds and peak memory of a whole brain, also of what `dcejax-fit` does
+        without flags.
 
     Raises:
         ValueError: an interpreter was stated that cannot import osipy.
@@ -95,10 +96,15 @@ def run(osipy_python: str | None, report: Reporter) -> dict[str, Any]:
     problem = make_problem(_VOXELS, seed=1)
     fit(problem)  # compile
     results = _beside_curve_fit(problem, report) | _beside_osipy(python, problem, report)
+    report.status("with a delay")
+    fit_with_delay(problem)  # compile
+    rates = [_rate(fit_with_delay, problem) for _ in range(_PAIRS)]
+    results |= {"voxels_per_s_with_delay": float(np.median(rates)), "range_with_delay": [min(rates), max(rates)]}
     report.status(f"{_WHOLE_BRAIN} voxels in a process of their own")
     return {
         **results,
-        **own_process.measure("whole_brain", str(_WHOLE_BRAIN)),
+        **own_process.measure("whole_brain", "fit", str(_WHOLE_BRAIN)),
+        "without_flags": own_process.measure("whole_brain", "choose", str(_WHOLE_BRAIN)),
         "whole_brain_voxels": _WHOLE_BRAIN,
         "device": jax.devices()[0].device_kind,
     }

@@ -1,6 +1,6 @@
 """What is measured in a process of its own, so that its seconds and its memory are those of nothing else.
 
-    python -m dcejax.benchmark.own_process whole_brain VOXELS
+    python -m dcejax.benchmark.own_process whole_brain {fit,fit_with_delay,choose} VOXELS
     python -m dcejax.benchmark.own_process maps VOLUME.npz SAMPLES STARTED
     python -m dcejax.benchmark.own_process training {tcn,prob_unet} CONFIG
 
@@ -47,14 +47,15 @@ def peak_rss_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB) / _GIB
 
 
-def _whole_brain(voxels: str) -> dict[str, float]:
+def _whole_brain(kind: str, voxels: str) -> dict[str, float]:
     """Seconds of a fit after compilation."""
     from dcejax.benchmark import problem
     from dcejax.benchmark.measuring import timed
 
     brain = problem.make_problem(int(voxels), seed=0)
-    problem.fit(brain.first(1))
-    return {"seconds": statistics.median(timed(lambda: problem.fit(brain))[1] for _ in range(_FITS))}
+    fit = getattr(problem, kind)
+    fit(brain.first(1))
+    return {"seconds": statistics.median(timed(lambda: fit(brain))[1] for _ in range(_FITS))}
 
 
 def _maps(path: str, samples: str, started: str) -> dict[str, float]:

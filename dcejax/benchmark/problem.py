@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dcejax.conventional import analysis
+from dcejax.conventional.fit_settings import FitSettings
 from dcejax.physics import fitting, prediction
 from dcejax.physics.aif import parker
 from dcejax.physics.kinetics import ExtendedTofts
@@ -42,5 +44,16 @@ def make_problem(voxels: int, seed: int) -> Problem:
 
 
 def fit(problem: Problem) -> fitting.FitResult:
-    """The fit of dcejax, with its default bounds."""
+    """Extended Tofts within its bounds, without a delay."""
     return fitting.fit("extended_tofts", problem.curves, problem.times, problem.aif)
+
+
+def fit_with_delay(problem: Problem) -> fitting.FitResult:
+    """The same with a free delay."""
+    return fitting.fit("extended_tofts", problem.curves, problem.times, problem.aif, fit_delay=True)
+
+
+def choose(problem: Problem) -> analysis.Analysis:
+    """What `dcejax-fit` does without flags: a model for each voxel, and a delay."""
+    status = np.zeros(len(problem.curves), np.uint8)
+    return analysis.analyse(problem.curves, status, problem.times, problem.aif, FitSettings(), None)

@@ -29,6 +29,13 @@ flags.DEFINE_boolean(
     "select", None, "Choose the best of the models nested in --model, voxel by voxel (no model).", **_OWN
 )
 flags.DEFINE_string("aif", None, "FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou or weinmann (auto).", **_OWN)
+flags.DEFINE_enum(
+    "aif_clock",
+    None,
+    ["scan", "frames"],
+    "Times of --aif=FILE.csv: the scan's own, or one sample a frame (by its samples).",
+    **_OWN,
+)
 flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **_OWN)
 flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **_OWN)
 flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **_OWN)

@@ -18,7 +18,10 @@ from dcejax.physics.signal import invert_spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Acquisition, InversionStatus, Scan
 
-_IN_PLASMA = ("file", "weinmann")  # sources that no hematocrit has a part in
+_IN_PLASMA = ("file", "weinmann")  # sources that no hematocrit has a part in, but for a file of whole blood
+_LONGEST_FRAME_S = 8.0  # s, at which an artery can be told from a vein by its arrival
+_LEAST_PEAK = 2.0  # mM of plasma, of the first pass in a large artery at usual doses
+_PER_FRAME = 16  # points over which a population's curve is averaged
 
 
 class BloodSignal(NamedTuple):
@@ -39,38 +42,46 @@ class ResolvedAif(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan) -> ResolvedAif:
+def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan, clock: str | None = None) -> ResolvedAif:
     """Bring a curve from a file to the scan's frames.
 
-    A curve with as many samples as the scan has frames, equally spaced within 1 %, is taken sample for sample whatever
-    its clock, with a warning where that ignores a shift of more than half a frame. Any other is interpolated linearly
-    on the scan's own clock, and is zero before its first sample. The provenance says what was done.
+    By the clock "frames" it is taken sample for sample, by "scan" interpolated linearly on the scan's own clock, where
+    it is zero before its first sample. If nothing is stated, a curve with as many samples as the scan has frames,
+    equally spaced within 1 %, is taken sample for sample, with a warning where that ignores a shift of more than half a
+    frame; any other is interpolated. The provenance says what was done.
 
     Raises:
-        ValueError: the file's times are in another unit, or it ends more than half a frame before the scan.
+        ValueError: the file's times are in another unit, it ends more than half a frame before the scan, or its samples
+            are to be frames and are not.
     """
     plausibility.check_arterial_duration(path, curve.times, scan.times)
     own = curve.times - curve.times[0]
-    clock = scan.start + scan.times
-    half_frame = float(np.median(np.diff(clock))) / 2
-    shift = float(curve.times[0] - clock[0])
+    at = scan.start + scan.times
+    half_frame = float(np.median(np.diff(at))) / 2
+    shift = float(curve.times[0] - at[0])
     shift_s = round(shift * SECONDS_PER_MINUTE, 3)
     provenance = {"source": f"file {path.name}", "clock_offset_s": shift_s}
-    if own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]:
+    alike = own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]
+    if clock == "frames" and not alike:
+        raise ValueError(
+            f"{path}: expected one sample for each of {scan.times.size} frames, spaced as they are, for "
+            f"--aif_clock=frames, found {own.size} over {own[-1] * SECONDS_PER_MINUTE:g} s; use --aif_clock=scan"
+        )
+    if alike and clock != "scan":
         warning = (
             f"{path.name}: its clock starts {abs(shift_s):g} s {'after' if shift > 0 else 'before'} the series'; it is "
-            "taken sample for sample and the shift ignored: if it is real, resample the curve to another spacing, or "
-            "use --fit_delay"
+            "taken sample for sample and the shift ignored: --aif_clock=scan if the shift is real, --aif_clock=frames "
+            "if not"
         )
-        warnings = (warning,) if abs(shift) > half_frame else ()
+        warnings = (warning,) if abs(shift) > half_frame and clock is None else ()
         return ResolvedAif(curve.plasma, None, provenance | {"sampling": "sample for sample"}, warnings)
-    if curve.times[-1] < clock[-1] - half_frame:
-        first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], clock[-1]))
+    if curve.times[-1] < at[-1] - half_frame:
+        first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], at[-1]))
         raise ValueError(
             f"{path}: expected an arterial input to the last frame at {end:.4g} s, found one from {first:.4g} to "
             f"{last:.4g} s: AIF shorter than the scan; give a longer one, or one sample per frame"
         )
-    plasma = np.interp(clock, curve.times, curve.plasma, left=0.0)
+    plasma = np.interp(at, curve.times, curve.plasma, left=0.0)
     return ResolvedAif(plasma, None, provenance | {"sampling": "linear interpolation"}, ())
 
 
@@ -133,10 +144,20 @@ def _detected(case: Case, scan: Scan, blood: BloodSignal | None, hematocrit: flo
         "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
         "measures": {key: float(value) for key, value in found.measures.items()},
     }
-    warning = (
+    warnings = [
         f"the arterial input was found automatically (quality {found.quality:.2f} of 1): look at it in the picture"
-    )
-    return ResolvedAif(plasma, found.voxels, provenance, (warning,))
+    ]
+    if (frame_s := float(np.median(np.diff(scan.times))) * SECONDS_PER_MINUTE) > _LONGEST_FRAME_S:
+        warnings.append(
+            f"frames of {frame_s:.3g} s are too long to tell arteries from veins by their arrival (at most "
+            f"{_LONGEST_FRAME_S:g} s): --aif=roi:MASK.nii.gz or --aif=FILE.csv"
+        )
+    if plasma.max() < _LEAST_PEAK:
+        warnings.append(
+            f"the arterial input found peaks at {plasma.max():.2g} mM, less than {_LEAST_PEAK:g} as in a large artery: "
+            "the mask may hold none; widen it, or give --aif=FILE.csv"
+        )
+    return ResolvedAif(plasma, found.voxels, provenance, tuple(warnings))
 
 
 def _of_population(
@@ -144,8 +165,12 @@ def _of_population(
 ) -> ResolvedAif:
     curve = getattr(population, name)
 
+    # Frames show the mean over their duration, here about their time, which cuts off the peak of a bolus of seconds.
+    duration = np.append(np.diff(scan.times), scan.times[-1] - scan.times[-2])
+    within = scan.times[:, None] + duration[:, None] * ((np.arange(_PER_FRAME) + 0.5) / _PER_FRAME - 0.5)
+
     def starting(start: float) -> np.ndarray:
-        return np.asarray(curve(scan.times, arrival=start, hematocrit=hematocrit), np.float64)
+        return np.asarray(curve(within, arrival=start, hematocrit=hematocrit), np.float64).mean(axis=1)
 
     if arrival_s is None:
         start, how = bolus.start_for(scan.times, starting, data_arrival()), "estimated from the series"
@@ -186,8 +211,11 @@ def arterial_input(
             "population inputs"
         )
     if source.kind == "file":
-        result = on_frames(source.path, aif_csv.read(source.path), scan)
+        curve = aif_csv.read(source.path, hematocrit)
+        result = on_frames(source.path, curve, scan, settings.aif_clock)
         plausibility.check_arterial_peak(str(source.path), result.plasma)
+        if curve.hematocrit is not None:
+            return result._replace(provenance=result.provenance | {"hematocrit": hematocrit})
     elif source.kind == "roi":
         result = _from_region(case, source.path, scan, blood, hematocrit)
     elif source.kind == "auto":

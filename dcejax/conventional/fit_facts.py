@@ -24,8 +24,8 @@ class ArterialSource:
 
 
 def _arterial_source(text: str, folder: Path) -> ArterialSource:
-    if text in ("auto", *POPULATION_INPUTS):
-        return ArterialSource(text)
+    if (name := text.lower()) in ("auto", *POPULATION_INPUTS):
+        return ArterialSource(name)
     if text.startswith("roi:") and len(text) > len("roi:"):
         return ArterialSource("roi", folder / text.removeprefix("roi:"))
     if text.endswith(".csv"):

@@ -10,9 +10,11 @@ from dcejax.conventional.aif_source import ResolvedAif
 from dcejax.conventional.analysis import NO_MODEL, Analysis
 from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
 from dcejax.data import aif_csv, atomic, nifti, results
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
 
-_ROI_COLUMNS = (*results.ROI_COLUMNS, "fitted")
+_SHARES = {int(code): f"share_{code.name.lower()}" for code in STATUS_TEXT if code != VoxelStatus.OUTSIDE_MASK}
+_ROI_COLUMNS = (*results.ROI_COLUMNS, "fitted", *_SHARES.values())
 
 
 def sidecar_path(folder: Path, case_id: str) -> Path:
@@ -47,11 +49,12 @@ def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]
     usable = {name: analysis.has_value(name) for name in analysis.maps}
     for label in np.unique(labels[labels > 0]):
         inside = labels == label
+        shares = {name: float(np.mean(analysis.status[inside] == code)) for code, name in _SHARES.items()}
         for name, values in analysis.maps.items():
             fitted = values[inside & usable[name]]
             numbers = results.statistics(fitted) if fitted.size else {}
             counts = {"voxels": int(np.count_nonzero(inside)), "fitted": fitted.size}
-            yield {"label": int(label), "map": name, **numbers, **counts}
+            yield {"label": int(label), "map": name, **numbers, **counts, **shares}
 
 
 def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarray:
@@ -68,10 +71,12 @@ def write_case(
     arterial: ResolvedAif,
     modelled: np.ndarray | None,
     picture: bytes,
+    t1: np.ndarray | None = None,
 ) -> None:
     """Write everything of a case but its sidecar, after removing all that an earlier fit of it has left.
 
-    The modelled series [V, T] is in the input's quantity, or None; the picture is a PNG file's content.
+    The modelled series [V, T] is in the input's quantity, or None; the picture is a PNG file's content; a native T1
+    that was fitted itself [V] is in min.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -96,6 +101,8 @@ def write_case(
     if analysis.chosen is not None:
         codes = _volume(analysis.chosen, scan.mask, NO_MODEL)
         write("fit", "model", codes, "dcejax selected model, codes in the sidecar")
+    if t1 is not None:
+        write("fit", "T1", _volume(t1 * SECONDS_PER_MINUTE, scan.mask), "dcejax fit native T1, s; 0 where not fitted")
     if modelled is not None:
         unit = "mM" if scan.quantity == "concentration" else "the input's unit"
         write("fit", "modelled", _volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")

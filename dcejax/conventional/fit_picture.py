@@ -20,8 +20,8 @@ from dcejax.types import Scan
 _COLUMNS = 3
 _TOP_PERCENTILE = 98.0  # of converged voxels; others lie on bounds far above them
 _STATUS_COLOURS = (
-    *("#2da44e", "#d4a72c", "#bf8700", "#8250df", "#57606a", "#cf222e"),  # of the fit
-    *("#fa4549", "#ff8182", "#ffaba8", "#a40e26"),  # of voxels that did not reach it
+    *("#2da44e", "#ffd33d", "#fb8f44", "#8250df", "#8c959f", "#cf222e"),  # of the fit
+    *("#0a3069", "#54aeff", "#bf3989", "#f6f8fa"),  # of voxels that did not reach it
 )
 
 

@@ -30,6 +30,7 @@ class FitSettings:
     assumed_relaxivity_per_mM_s: float = _ASSUMED.relaxivity_per_mM_s
     assumed_t1_s: float = _ASSUMED.t10_s
     blood_t1_s: float = _ASSUMED.blood_t10_s
+    aif_clock: str | None = None  # of an arterial input from a file: "scan" or "frames"; None looks at its samples
     baseline_frames: int | None = None  # before contrast; found automatically if None
     te_ms: float | None = None
     r2_star_relaxivity: float | None = None  # 1/(mM s)

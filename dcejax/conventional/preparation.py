@@ -32,6 +32,7 @@ class Prepared(NamedTuple):
     iauc_weights: np.ndarray | None  # [T] min
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
+    fitted_t1: np.ndarray | None  # [V] min, native T1 if it was fitted to flip angles; 0 where that failed
 
 
 class _Converted(NamedTuple):
@@ -155,4 +156,5 @@ def prepare(case: Case, settings: FitSettings) -> Prepared:
         weights,
         (*scan.warnings, *converted.warnings, *source.warnings, *area_warnings),
         scan.provenance | clock | converted.provenance | {"aif": source.provenance} | area,
+        converted.conversion.t1 if converted.conversion is not None and case.facts.vfa is not None else None,
     )

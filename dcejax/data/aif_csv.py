@@ -12,15 +12,21 @@ from dcejax.physics.units import SECONDS_PER_MINUTE
 _MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
 
 
+_PLASMA, _BLOOD = "cp_plasma_mM", "cb_blood_mM"
+
+
 class MeasuredAif(NamedTuple):
     """A measured arterial input."""
 
     times: np.ndarray  # [N] float64, min, on the file's own clock
     plasma: np.ndarray  # [N] float64, mM in plasma
+    hematocrit: float | None = None  # that turned blood into plasma; None where the file holds plasma
 
 
-def read(path: Path) -> MeasuredAif:
+def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
     """Read a CSV with the header ``time_min,cp_plasma_mM`` or ``time_s,cp_plasma_mM``.
+
+    With a hematocrit the second column may also be ``cb_blood_mM``, concentration in whole blood.
 
     Raises:
         ValueError: missing file, other header, a cell that is no number, times that do not increase, or no sample
@@ -34,7 +40,8 @@ def read(path: Path) -> MeasuredAif:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: expected a CSV with the arterial input, found {error}") from error
     header = [cell.strip() for cell in rows[0]] if rows else []
-    if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] != "cp_plasma_mM":
+    known = (_PLASMA,) if hematocrit is None else (_PLASMA, _BLOOD)
+    if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] not in known:
         raise ValueError(
             f"{path}: expected the header time_min,cp_plasma_mM or time_s,cp_plasma_mM, found {','.join(header)!r}; "
             "give plasma concentration in mM (blood divided by 1 - haematocrit)"
@@ -49,6 +56,8 @@ def read(path: Path) -> MeasuredAif:
             f"{path}: expected two samples or more at increasing times, finite, with a peak above zero, found "
             f"{len(values)} samples that are not; correct the file"
         )
+    if header[1] == _BLOOD:
+        return MeasuredAif(times, plasma / (1.0 - hematocrit), hematocrit)
     return MeasuredAif(times, plasma)
 
 
@@ -64,4 +73,4 @@ def write(path: Path, times: np.ndarray, plasma: np.ndarray) -> None:
         f"{time!r},{value!r}"
         for time, value in zip((times * SECONDS_PER_MINUTE).tolist(), plasma.tolist(), strict=True)
     ]
-    atomic.write_text(path, "\n".join(["time_s,cp_plasma_mM", *lines]) + "\n")
+    atomic.write_text(path, "\n".join([f"time_s,{_PLASMA}", *lines]) + "\n")

@@ -11,7 +11,7 @@ import numpy as np
 
 from dcejax.data import atomic
 
-ROI_COLUMNS = ("label", "map", "median", "mean", "sd", "voxels")
+ROI_COLUMNS = ("label", "map", "median", "q25", "q75", "mean", "sd", "voxels")
 
 
 def map_path(folder: Path, case_id: str, description: str, name: str) -> Path:
@@ -28,10 +28,13 @@ def stored_hash(sidecar: Path) -> str | None:
 
 
 def statistics(values: np.ndarray) -> dict[str, float]:
-    """Median, mean and sample standard deviation of one value or more."""
+    """Median, quartiles, mean and sample standard deviation of one value or more."""
     values = values.astype(np.float64)
+    lower, median, upper = (float(v) for v in np.percentile(values, [25, 50, 75]))
     return {
-        "median": float(np.median(values)),
+        "median": median,
+        "q25": lower,
+        "q75": upper,
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)) if values.size > 1 else 0.0,
     }

@@ -105,7 +105,7 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
     modelled = found.modelled if settings.modelled else None
     if settings.modelled and prepared.conversion is not None:
         modelled = conversions.to_signal(modelled, prepared.conversion, has_estimates(found.status))
-    fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture)
+    fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture, prepared.fitted_t1)
     watch.lap("write")
     results.write_sidecar(
         fit_outputs.sidecar_path(folder, scan.case_id),

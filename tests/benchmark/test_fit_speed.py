@@ -55,6 +55,8 @@ def test_a_small_run_reports_every_figure(monkeypatch, capsys):
     for key in ("voxels_per_s", "ratio_curve_fit", "seconds", "peak_rss_gib"):
         assert results[key] > 0
     assert results["ratio_curve_fit"] > 1
+    assert results["voxels_per_s_with_delay"] > 0
+    assert results["without_flags"]["seconds"] > 0
     assert results["ratio_osipy"] is None
     assert "3.12" in results["osipy"]
 

@@ -146,7 +146,7 @@ def test_tissue_in_another_unit_than_the_input(run_fit, files, exam, tmp_path, f
         ({"baseline_frames": 0}, "--baseline_frames: expected 1 frame or more"),
         ({"te_ms": 1.0}, "--te_ms and --r2_star_relaxivity: expected both"),
         ({"blood_t1_s": 1650}, "--blood_t1_s: expected T1 in s, found 1650"),
-        ({"aif": "Parker"}, "--aif: expected FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou, weinmann"),
+        ({"aif": "parkr"}, "--aif: expected FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou, weinmann"),
         ({"vfa_flip_angles_deg": "2;5"}, "--vfa_flip_angles_deg: expected numbers separated by commas or spaces"),
         ({"aif_arrival_s": 30}, "expected no aif_arrival_s beside --aif="),
         ({"shard": "1/1"}, "--shard: expected i/n"),

@@ -49,7 +49,33 @@ def test_a_shift_between_the_clocks_is_told(offset_s, told):
     assert len(found.warnings) == bool(told)
     for warning in found.warnings:
         assert f"aif.csv: its clock starts {told} series'" in warning
-        assert "--fit_delay" in warning
+        assert "--aif_clock=scan" in warning
+
+
+def test_the_clock_of_a_file_can_be_stated():
+    late = MeasuredAif(2.0 + exams.TIMES + 3.0 / 60, exams.PLASMA)
+    frames = aif_source.on_frames(CSV, late, scan_of(start=2.0), "frames")
+    np.testing.assert_array_equal(frames.plasma, exams.PLASMA)
+    more = np.append(exams.TIMES, 9.0)
+    ahead = MeasuredAif(2.0 - 3.0 / 60 + more, np.append(exams.PLASMA, 0.0))
+    by_clock = aif_source.on_frames(CSV, ahead, scan_of(start=2.0), "scan")
+    expected = np.interp(exams.TIMES + 3.0 / 60, more, ahead.plasma)
+    np.testing.assert_allclose(by_clock.plasma, expected, rtol=1e-9)
+    assert frames.warnings == by_clock.warnings == ()
+    with pytest.raises(ValueError, match=r"aif\.csv: expected one sample for each of 40 frames.*--aif_clock=scan"):
+        aif_source.on_frames(CSV, MeasuredAif(late.times[:-1], late.plasma[:-1]), scan_of(start=2.0), "frames")
+
+
+def test_whole_blood_becomes_plasma(tmp_path):
+    path = tmp_path / "aif.csv"
+    rows = zip(exams.TIMES * 60, exams.PLASMA * 0.6, strict=True)
+    path.write_text("time_s,cb_blood_mM\n" + "\n".join(f"{t},{c}" for t, c in rows))
+    case = Case("p", Path("p.nii.gz"), FitFacts(aif=ArterialSource("file", path), hematocrit=0.4))
+    found = aif_source.arterial_input(case, scan_of(), SETTINGS, None, pytest.fail)
+    np.testing.assert_allclose(found.plasma, exams.PLASMA)
+    assert (found.provenance["hematocrit"], found.warnings) == (0.4, ())
+    with pytest.raises(ValueError, match="expected the header time_min,cp_plasma_mM"):
+        aif_csv.read(path)  # where no hematocrit is known
 
 
 @pytest.mark.parametrize("start", [0.0, 2.0])
@@ -92,8 +118,12 @@ def test_a_populations_curve_is_seen_to_arrive_when_the_data_do(name):
     stated = Case("p", Path("p.nii.gz"), FitFacts(aif=ArterialSource(name), aif_arrival_s=0.0))
     again = aif_source.arterial_input(stated, scan_of(), SETTINGS, None, pytest.fail)
     assert again.warnings == ()
-    expected = getattr(aif_source.population, name)(exams.TIMES, hematocrit=0.42)
-    np.testing.assert_allclose(again.plasma, expected)
+    # The mean over each frame, whose peak is lower than the curve's.
+    within = exams.TIMES[:, None] + exams.DT_S / 60 * np.linspace(-0.5, 0.5, 2001)
+    curve = getattr(aif_source.population, name)(within, hematocrit=0.42)
+    np.testing.assert_allclose(
+        again.plasma, np.trapezoid(curve, within, axis=1) / (exams.DT_S / 60), rtol=0.01, atol=0.05
+    )
 
 
 def test_a_region_of_nothing_but_nan(tmp_path):

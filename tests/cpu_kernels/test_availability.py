@@ -18,4 +18,4 @@ def test_an_llvmlite_that_is_absent_is_not_available(monkeypatch):
 def test_the_least_llvmlite_is_the_extras():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     extra = tomllib.loads(text)["project"]["optional-dependencies"]["cpu"]
-    assert extra == ["llvmlite>=" + ".".join(map(str, availability.LEAST_LLVMLITE))]
+    assert "llvmlite>=" + ".".join(map(str, availability.LEAST_LLVMLITE)) in extra

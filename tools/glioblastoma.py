@@ -17,8 +17,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dcejax.cli import infer
+from dcejax.conventional import analysis
+from dcejax.conventional.fit_settings import FitSettings
 from dcejax.data import aif_csv
-from dcejax.physics import fitting
 
 CASE = "TCGA-06-0185-{visit}"
 RELAXIVITY = 3.3  # 1/(mM s), of the data's own conversion to concentration
@@ -26,7 +27,8 @@ QUANTITIES = ("Ktrans", "vp", "kep")
 ARMS = (
     "paper-v0, mask only",
     "paper-v0, relaxivity and AIF given",
-    "nonlinear fit with the patient's AIF",
+    "fit with the patient's AIF, no flags",
+    "the same, --model=extended_tofts --nofit_delay",
     "area under the curve",
 )
 RESAMPLES = 400
@@ -58,16 +60,27 @@ def network_maps(folder: Path, case: str, *, informed: bool) -> dict[str, np.nda
     return maps
 
 
-def fitted_maps(curves: np.ndarray, mask: np.ndarray, folder: Path, case: str) -> dict[str, np.ndarray]:
-    """Bounded nonlinear extended Tofts fit with the patient's arterial input."""
+def fitted_maps(curves: np.ndarray, mask: np.ndarray, folder: Path, case: str, **settings) -> dict[str, np.ndarray]:
+    """What dcejax-fit makes of a visit with the patient's arterial input, with its delay in s where it has one."""
     arterial = aif_csv.read(folder / f"{case}_aif.csv")
-    found = fitting.fit("extended_tofts", curves, arterial.times, np.maximum(arterial.plasma, 0.0)).params
-    kep = np.divide(found.ktrans, found.ve, out=np.zeros_like(found.ve), where=found.ve > 0)
+    plasma, status = np.maximum(arterial.plasma, 0.0), np.zeros(len(curves), np.uint8)
+    found = analysis.analyse(curves, status, arterial.times, plasma, FitSettings(**settings), None).maps
     maps = {}
-    for name, values in (("Ktrans", found.ktrans), ("vp", found.vp), ("kep", kep)):
-        maps[name] = np.zeros(mask.shape, np.float32)
-        maps[name][mask] = values
+    for name in (*QUANTITIES, "delay"):
+        if name in found:
+            maps[name] = np.zeros(mask.shape, np.float32)
+            maps[name][mask] = found[name]
     return maps
+
+
+def delays(folder: Path, visit: int) -> str:
+    """Where the delay of the tumour's voxels lies, in words."""
+    case = CASE.format(visit=visit)
+    mask = _load(folder / f"{case}_tumour_mask.nii.gz") > 0
+    found = fitted_maps(_load(folder / f"{case}_concentration.nii.gz")[mask], mask, folder, case)
+    enhancing = mask & (found["Ktrans"] > 0)
+    low, median, high = np.percentile(found["delay"][enhancing], [25, 50, 75])
+    return f"visit {visit} {median:.1f} s ({low:.1f} to {high:.1f})"
 
 
 def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -86,6 +99,7 @@ def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
         network_maps(folder, case, informed=False),
         network_maps(folder, case, informed=True),
         fitted_maps(curves, mask, folder, case),
+        fitted_maps(curves, mask, folder, case, model="extended_tofts", fit_delay=False),
         dict.fromkeys(QUANTITIES, area),
     )
     arms = dict(zip(ARMS, maps_of, strict=True))
@@ -134,6 +148,8 @@ def _page(folder: Path) -> str:
                     f"| {visit} | {quantity} | {arm} | {row['rho']:.3f} | {row['low']:.3f} to {row['high']:.3f} | "
                     f"{median} | {arms['published']['median']:.4f} |"
                 )
+    spread = ", ".join(delays(folder, visit) for visit in (1, 2, 3))
+    lines += ["", f"Median delay of voxels with Ktrans after the arterial input, with quartiles: {spread}."]
     return "\n".join(lines)
 
 

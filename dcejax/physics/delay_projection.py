@@ -272,7 +272,7 @@ def solve_with_delay(
         bounds: of Ktrans, vp and ve; (0, 0) for what the model lacks. ve counts with a rate only.
         has_rate: whether what has leaked flows back; else E is the integral of the input.
         rates: least and greatest kep in 1/min, inside what the other bounds admit.
-        effort: how long to look, and from where.
+        effort: how long to look.
     """
     least, greatest = rates or _RATE_RANGE
     slowest = max(least, bounds.ktrans[0] / bounds.ve[1]) if has_rate else 1.0

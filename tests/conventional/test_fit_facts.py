@@ -41,7 +41,7 @@ def test_columns_of_the_fit_are_unknown_to_the_networks(tmp_path, column):
         cases.enumerate_cases(manifest(tmp_path, f"input,{column}", "a.nii.gz,1"), Facts())
 
 
-@pytest.mark.parametrize("text", ["Auto", "roi:", "aif.txt", "population"])
+@pytest.mark.parametrize("text", ["automatic", "roi:", "aif.txt", "population"])
 def test_a_source_that_is_none(tmp_path, text):
     with pytest.raises(ValueError, match=r"line 2: expected FILE\.csv, roi:MASK\.nii\.gz, auto, .* in column aif"):
         cases.enumerate_cases(manifest(tmp_path, "input,aif", f"a.nii.gz,{text}"), FitFacts())

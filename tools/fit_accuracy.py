@@ -21,10 +21,9 @@ import nibabel
 import numpy as np
 
 from dcejax.cli import fit
-from dcejax.evaluation.arms.simple_arms import ENHANCING
+from dcejax.evaluation.arms.simple_arms import ENHANCING, enhancing_medians
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.physics.fitting import FitStatus
-from dcejax.simulation.priors import TUMOUR_CLASSES, TUMOUR_KINETICS
 
 NAMES = ("Ktrans", "vp", "ve")
 ARMS = {
@@ -42,13 +41,6 @@ HALF = 0.6745  # SDs within which half of normal errors lie
 def load(path: Path) -> np.ndarray:
     """The voxels of an image."""
     return nibabel.load(path).get_fdata(dtype=np.float32)
-
-
-def class_medians() -> np.ndarray:
-    """Medians of the priors of enhancing tumour, averaged over the classes of the training population."""
-    weights = np.array([each.training * (1.0 - each.non_enhancing) for each in TUMOUR_CLASSES])
-    kinetics = [TUMOUR_KINETICS[each.kinetics] for each in TUMOUR_CLASSES]
-    return weights @ [[getattr(k, name.lower()).median for name in NAMES] for k in kinetics] / weights.sum()
 
 
 def median_of(values: np.ndarray) -> float | None:
@@ -79,7 +71,7 @@ def judge(case: Path, folder: Path, pool: list) -> dict:
     spread = [load(folder / f"{stem}_desc-se_{name}.nii.gz") for name in NAMES]
     sure = tumour & (load(folder / f"{stem}_desc-fit_status.nii.gz") == FitStatus.CONVERGED)
     expected = [median_of(HALF * s[sure & (m > 0)] / m[sure & (m > 0)]) for s, m in zip(spread, maps, strict=True)]
-    medians = [np.full_like(inside[0], value) for value in class_medians()]
+    medians = [np.full_like(inside[0], value) for value in enhancing_medians()]
     return {
         "case": stem,
         "voxels": {"mask": int(mask.sum()), "normal": int(normal.sum()), "tumour": int(tumour.sum())},

@@ -30,6 +30,7 @@ from dcejax.physics.variable_projection import Bounds, Local, ktrans_limits, sol
 _RATE_RANGE = (2e-3, 200.0)  # 1/min, of kep where the bounds admit more
 _LONGEST = (1.0, 2.0 / SECONDS_PER_MINUTE)  # step in log kep and in the delay
 _DAMPING, _DAMPING_RANGE = 1e-3, (1e-6, 1e6)
+_AT_BOUND = 1 + 1e-3  # within this factor a rate counts as on its bound
 _CONVERGED = 1e-4  # share of the residual that another step may promise to win
 
 
@@ -89,6 +90,11 @@ class _State(NamedTuple):
     trial: tuple[jax.Array, jax.Array]  # what is computed next
     promised: jax.Array  # how much the next step lowers the cost by the quadratic model
     damping: jax.Array
+
+
+def on_rate_bound(rate: np.ndarray | jax.Array, rates: tuple[float, float]) -> np.ndarray | jax.Array:
+    """Whether rates [V] end on one of their bounds, (least, greatest)."""
+    return (rate <= rates[0] * _AT_BOUND) | (rate * _AT_BOUND >= rates[1])
 
 
 def _inverse(value: jax.Array, where: jax.Array) -> jax.Array:

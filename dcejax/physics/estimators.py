@@ -85,10 +85,7 @@ def project_with_delay(
     by_delay = -(vp * plasma_slope + ktrans * (plasma - rate * leaked))
     fisher = information([*(derivatives[column] for column in model.linear), by_delay], weights.T, axis=0)
     params = [*(values[column] for column in model.linear), found.delay]
-    on_bound = False
-    if rates:
-        share = 1.0 + 1e-3
-        on_bound = (ktrans > 0) & ((rate <= rates[0] * share) | (rate * share >= rates[1]))
+    on_bound = (ktrans > 0) & delay_projection.on_rate_bound(rate, rates) if rates else False
     return Estimate(params, (ktrans * leaked + vp * plasma).T, fisher, found.converged, on_bound)
 
 

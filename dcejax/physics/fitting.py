@@ -177,7 +177,7 @@ def fit(
 
     Raises:
         ValueError: shapes that do not match, times that do not increase, an arterial input that is zero or not finite,
-            an unknown model, method or bound, or bounds that hold no value.
+            an unknown model, method or bound, bounds that hold no value, or rates that would have no effect.
     """
     concentration, times, aif = np.asarray(concentration), np.asarray(times, np.float64), np.asarray(aif)
     model = find(model)
@@ -203,6 +203,11 @@ def fit(
     weights = weights / unit
     bounds = tuple(limits.values())
     way = way_of(model, method, fit_delay)
+    if rates and not (way == "projected with delay" and model.rate and 0 < rates[0] < rates[1]):
+        raise ValueError(
+            "rates: expected (least, greatest) kep above 0, of a linear model with a rate and with fit_delay, found "
+            f"{rates} for {model.name}{' without a delay' * (not fit_delay)}"
+        )
     settings = {"model": model, "way": way, "bounds": bounds, "fit_delay": fit_delay, "rates": rates}
     times, aif, grid = times - times[0], aif.astype(np.float64), None
     if way == "projected with delay":

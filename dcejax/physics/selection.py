@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from dcejax.physics.delay_projection import on_rate_bound
 from dcejax.physics.fitting import FitResult, FitStatus, fit
 from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.prediction import predict
 from dcejax.physics.standard_errors import aicc
 from dcejax.physics.tracer_models import MODELS, TracerModel, find
-
-_BOUND = 1 + 1e-3  # within this factor a rate counts as on its bound
 
 
 class Selection(NamedTuple):
@@ -59,7 +58,7 @@ def _rate_on_bound(model: TracerModel, full: FitResult, rates: tuple[float, floa
     """Where kep of a linear model ends on a bound, [V]: its exchange is too slow or too fast to be told from none."""
     numerator, denominator = (full.params[model.linear.index(column)] for column in ("exponential", None))
     rate = numerator / np.maximum(denominator, np.finfo(np.float32).tiny)
-    return (rate <= rates[0] * _BOUND) | (rate * _BOUND >= rates[1])
+    return on_rate_bound(rate, rates)
 
 
 def select(

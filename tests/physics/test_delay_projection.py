@@ -136,6 +136,19 @@ def test_bounds_of_kep_and_of_parameters_are_kept():
     assert np.abs(found.delay).max() <= DELAY_S / 60 * 1.001
 
 
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        ("extended_tofts", {"rates": (0.02, 2.0)}),
+        ("patlak", {"rates": (0.02, 2.0), "fit_delay": True}),
+        ("tofts", {"rates": (2.0, 0.02), "fit_delay": True}),
+    ],
+)
+def test_bounds_of_kep_without_effect_are_refused(model, how):
+    with pytest.raises(ValueError, match="rates: expected"):
+        fit(model, np.zeros((2, EVEN.size)), EVEN, AIF, **how)
+
+
 def test_weights_leave_frames_out():
     curves, _ = simulate(EVEN, FINE, 40, 6)
     spoiled, weights = curves.copy(), np.ones(EVEN.size)

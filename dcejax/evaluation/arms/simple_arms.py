@@ -70,7 +70,7 @@ def _medians(kinetics: priors.Tissue | priors.TumourKinetics) -> tuple[float, fl
     return kinetics.ktrans.median, kinetics.vp.median, kinetics.ve.median
 
 
-def _enhancing_medians() -> np.ndarray:
+def enhancing_medians() -> np.ndarray:
     """Medians [C] of the priors of enhancing tumour, averaged over the training population's enhancing patients."""
     weights = np.array([c.training * (1.0 - c.non_enhancing) for c in priors.TUMOUR_CLASSES])
     medians = np.array([_medians(priors.TUMOUR_KINETICS[c.kinetics]) for c in priors.TUMOUR_CLASSES])
@@ -99,7 +99,7 @@ class ClassMedian:
 
     def identity(self, case_id: str) -> list:
         """The medians."""
-        return [_enhancing_medians().tolist(), _tissue_medians([tissue.name for tissue in priors.TISSUES]).tolist()]
+        return [enhancing_medians().tolist(), _tissue_medians([tissue.name for tissue in priors.TISSUES]).tolist()]
 
     def maps(self, loaded: Loaded) -> Maps:
         """Look up the medians."""
@@ -108,7 +108,7 @@ class ClassMedian:
         values = medians[simulated.tissue]
         by_name = dict(zip(simulated.tissue_names, medians, strict=True))
         labels = simulated.scan.segmentation
-        values[labels == ENHANCING] = _enhancing_medians()
+        values[labels == ENHANCING] = enhancing_medians()
         values[labels == NECROTIC] = by_name["necrotic core"]
         return Maps(np.where(simulated.scan.mask[..., None], values, 0.0).astype(np.float32))
 

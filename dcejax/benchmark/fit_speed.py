@@ -14,13 +14,15 @@ import numpy as np
 
 from dcejax.benchmark import curve_fit, own_process
 from dcejax.benchmark.measuring import timed
-from dcejax.benchmark.problem import Problem, fit, fit_with_delay, make_problem
+from dcejax.benchmark.problem import Problem, fit, fit_with_delay, make_exchange_problem, make_problem
 from dcejax.types import Reporter
 
 _PAIRS = 5  # of dcejax and curve_fit, alternating
 _VOXELS = 100_000
 _VOXELS_CURVE_FIT = 600
+_VOXELS_EXCHANGE = 20_000
 _WHOLE_BRAIN = 650_000
+_ROUNDING = 1e-5  # of a sum of squares in single precision
 _PYTHONS = ("python3.12", "python3.13", "python3.14")  # osipy needs 3.12 or newer
 
 
@@ -81,13 +83,27 @@ def _beside_osipy(python: str | None, problem: Problem, report: Reporter) -> dic
     return {"osipy": found["version"], "voxels_per_s_osipy": 1.0 / theirs, "ratio_osipy": theirs / ours}
 
 
+def _exchange(delayed: bool) -> dict[str, Any]:
+    """Two-compartment exchange: voxels per second, and how many end above the residual of their truth."""
+    problem = make_exchange_problem(_VOXELS_EXCHANGE, seed=2, delayed=delayed)
+    result = problem.fit()  # compile
+    rates = [len(problem.curves) / timed(problem.fit)[1] for _ in range(_PAIRS)]
+    missed = result.residual > problem.residual * (1.0 + _ROUNDING)
+    return {
+        "voxels_per_s": float(np.median(rates)),
+        "range": [min(rates), max(rates)],
+        "share_above_truth": float(missed.mean()),
+        "voxels": _VOXELS_EXCHANGE,
+    }
+
+
 def run(osipy_python: str | None, report: Reporter) -> dict[str, Any]:
-    """Measure bounded extended Tofts with standard errors at 60 frames, and what is done without flags.
+    """Measure bounded fits with standard errors at 60 frames, and what is done without flags.
 
     Returns:
-        Plain numbers: voxels per second and their ratios to curve_fit and osipy (None with a reason where it cannot
-        run), voxels per second with a delay, seconds and peak memory of a whole brain, also of what `dcejax-fit` does
-        without flags.
+        Plain numbers: extended Tofts' voxels per second and their ratios to curve_fit and osipy (None with a reason
+        where it cannot run), the same with a delay, two-compartment exchange without and with one, seconds and peak
+        memory of a whole brain, also of what `dcejax-fit` does without flags.
 
     Raises:
         ValueError: an interpreter was stated that cannot import osipy.
@@ -100,6 +116,9 @@ def run(osipy_python: str | None, report: Reporter) -> dict[str, Any]:
     fit_with_delay(problem)  # compile
     rates = [_rate(fit_with_delay, problem) for _ in range(_PAIRS)]
     results |= {"voxels_per_s_with_delay": float(np.median(rates)), "range_with_delay": [min(rates), max(rates)]}
+    for name, delayed in (("exchange", False), ("exchange_with_delay", True)):
+        report.status(name.replace("_", " "))
+        results[name] = _exchange(delayed)
     report.status(f"{_WHOLE_BRAIN} voxels in a process of their own")
     return {
         **results,

@@ -39,6 +39,7 @@ class Effort(NamedTuple):
 
     steps_each: int = 2  # Gauss-Newton steps from both starts
     steps_more: int = 6  # and then from the better one
+    steps_inside: int = 0  # and then inside bounds that the first do not see
 
 
 SECOND_LOOK = Effort(6, 12)

@@ -4,23 +4,26 @@ Arguments are alike: curves [V, T] in mM, finite; weights [V, T] or [1, T]; time
 and upper bounds [P], with the delay last if it is free.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dcejax.physics import delay_projection, variable_projection
+from dcejax.physics import column_curves, delay_projection, start_search, variable_projection
+from dcejax.physics.column_curves import Projection
 from dcejax.physics.convolution import exponential_convolution
 from dcejax.physics.delay_projection import DelayTable, Effort
-from dcejax.physics.levenberg_marquardt import minimize
+from dcejax.physics.levenberg_marquardt import Curves, Minimum, Parameters, minimize
 from dcejax.physics.linear import linear_fit
 from dcejax.physics.standard_errors import information
-from dcejax.physics.start_search import curve_of
+from dcejax.physics.start_search import Columns, Points, curve_of
 from dcejax.physics.tracer_models import TracerModel
 from dcejax.physics.variable_projection import Bounds, Solution, Table
 
-_ITERATIONS = 150  # of Levenberg-Marquardt, at most
+_RATE_RANGE = (1e-4, 1e3)  # 1/min, of rates whose amplitudes are free
+_LONGEST = 1.0  # step in the logarithm of a rate
 
 
 class Estimate(NamedTuple):
@@ -110,24 +113,84 @@ def _split(values: jax.Array) -> list[jax.Array]:
     return [values[..., p] for p in range(values.shape[-1])]
 
 
-def search(
-    curve: Callable[[jax.Array], jax.Array],
-    starts: jax.Array,
+def _descend(
+    model: Callable[[Parameters], Curves],
+    starts: list[Parameters],
     curves: jax.Array,
     weights: jax.Array,
+    limits: tuple[Sequence, Sequence],
+    longest: Sequence[float] | None,
+    effort: Effort,
+) -> Minimum:
+    """Minimize from a few starts, P of [V] each, and go on from the best; one after another, to be compiled once."""
+
+    def descend(best: Minimum, attempt: tuple[Parameters, jax.Array, jax.Array]) -> tuple[Minimum, None]:
+        start, steps, go_on = attempt
+        start = jax.tree.map(lambda new, old: jnp.where(go_on, old, new), start, best.params)
+        found = minimize(model, start, curves.T, weights.T, *limits, steps, longest)
+        better = found.cost <= best.cost
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best), None
+
+    attempts = (
+        jax.tree.map(lambda *values: jnp.stack(values), *starts, starts[0]),
+        jnp.array([*[effort.steps_each] * len(starts), effort.steps_more]),
+        jnp.arange(len(starts) + 1) == len(starts),
+    )
+    nothing = jnp.full(curves.shape[0], jnp.inf, curves.dtype)
+    return jax.lax.scan(descend, Minimum(starts[0], nothing, jnp.zeros(nothing.shape, bool)), attempts)[0]
+
+
+def _end(model: Callable[[Parameters], Curves], found: Minimum, weights: jax.Array) -> Estimate:
+    fitted, derivatives = model(found.params)
+    return Estimate(list(found.params), fitted.T, information(list(derivatives), weights.T, axis=0), found.converged)
+
+
+def search(
+    model: TracerModel,
+    curves: jax.Array,
+    weights: jax.Array,
+    times: jax.Array,
+    plasma: jax.Array,
+    points: Points,
     lower: jax.Array,
     upper: jax.Array,
+    effort: Effort,
 ) -> Estimate:
-    """Fit a curve, a function of [P] parameters, by Levenberg-Marquardt from starts [V, S, P]; the best end counts."""
+    """Levenberg-Marquardt for any model from the best of many points."""
+    look = start_search.any_curves(model, times, plasma, fit_delay=lower.size > len(model.quantities))
+    starts = start_search.best_points(points, curves.T, weights.T)
+    return _end(look, _descend(look, starts, curves, weights, (lower, upper), None, effort), weights)
 
-    def best(data, weight, starts):
-        minima = jax.vmap(lambda s: minimize(curve, s, data, weight, lower, upper, _ITERATIONS))(starts)
-        chosen = jnp.argmin(jnp.where(jnp.isfinite(minima.cost), minima.cost, jnp.inf))
-        return jax.tree.map(lambda leaf: leaf[chosen], minima)
 
-    minima = jax.vmap(best)(curves, jnp.broadcast_to(weights, curves.shape), starts)
-    fisher = information(_split(minima.jacobian), weights)
-    return Estimate(_split(minima.params), minima.curve, fisher, minima.converged)
+def search_rates(
+    model: TracerModel,
+    curves: jax.Array,
+    weights: jax.Array,
+    columns: Columns,
+    lower: jax.Array,
+    upper: jax.Array,
+    effort: Effort,
+) -> Estimate:
+    """Fit a model of two columns: first its rates and delay, at the best amplitudes, then its parameters in bounds.
+
+    The first search has at most three unknowns, and none of the narrow valleys in which flow makes up for volume; it
+    ends at the optimum wherever that is inside the bounds.
+    """
+    projection = Projection(model, columns.source, curves.T, weights.T)
+    starts = start_search.best_columns(model, columns, curves.T, weights.T)
+    inside = [jnp.log(jnp.array(limit)) for limit in _RATE_RANGE]
+    limits = [[limit] * len(starts[0]) for limit in inside]
+    longest = [_LONGEST] * len(starts[0])
+    if lower.size > len(model.quantities):
+        limits[0][-1], limits[1][-1], longest[-1] = lower[-1], upper[-1], jnp.inf
+    free = _descend(projection.curves, starts, curves, weights, tuple(limits), longest, effort)
+    start = tuple(
+        jnp.clip(jnp.where(jnp.isfinite(value), value, low), low, high)
+        for value, low, high in zip(projection.parameters(free.params), lower, upper, strict=True)
+    )
+    look = partial(column_curves.curves_of, model, columns.source)
+    found = minimize(look, start, curves.T, weights.T, lower, upper, effort.steps_inside)
+    return _end(look, found, weights)
 
 
 def linear(

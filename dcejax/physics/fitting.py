@@ -1,8 +1,9 @@
 """The conventional analysis: bounded least squares of any model for all voxels at once, with standard errors.
 
 Models with linear parameters and one rate or none (Tofts, extended Tofts, Patlak, plasma only) reach their global
-optimum without start values (`variable_projection`, and `delay_projection` with a free delay); the others are fitted
-by Levenberg-Marquardt from the best points of a grid (`start_search`). Curves are processed in chunks of one shape, so
+optimum without start values (`variable_projection`, and `delay_projection` with a free delay); those with two rates are
+searched in their rates and delay alone, from the best nodes of a grid (`column_curves`); any other is fitted by
+Levenberg-Marquardt from the best of many points (`start_search`). Curves are processed in chunks of one shape, so
 memory is bounded and each model is compiled once.
 """
 
@@ -26,6 +27,11 @@ from dcejax.physics.voxel_chunks import Way, check_input, chunk_size, on_device,
 Method = Literal["nlls", "linear"]
 
 _BOUND_MARGIN = 1e-6  # share of the range, or of 1 in wide ranges, within which an estimate counts as on its bound
+_EFFORTS = {  # a first one, and a second for the few voxels that it leaves in doubt
+    "projected with delay": (Effort(), SECOND_LOOK),
+    "searched": (Effort(10, 40), Effort(10, 150)),
+    "searched by columns": (Effort(4, 8, 6), Effort(8, 20, 60)),
+}
 _GREATEST = 1e6  # mM; no concentration, and its square still far from overflow
 
 
@@ -79,9 +85,9 @@ def _fit_chunk(
     if way == "linear":
         found = estimators.linear(model, curves, weights, times, plasma, lower)
     elif way == "searched":
-        starts = start_search.find_starts(model, curves, weights, grid, lower, upper, fit_delay=fit_delay)
-        curve = start_search.curve_of(model, times, plasma, fit_delay)
-        found = estimators.search(curve, starts, curves, weights, lower, upper)
+        found = estimators.search(model, curves, weights, times, plasma, grid, lower, upper, effort)
+    elif way == "searched by columns":
+        found = estimators.search_rates(model, curves, weights, grid, lower, upper, effort)
     elif way == "projected with delay":
         found = estimators.project_with_delay(model, curves, weights, grid, bounds, rates, effort)
     else:
@@ -163,7 +169,7 @@ def fit(
         concentration: [V, T] tissue concentration, mM. Curves with NaN or infinity are not fitted and say so.
         times: [T] strictly increasing, min.
         aif: [T] arterial plasma concentration at `times`, mM. In between it is taken as linear, and with a free delay
-            of a linear model as a cubic spline (`spline_input` says why).
+            as a cubic spline (`spline_input` says why), but for a model that names no columns.
         method: "nlls" for bounded least squares, "linear" for Murase's linear fit, which ignores bounds.
         bounds: parameter name -> (lower, upper), for those that should differ from the model's own.
         weights: [V, T] or [T] inverse variances up to a factor; equal if absent.
@@ -212,9 +218,11 @@ def fit(
     times, aif, grid = times - times[0], aif.astype(np.float64), None
     if way == "projected with delay":
         grid = delay_search.make_delay_table(times, aif, DELAY_BOUNDS)
+    elif way == "searched by columns":
+        grid = start_search.make_columns(times, aif, fit_delay=fit_delay)
     times, aif = on_device(times, aif)
     if way == "searched":
-        grid = start_search.make_grid(times, aif, model=model, bounds=bounds, fit_delay=fit_delay)
+        grid = start_search.make_points(times, aif, model=model, bounds=bounds, fit_delay=fit_delay)
     elif way == "projected":
         grid = _make_table(times, aif)
     size = chunk_size(way)
@@ -232,10 +240,11 @@ def fit(
         parts = side_by_side(compute, range(0, max(len(curves), 1), size), progress)
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(curves)], *parts)
 
-    whole = fit_all(concentration, weights, Effort(), progress)
-    if way == "projected with delay" and (doubtful := np.flatnonzero(_in_doubt(whole))).size:
+    first, second = _EFFORTS.get(way, (Effort(), None))
+    whole = fit_all(concentration, weights, first, progress)
+    if second and (doubtful := np.flatnonzero(_in_doubt(whole))).size:
         chosen = weights if len(weights) == 1 else weights[doubtful]
-        again = fit_all(concentration[doubtful], chosen, SECOND_LOOK, lambda *_: None)
+        again = fit_all(concentration[doubtful], chosen, second, lambda *_: None)
         better = again.residual <= whole.residual[doubtful]
         for new, old in zip(jax.tree.leaves(again), jax.tree.leaves(whole), strict=True):
             old[doubtful[better]] = new[better]

@@ -144,13 +144,22 @@ def two_compartment_exchange(
     return _two_compartments(params.fp, params.ps, params.vp, params.ps / params.ve, times, aif, delay)
 
 
-def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
-    """Concentration of plasma exchanging with a compartment that empties at the rate backflow = PS / ve.
+class Residue(NamedTuple):
+    """Tissue's answer to a unit of plasma, (1 - w) exp(-fast t) + w exp(-slow t) with w = remainder / gap."""
 
-    The residue function is (1 - w) exp(-fast t) + w exp(-slow t). With the plasma volume multiplied into the fast
-    rate, the gap between the rates and the weight, all but the fast rate itself is smooth down to vp = 0.
+    slow: jax.Array  # 1/min
+    fast: jax.Array  # 1/min
+    gap: jax.Array  # between the rates, times the plasma volume, 1/min
+    remainder: jax.Array  # 1/min
+    volume: jax.Array  # vp, or what is as good as none
+
+
+def two_compartment_residue(fp: jax.Array, ps: jax.Array, vp: jax.Array, backflow: jax.Array) -> Residue:
+    """Residue function of plasma exchanging with a compartment that empties at the rate backflow = PS / ve.
+
+    With the plasma volume multiplied into the fast rate, the gap between the rates and the weight, all but the fast
+    rate itself is smooth down to vp = 0. Arguments are arrays of one shape.
     """
-    fp, ps, vp, backflow = (jnp.asarray(a) for a in (fp, ps, vp, backflow))
     leaving, returning = fp + ps, vp * backflow
     squared_gap = (leaving - returning) ** 2 + 4.0 * ps * returning
     # The rates coincide only where both flows vanish; the square root has no derivative there and needs none.
@@ -158,7 +167,6 @@ def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
     gap = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared_gap, 1.0)), 0.0)
     total = leaving + returning + gap
     volume = vp + jax.lax.stop_gradient(jnp.maximum(vp, _SMALLEST_VP) - vp)
-    fast = total / (2.0 * volume)
     slow = jnp.where(apart, 2.0 * fp * backflow / jnp.where(apart, total, 1.0), 0.0)
     # PS + (returning - leaving + gap) / 2, without cancellation in either order of the two.
     outflow_leads = leaving > returning
@@ -167,6 +175,13 @@ def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
         2.0 * ps * returning / jnp.where(outflow_leads, gap + leaving - returning, 1.0),
         0.5 * (returning - leaving + gap),
     )
+    return Residue(slow, total / (2.0 * volume), gap, remainder, volume)
+
+
+def _two_compartments(fp, ps, vp, backflow, times, aif, delay) -> jax.Array:
+    """Concentration of plasma exchanging with a compartment that empties at the rate backflow = PS / ve."""
+    fp = jnp.asarray(fp)
+    slow, fast, gap, remainder, volume = two_compartment_residue(fp, *(jnp.asarray(a) for a in (ps, vp, backflow)))
     if _undelayed(delay):
         integrals = biexponential_convolution(slow, fast, times, aif)
     else:

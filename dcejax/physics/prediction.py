@@ -4,11 +4,11 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcejax.physics.spline_input import SplineInput, delayed_input, make_input
+from dcejax.physics.column_curves import curves_of
+from dcejax.physics.spline_input import SplineInput, make_input
 from dcejax.physics.start_search import DELAY_BOUNDS
 from dcejax.physics.tracer_models import TracerModel, find
 from dcejax.physics.voxel_chunks import check_input, chunk_size, on_device, padded
@@ -16,12 +16,8 @@ from dcejax.physics.voxel_chunks import check_input, chunk_size, on_device, padd
 
 @functools.partial(jax.jit, static_argnames=("model",))
 def _predict_delayed(values: jax.Array, source: SplineInput, *, model: TracerModel) -> jax.Array:
-    """Curves [V, T] of a linear model at parameters with the delay last [V, P + 1]."""
-    params = dict(zip(model.linear, values[:, :-1].T, strict=True))
-    rate = params["exponential"] / params[None] if model.rate else jnp.zeros(len(values), values.dtype)
-    seen = delayed_input(source, rate, values[:, -1])
-    columns = {"plasma": seen.plasma, "integral": seen.leaked, "exponential": seen.leaked}
-    return sum(params[column] * columns[column] for column in model.basis).T
+    """Curves [V, T] of a model with columns at parameters with the delay last [V, P + 1]."""
+    return curves_of(model, source, tuple(values.T))[0].T
 
 
 @functools.partial(jax.jit, static_argnames=("model",))
@@ -51,7 +47,7 @@ def predict(
     check_input(times, aif)
     values = [np.maximum(p, low) for p, (low, _) in zip(params, model.bounds, strict=True)]
     source = None
-    if model.linear and delay is not None:  # as `fit` sees the input
+    if model.basis and delay is not None:  # as `fit` sees the input
         source = make_input(times - times[0], aif, DELAY_BOUNDS)
     times, aif = on_device(times, aif)
     delay = np.zeros_like(values[0]) if delay is None else delay

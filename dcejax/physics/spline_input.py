@@ -31,14 +31,20 @@ _TERMS = 15  # of the series, which leaves less than 1e-8 at the end of its rang
 _TOLERANCE = 1e-5  # of the mean step, within which steps count as equal
 
 
+class Frames(NamedTuple):
+    """The steps from one frame of a scan to the next."""
+
+    steps: jax.Array  # [U] min, the different ones
+    index: jax.Array  # [T - 1] which of them comes after each frame
+
+
 class SplineInput(NamedTuple):
     """An arterial input at the frames of a scan, delayed by any of a range of delays."""
 
     values: jax.Array  # [T, 2 N] mM, at N delays, and their derivatives by the delay times the spacing
     slopes: jax.Array  # [T, 2 N] mM/min, derivatives by time, likewise
     first_delay: jax.Array  # min
-    steps: jax.Array  # [U] min, the different steps from one frame to the next
-    step_index: jax.Array  # [T - 1] which of them comes after each frame
+    frames: Frames
 
 
 class Delayed(NamedTuple):
@@ -100,6 +106,14 @@ def _spline_at(query: np.ndarray, times: np.ndarray, values: np.ndarray) -> tupl
     )
 
 
+def frames_of(times: np.ndarray) -> Frames:
+    """The steps between times [T] in min, which increase strictly."""
+    step = np.diff(times)
+    unit = _TOLERANCE * step.mean()
+    distinct, index = np.unique(np.round(step / unit), return_inverse=True)
+    return Frames(jnp.asarray(distinct * unit, jnp.result_type(float)), jnp.asarray(index))
+
+
 def make_input(times: np.ndarray, plasma: np.ndarray, delays: tuple[float, float]) -> SplineInput:
     """Tabulate an arterial input for delays between two bounds.
 
@@ -111,16 +125,12 @@ def make_input(times: np.ndarray, plasma: np.ndarray, delays: tuple[float, float
     times, plasma = np.asarray(times, np.float64), np.asarray(plasma, np.float64)
     nodes = delays[0] + _SPACING * np.arange(math.ceil((delays[1] - delays[0]) / _SPACING - 1e-9) + 1)
     value, slope, curvature = _spline_at(times[:, None] - nodes, times, plasma)
-    step = np.diff(times)
-    unit = _TOLERANCE * step.mean()
-    distinct, index = np.unique(np.round(step / unit), return_inverse=True)
     arrays = (
         np.concatenate([value, -_SPACING * slope], 1),
         np.concatenate([slope, -_SPACING * curvature], 1),
         nodes[0],
-        distinct * unit,
     )
-    return SplineInput(*(jnp.asarray(a, jnp.result_type(float)) for a in arrays), jnp.asarray(index))
+    return SplineInput(*(jnp.asarray(a, jnp.result_type(float)) for a in arrays), frames_of(times))
 
 
 def _moments(x: jax.Array) -> list[jax.Array]:
@@ -151,6 +161,12 @@ def _step_weights(moments: list[jax.Array], step: jax.Array) -> list[jax.Array]:
     ]
 
 
+def _linear_step_weights(moments: list[jax.Array], step: jax.Array) -> list[jax.Array]:
+    """Weights of the value before and after in the integral over a step that the input crosses in a straight line."""
+    i0, i1, *_ = moments
+    return [step * (i0 - i1), step * i1]
+
+
 def plasma_at(source: SplineInput, delay: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The input and its derivative by time at delayed frames, each [T, V], for delays [V] in min within the table.
 
@@ -169,29 +185,42 @@ def plasma_at(source: SplineInput, delay: jax.Array) -> tuple[jax.Array, jax.Arr
     return source.values @ shares, source.slopes @ shares
 
 
-def delayed_input(source: SplineInput, rate: jax.Array, delay: jax.Array) -> Delayed:
-    """The input at delayed frames with its convolution, for rates [V] of 0 or more in 1/min and delays [V] in min."""
-    plasma, slope = plasma_at(source, delay)
-    step = source.steps[:, None]
+def convolved(
+    frames: Frames, plasma: jax.Array, slope: jax.Array | None, rate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """An input convolved with exp(-rate t), and its derivative by the logarithm of the rate, each [T, V] in mM min.
+
+    Plasma [T, V] in mM and slope in mM/min are values and derivatives by time at the frames, or plasma alone for an
+    input that is linear between them; either may be [T, 1], the same for all rates [V] of 0 or more in 1/min.
+    """
+    step = frames.steps[:, None]
     x = rate * step  # [U, V]
+    weights_of = _step_weights if slope is not None else _linear_step_weights
     moments = _moments(x)
-    weights = _step_weights(moments[:4], step)
+    weights = weights_of(moments[:4], step)
     # By the logarithm of the rate: dI_n / dx = I_(n+1) - I_n.
-    changes = _step_weights([x * (after - before) for before, after in pairwise(moments)], step)
+    changes = weights_of([x * (after - before) for before, after in pairwise(moments)], step)
     decay = jnp.exp(-x)
     coefficients = (decay, -x * decay, *weights, *changes)
+    knots = (plasma,) if slope is None else (plasma, slope)
+    count = 2 * len(knots)
 
     def advance(state, frame):
         leaked, leaked_slope, *before = state
         *after, index = frame
-        keep, keep_change, *rest = (values[0] if len(source.steps) == 1 else values[index] for values in coefficients)
+        keep, keep_change, *rest = (values[0] if len(frames.steps) == 1 else values[index] for values in coefficients)
         ends = (*before, *after)
-        gain, gain_change = (sum(w * p for w, p in zip(part, ends, strict=True)) for part in (rest[:4], rest[4:]))
+        gain, gain_change = (sum(w * p for w, p in zip(s, ends, strict=True)) for s in (rest[:count], rest[count:]))
         state = keep * leaked + gain, keep * leaked_slope + keep_change * leaked + gain_change
         return (*state, *after), state
 
-    nothing = jnp.zeros_like(plasma[0])
-    start = (nothing, nothing, plasma[0], slope[0])
-    _, integrals = jax.lax.scan(advance, start, (plasma[1:], slope[1:], source.step_index))
-    leaked, leaked_slope = (jnp.concatenate([nothing[None], values]) for values in integrals)
-    return Delayed(plasma, slope, leaked, leaked_slope)
+    nothing = jnp.zeros_like(rate)
+    start = (nothing, nothing, *(values[0] for values in knots))
+    _, integrals = jax.lax.scan(advance, start, (*(values[1:] for values in knots), frames.index))
+    return tuple(jnp.concatenate([nothing[None], values]) for values in integrals)
+
+
+def delayed_input(source: SplineInput, rate: jax.Array, delay: jax.Array) -> Delayed:
+    """The input at delayed frames with its convolution, for rates [V] of 0 or more in 1/min and delays [V] in min."""
+    plasma, slope = plasma_at(source, delay)
+    return Delayed(plasma, slope, *convolved(source.frames, plasma, slope, rate))

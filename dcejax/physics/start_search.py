@@ -8,35 +8,36 @@ all voxels too.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.physics.convolution import exponential_convolution_at
+from dcejax.physics import column_curves
+from dcejax.physics.levenberg_marquardt import Curves, Parameters
+from dcejax.physics.spline_input import convolved, delayed_input
 from dcejax.physics.tracer_models import Column, TracerModel
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 DELAY_BOUNDS = (-10.0 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE)
 """How long before and after the arterial input tissue may enhance, min."""
 
-_DELAYS = tuple(float(s) / SECONDS_PER_MINUTE for s in np.arange(-10.0, 10.5, 1.0))
-# Tissue empties at 0.005-5 /min, plasma at up to flow over volume, some 100 /min. Between nodes 1.6 times apart the
+_DELAYS = np.linspace(*DELAY_BOUNDS, 11)
+# Tissue empties at 0.005-5 /min, plasma at up to flow over volume, some 100 /min. Between nodes three times apart the
 # curves differ so little that the search finds its way.
-_RATES = tuple(float(r) for r in np.geomspace(0.003, 300.0, 25))
-_NEIGHBOURHOOD = 2.5 / SECONDS_PER_MINUTE  # a second start lies at least this far from the first in delay
+_RATES = np.geomspace(0.003, 300.0, 12)
+_FAST = (2.0, 15.0)  # 1/min, between the groups
 _POINTS, _LEAST, _STARTS = 1024, 1e-3, 4  # for a model without columns: points, least share of an upper bound, starts
 
 
 class Columns(NamedTuple):
-    """Pairs of columns of one arterial input, for every delay of the grid."""
+    """The columns of one arterial input at every node of a grid of rates and delays."""
 
+    source: column_curves.Input
     delays: jax.Array  # [D] min
-    basis: jax.Array  # [D, G, T] every column once
-    first: jax.Array  # [N] index of A among the columns, per pair
-    second: jax.Array  # [N] of B
-    rates: jax.Array  # [G] of the columns; 0 for the integral, infinity for the input itself
+    basis: jax.Array  # [D, G, T]: the integral, convolutions by rising rate, the input itself
 
 
 def curve_of(
@@ -48,18 +49,30 @@ def curve_of(
     return lambda values: model.curve(model.params(*values), times, plasma)
 
 
-def _pairs(kinds: tuple[Column, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of A and B among the columns integral, convolutions by rising rate, input; equal where one is absent."""
-    convolutions = np.arange(1, len(_RATES) + 1)
-    places = {
-        "integral": np.array([0]),
-        "exponential": convolutions,
-        "plasma": np.array([len(_RATES) + 1]),
-    }
-    if len(kinds) == 1:
-        return places[kinds[0]], places[kinds[0]]
-    first, second = (a.ravel() for a in np.meshgrid(*(places[kind] for kind in kinds), indexing="ij"))
-    return first[first < second], second[first < second]
+def any_curves(
+    model: TracerModel, times: jax.Array, plasma: jax.Array, fit_delay: bool
+) -> Callable[[Parameters], Curves]:
+    """Curves of any model with their derivatives, as `levenberg_marquardt.minimize` needs them."""
+    curve = curve_of(model, times, plasma, fit_delay)
+
+    def along(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        each = jax.vmap(lambda tangent: jax.jvp(curve, (values,), (tangent,)), out_axes=(None, 0))
+        return each(jnp.eye(values.size, dtype=values.dtype))
+
+    def all_voxels(params: Parameters) -> Curves:
+        curves, derivatives = jax.vmap(along, in_axes=-1, out_axes=-1)(jnp.stack(params))
+        return curves, tuple(derivatives)
+
+    return all_voxels
+
+
+def _pairs(kinds: tuple[Column, Column]) -> list[np.ndarray]:
+    """Places of A and B among the columns, [2, N] for each group of alike rates of the fast exponential."""
+    rates = np.array([0.0, *_RATES, np.inf])
+    places = {"integral": [0], "exponential": np.arange(1, len(_RATES) + 1), "plasma": [len(_RATES) + 1]}
+    pairs = np.array([(a, b) for a in places[kinds[0]] for b in places[kinds[1]] if a < b]).T
+    fast = rates[pairs[int(kinds[1] == "exponential")]]
+    return [pairs[:, (fast >= low) & (fast < high)] for low, high in pairwise((0.0, *_FAST, np.inf))]
 
 
 class Points(NamedTuple):
@@ -70,103 +83,78 @@ class Points(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("model", "bounds", "fit_delay"))
-def make_grid(
+def make_points(
     times: jax.Array, plasma: jax.Array, *, model: TracerModel, bounds: tuple[tuple[float, float], ...], fit_delay: bool
-) -> Columns | Points:
-    """Compute what the starts of all voxels of a scan are found from, for a model with columns or without.
+) -> Points:
+    """Compute what the starts of all voxels of a scan are found from, for a model without columns.
 
     Times [T] increase strictly and are in min, plasma [T] is in mM, bounds are (lower, upper) per parameter; with
     fit_delay delays other than zero are searched.
     """
-    if not model.basis:
-        lower, upper = np.array([*bounds, DELAY_BOUNDS] if fit_delay else bounds).T
-        # Roberts' R sequence (2018): what multiples of the golden ratio are in one dimension.
-        golden = np.roots([1.0, *np.zeros(lower.size - 1), -1.0, -1.0]).real.max()
-        shares = (0.5 + np.arange(_POINTS)[:, None] * golden ** -np.arange(1.0, lower.size + 1)) % 1.0
-        least = np.maximum(lower, _LEAST * upper)
-        params = np.where(lower < 0, lower + (upper - lower) * shares, least * (upper / least) ** shares)
-        params = jnp.asarray(params, times.dtype)
-        return Points(params, jax.vmap(curve_of(model, times, plasma, fit_delay))(params))
-    delays = jnp.array(_DELAYS if fit_delay else (0.0,), times.dtype)
-    rates = jnp.array((0.0, *_RATES), times.dtype)
-
-    def at(delay):
-        shifted, convolved = jax.vmap(lambda k: exponential_convolution_at(times - delay, k, times, plasma))(rates)
-        return jnp.concatenate([convolved, shifted[:1]])
-
-    first, second = _pairs(model.basis)
-    with_plasma = jnp.concatenate([rates, jnp.array([jnp.inf], rates.dtype)])
-    return Columns(delays, jax.vmap(at)(delays), jnp.asarray(first), jnp.asarray(second), with_plasma)
+    lower, upper = np.array([*bounds, DELAY_BOUNDS] if fit_delay else bounds).T
+    # Roberts' R sequence (2018): what multiples of the golden ratio are in one dimension.
+    golden = np.roots([1.0, *np.zeros(lower.size - 1), -1.0, -1.0]).real.max()
+    shares = (0.5 + np.arange(_POINTS)[:, None] * golden ** -np.arange(1.0, lower.size + 1)) % 1.0
+    least = np.maximum(lower, _LEAST * upper)
+    params = np.where(lower < 0, lower + (upper - lower) * shares, least * (upper / least) ** shares)
+    params = jnp.asarray(params, times.dtype)
+    return Points(params, jax.vmap(curve_of(model, times, plasma, fit_delay))(params))
 
 
-class _Best(NamedTuple):
-    """Best pair at one delay, per voxel."""
+def make_columns(times: np.ndarray, plasma: np.ndarray, *, fit_delay: bool) -> Columns:
+    """Compute what the starts of all voxels of a scan are found from, for a model with columns.
 
-    gain: jax.Array  # [V] how much it lowers the residual sum
-    pair: jax.Array  # [V]
-    a: jax.Array  # [V] amplitude
-    b: jax.Array  # [V]
-
-
-def _best_pair(curves: jax.Array, weights: jax.Array, basis: jax.Array, columns: Columns) -> _Best:
-    """Non-negative least squares of all pairs at one delay; a single column's pair is that column twice."""
-    tiny = jnp.finfo(curves.dtype).tiny
-    squares = jnp.maximum(weights @ (basis**2).T, tiny)  # [V or 1, G]
-    products = weights @ (basis[columns.first] * basis[columns.second]).T  # [V or 1, N]
-    data = (weights * curves) @ basis.T  # [V, G]
-    aa, bb = squares[:, columns.first], squares[:, columns.second]
-    ay, by = data[:, columns.first], data[:, columns.second]
-    determinant = jnp.maximum(aa * bb - products**2, 1e-6 * aa * bb)
-    a, b = (ay * bb - by * products) / determinant, (by * aa - ay * products) / determinant
-    joint = (a > 0) & (b > 0) & (columns.first != columns.second)
-    alone_a, alone_b = jnp.maximum(ay, 0.0) / aa, jnp.maximum(by, 0.0) / bb
-    a_leads = alone_a * ay >= alone_b * by
-    twice = columns.first == columns.second
-    a = jnp.where(joint, a, jnp.where(a_leads | twice, alone_a, 0.0))
-    b = jnp.where(joint, b, jnp.where(a_leads & ~twice, 0.0, alone_b))
-    gain = jnp.where(joint, a * ay + b * by, jnp.maximum(alone_a * ay, alone_b * by))
-    pair = jnp.argmax(gain, axis=-1)
-
-    def chosen(values):
-        return jnp.take_along_axis(values, pair[:, None], axis=1)[:, 0]
-
-    return _Best(chosen(gain), pair, chosen(a), chosen(b))
-
-
-def find_starts(
-    model: TracerModel,
-    curves: jax.Array,
-    weights: jax.Array,
-    grid: Columns | Points,
-    lower: jax.Array,
-    upper: jax.Array,
-    *,
-    fit_delay: bool,
-) -> jax.Array:
-    """Best grid points of every voxel as parameters inside the bounds, [V, S, P], the best first.
-
-    Curves [V, T] are in mM and finite, weights [V, T] or [1, T], the grid is of this model and scan, and lower and
-    upper [P] have the delay last if it is free. With columns and a free delay the second start is the best at another
-    delay.
+    Arguments are those of `make_points`.
     """
-    if isinstance(grid, Points):
-        cost = weights @ (grid.curves**2).T - 2.0 * (weights * curves) @ grid.curves.T
-        return grid.params[jax.lax.top_k(-cost, _STARTS)[1]]
-    best = jax.lax.map(lambda basis: _best_pair(curves, weights, basis, grid), grid.basis)  # [D, V]
-    first = jnp.argmax(best.gain, axis=0)
-    chosen = [first]
+    source = column_curves.input_of(times, plasma, DELAY_BOUNDS if fit_delay else None)
+    dtype = source.frames.steps.dtype
+    delays = jnp.asarray(_DELAYS if fit_delay else (0.0,), dtype)
+    rates = jnp.asarray((0.0, *_RATES), dtype)
+    grid = [a.ravel() for a in jnp.meshgrid(delays, rates, indexing="ij")]
     if fit_delay:
-        near = jnp.abs(grid.delays[:, None] - grid.delays[first]) < _NEIGHBOURHOOD
-        chosen.append(jnp.argmax(jnp.where(near, -1.0, best.gain), axis=0))
+        seen = jax.jit(delayed_input)(source, grid[1], grid[0])
+        arriving, leaked = seen.plasma, seen.leaked
+    else:
+        leaked, _ = jax.jit(convolved)(source.frames, source.plasma, None, rates)
+        arriving = jnp.broadcast_to(source.plasma, leaked.shape)
+    leaked, arriving = (a.T.reshape(delays.size, rates.size, -1) for a in (leaked, arriving))
+    return Columns(source, delays, jnp.concatenate([leaked, arriving[:, :1]], 1))
 
-    def params_at(delay_index):
-        pick = jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, delay_index[None], axis=0)[0], best)
-        rate_a, rate_b = grid.rates[grid.first[pick.pair]], grid.rates[grid.second[pick.pair]]
-        tiny = jnp.finfo(curves.dtype).tiny
-        params = list(model.parameters(jnp.maximum(pick.a, tiny), jnp.maximum(pick.b, tiny), rate_a, rate_b))
-        if fit_delay:
-            params.append(grid.delays[delay_index])
-        params = jnp.stack(params, -1)
-        return jnp.clip(jnp.where(jnp.isfinite(params), params, lower), lower, upper)
 
-    return jnp.stack([params_at(index) for index in chosen], 1)
+def best_points(points: Points, curves: jax.Array, weights: jax.Array) -> list[Parameters]:
+    """Parameters, P of [V], of the points that are nearest to curves [T, V]; weights [T, V] or [T, 1]."""
+    cost = points.curves**2 @ weights - 2.0 * points.curves @ (weights * curves)
+    best = jax.lax.top_k(-cost.T, _STARTS)[1]  # [V, S]
+    return [tuple(points.params[index].T) for index in best.T]
+
+
+def best_columns(model: TracerModel, columns: Columns, curves: jax.Array, weights: jax.Array) -> list[Parameters]:
+    """Rates and delay at the nodes that describe curves [T, V] best, as `Projection` takes them.
+
+    One start for each group of pairs, because a rate that is slow for one delay is fast for another. Weights are [T, V]
+    or [T, 1].
+    """
+    pairs, rates = _pairs(model.basis), jnp.asarray((0.0, *_RATES, jnp.inf), curves.dtype)
+
+    def at_delay(best, node):
+        basis, index = node
+        squares, data = basis**2 @ weights, basis @ (weights * curves)  # [G, V or 1], [G, V]
+        ends = []
+        for (first, second), end in zip(pairs, best, strict=True):
+            products = (basis[first] * basis[second]) @ weights  # [N, V or 1]
+            a, b = column_curves.best_amplitudes(squares[first], products, squares[second], data[first], data[second])
+            gain = a * data[first] + b * data[second]
+            found = gain.max(0), jnp.argmax(gain, axis=0), jnp.full(gain.shape[1], index)
+            better = found[0] > end[0]
+            ends.append(tuple(jnp.where(better, new, old) for new, old in zip(found, end, strict=True)))
+        return ends, None
+
+    place = jnp.zeros(curves.shape[1], int)
+    nothing = [(jnp.full(curves.shape[1], -1.0, curves.dtype), place, place)] * len(pairs)
+    ends, _ = jax.lax.scan(at_delay, nothing, (columns.basis, jnp.arange(columns.delays.size)))
+    starts = []
+    for group, (_, pair, delay) in zip(pairs, ends, strict=True):
+        own = zip(model.basis, jnp.asarray(group)[:, pair], strict=True)
+        start = [jnp.log(rates[place]) for kind, place in own if kind == "exponential"]
+        starts.append((*start, columns.delays[delay]) if columns.delays.size > 1 else tuple(start))
+    return starts

@@ -6,8 +6,9 @@ A new model is one more record. Built-in ones stand in `MODELS`; a record of you
 With an arterial input Cp, many models are C = a A + b B, where the columns A and B are Cp ("plasma"), its integral
 ("integral") or its convolution with exp(-k t) ("exponential"). In a linear model the amplitudes a and b are parameters:
 a fit finds their best values in closed form and the rate k by variable projection, and needs no start value. Where they
-are functions of the parameters, a coarse grid of rates gives a start near the global optimum (`start_search`). A model
-without columns starts from the best of many points between its bounds.
+are functions of the parameters, a coarse grid of rates gives a start near the global optimum (`start_search`), and the
+columns give curves and derivatives of all voxels at once (`column_curves`). A model without columns starts from the
+best of many points between its bounds.
 """
 
 import functools
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics import kinetics
@@ -55,8 +57,9 @@ class TracerModel:
     quantities: tuple[Quantity, ...]  # what the parameters are, in their order
     linear: tuple[Column | None, ...] = ()  # of a linear model: the column that each parameter multiplies, or None
     rate: Quantity | None = None  # of a linear model's exponential: the parameter that multiplies it / the one of None
-    columns: tuple[Column, ...] = ()  # of any other model: A and B, or A alone
+    columns: tuple[Column, ...] = ()  # of any other model: A and B
     from_amplitudes: Callable | None = None  # with columns: (a, b, rate of A, rate of B) -> parameters, not bounded
+    to_amplitudes: Callable | None = None  # with columns: parameters -> (a, b, rate of A, rate of B), differentiable
     nested: tuple["TracerModel", ...] = ()  # special cases that have some of the parameters, simplest first
     osipi: str | None = None  # identifier in OSIPI's lexicon
 
@@ -66,7 +69,7 @@ class TracerModel:
         bounded &= all(each.name.isalnum() for each in self.maps)
         each_once = len(linear) == len(names) == len(set(linear)) and set(linear) in _LINEAR
         divisors = [each for each, column in zip(self.quantities, linear, strict=False) if each.bounds and not column]
-        allowed = ((),) if linear else ((), ("exponential",), *_PAIRS)
+        allowed = ((),) if linear else ((), *_PAIRS)
         inside = all(set(model.params._fields) < set(names) for model in self.nested)
         for field, right, expected in (
             ("quantities", bounded, f"one with bounds, and a name of letters and digits, for each of {names}"),
@@ -75,6 +78,7 @@ class TracerModel:
             ("bounds", all(each.bounds[0] > 0 for each in divisors), "a lower bound above 0 of what divides"),
             ("columns", self.columns in allowed, f"one of {allowed}"),
             ("from_amplitudes", bool(self.columns) == bool(self.from_amplitudes), "a function if there are columns"),
+            ("to_amplitudes", bool(self.columns) == bool(self.to_amplitudes), "a function if there are columns"),
             ("nested", inside, f"models with some of {names}"),
         ):
             if not right:
@@ -108,6 +112,15 @@ class TracerModel:
         values = dict(zip(self.basis, (a, b), strict=False)) | ({None: a / rate_a} if self.rate else {})
         return tuple(values[column] for column in self.linear)
 
+    def amplitudes(self, *params: jax.Array) -> tuple:
+        """Amplitudes a and b of the columns and their rates, of any model with columns; 0 for what it lacks."""
+        if self.to_amplitudes:
+            return self.to_amplitudes(*params)
+        values = dict(zip(self.linear, params, strict=True))
+        nothing = jnp.zeros_like(params[0])
+        first, second = (*(values[column] for column in self.basis), nothing)[:2]
+        return first, second, values["exponential"] / values[None] if self.rate else nothing, nothing
+
 
 _FRACTION = "0-1; CAPLEX gives mL/100 mL, 100 times as much"
 _FLOW = "CAPLEX gives mL/(100 mL min), 100 times as much"
@@ -124,6 +137,13 @@ def _uptake(a: jax.Array, b: jax.Array, _, rate: jax.Array) -> tuple[jax.Array, 
     fp = a + b
     ps = fp * a / b
     return fp, ps, (fp + ps) / rate
+
+
+def _residue(fp: jax.Array, ps: jax.Array, vp: jax.Array, ve: jax.Array | float = np.inf) -> tuple[jax.Array, ...]:
+    """Amplitudes and rates of the slow and the fast part of the residue function."""
+    slow, fast, gap, remainder, _ = kinetics.two_compartment_residue(fp, ps, vp, ps / ve)
+    share = jnp.where(gap > 0, remainder / jnp.where(gap > 0, gap, 1.0), 0.0)
+    return fp * share, fp * (1.0 - share), slow, fast
 
 
 def _exchange(a: jax.Array, b: jax.Array, slow: jax.Array, fast: jax.Array) -> tuple[jax.Array, ...]:
@@ -185,6 +205,7 @@ TWO_COMPARTMENT_UPTAKE = TracerModel(
     quantities=(FP, PS, VP),
     columns=("integral", "exponential"),
     from_amplitudes=_uptake,
+    to_amplitudes=_residue,
     osipi="M.IC1.007",
 )
 TWO_COMPARTMENT_EXCHANGE = TracerModel(
@@ -195,6 +216,7 @@ TWO_COMPARTMENT_EXCHANGE = TracerModel(
     quantities=(FP, PS, VP, VE),
     columns=("exponential", "exponential"),
     from_amplitudes=_exchange,
+    to_amplitudes=_residue,
     nested=(TWO_COMPARTMENT_UPTAKE,),
     osipi="M.IC1.009",
 )

@@ -11,12 +11,26 @@ import numpy as np
 
 from dcejax.physics.tracer_models import TracerModel
 
-Way = Literal["linear", "projected", "projected with delay", "searched"]
+Way = Literal["linear", "projected", "projected with delay", "searched", "searched by columns"]
 
 # Voxels per chunk: on a CPU what a chunk computes stays in the cache of its core; a search takes hundreds of model
 # evaluations a voxel.
-_CHUNKS = {"cpu": {"linear": 4096, "projected": 4096, "projected with delay": 1024, "searched": 64}}
-_CHUNKS_ELSE = {"linear": 131_072, "projected": 131_072, "projected with delay": 32_768, "searched": 32_768}
+_CHUNKS = {
+    "cpu": {
+        "linear": 4096,
+        "projected": 4096,
+        "projected with delay": 1024,
+        "searched": 64,
+        "searched by columns": 256,
+    }
+}
+_CHUNKS_ELSE = {
+    "linear": 131_072,
+    "projected": 131_072,
+    "projected with delay": 32_768,
+    "searched": 32_768,
+    "searched by columns": 32_768,
+}
 
 
 def way_of(model: TracerModel, method: str = "nlls", fit_delay: bool = False) -> Way:
@@ -24,7 +38,7 @@ def way_of(model: TracerModel, method: str = "nlls", fit_delay: bool = False) ->
     if method == "linear":
         return "linear"
     if not model.linear:
-        return "searched"
+        return "searched by columns" if model.columns else "searched"
     return "projected with delay" if fit_delay else "projected"
 
 

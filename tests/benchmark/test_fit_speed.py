@@ -45,7 +45,8 @@ def test_curve_fit_solves_the_same_problem():
 
 
 def test_a_small_run_reports_every_figure(monkeypatch, capsys):
-    for name, value in (("_VOXELS", 500), ("_VOXELS_CURVE_FIT", 3), ("_PAIRS", 2), ("_WHOLE_BRAIN", 2000)):
+    small = {"_VOXELS": 500, "_VOXELS_CURVE_FIT": 3, "_PAIRS": 2, "_WHOLE_BRAIN": 2000, "_VOXELS_EXCHANGE": 300}
+    for name, value in small.items():
         monkeypatch.setattr(fit_speed, name, value)
     monkeypatch.setattr(fit_speed, "_PYTHONS", ())
     with pytest.raises(SystemExit) as stop:
@@ -56,6 +57,9 @@ def test_a_small_run_reports_every_figure(monkeypatch, capsys):
         assert results[key] > 0
     assert results["ratio_curve_fit"] > 1
     assert results["voxels_per_s_with_delay"] > 0
+    for exchange in (results["exchange"], results["exchange_with_delay"]):
+        assert exchange["voxels_per_s"] > 0
+        assert exchange["share_above_truth"] < 0.02
     assert results["without_flags"]["seconds"] > 0
     assert results["ratio_osipy"] is None
     assert "3.12" in results["osipy"]

@@ -135,6 +135,9 @@ def test_a_record_whose_columns_are_not_its_curve_is_refused():
         fit(wrong, np.zeros((1, 100)), TIMES, AIF)
 
 
+PAIR = ("exponential", "plasma")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -147,7 +150,9 @@ def test_a_record_whose_columns_are_not_its_curve_is_refused():
         ({"rate": None}, "rate: expected a quantity"),
         ({"linear": ("integral", "plasma")}, "rate: expected a quantity"),
         ({"columns": ("exponential",)}, "columns: expected"),
-        ({"linear": (), "rate": None, "columns": ("exponential",)}, "from_amplitudes: expected a function"),
+        ({"linear": (), "rate": None, "columns": ("exponential",)}, "columns: expected one of"),
+        ({"linear": (), "rate": None, "columns": PAIR}, "from_amplitudes: expected a function"),
+        ({"linear": (), "rate": None, "columns": PAIR, "from_amplitudes": min}, "to_amplitudes: expected a function"),
         ({"linear": (), "rate": None, "columns": ("plasma", "exponential")}, "columns: expected one of"),
         ({"nested": (MODELS["tofts"],)}, "nested: expected models with some of"),
     ],

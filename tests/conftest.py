@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-import compilation_cache  # noqa: F401 - before anything imports JAX
+import compiler_settings  # noqa: F401 - before anything imports JAX
 import jax
 import pytest
 import scans

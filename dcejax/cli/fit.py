@@ -23,7 +23,7 @@ _OWN = {"flag_values": _FLAGS}
 flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD; without it the best of several.", **_OWN)
 flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **_OWN)
 flags.DEFINE_boolean(
-    "fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s (Tofts, Patlak).", **_OWN
+    "fit_delay", None, "Also fit the arrival in tissue after the AIF, within 10 s (default: yes).", **_OWN
 )
 flags.DEFINE_boolean(
     "select", None, "Choose the best of the models nested in --model, voxel by voxel (no model).", **_OWN

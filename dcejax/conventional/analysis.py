@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.conventional.fit_settings import CAREFUL_KEP, FitSettings
+from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import has_estimates
 from dcejax.physics import selection
 from dcejax.physics.fitting import FitResult, FitStatus, fit
@@ -127,10 +127,10 @@ def analyse(
     chosen, models = None, (model,)
     if settings.select:
         models = settings.candidates
-        how = {"fit_delay": settings.fit_delay, "nested": models[:-1]}
         if settings.is_careful:
-            how["rates"] = CAREFUL_KEP
-        found = selection.select(model, curves, times, plasma, **how, progress=progress)
+            found = selection.select_carefully(curves, times, plasma, progress)
+        else:
+            found = selection.select(model, curves, times, plasma, fit_delay=settings.fit_delay, progress=progress)
         result, modelled = found.result, found.curve
         fitted = has_estimates(result.status)
         chosen = _everywhere(np.where(fitted, found.chosen, NO_MODEL).astype(np.int8), usable, NO_MODEL)
@@ -169,6 +169,6 @@ def describe(settings: FitSettings, analysis: Analysis) -> dict[str, Any]:
         names = ("none", *(each.name for each in analysis.models))
         record["selected_by"] = "AICc"
         if settings.is_careful:
-            record["bounds"]["kep"] = CAREFUL_KEP
+            record["bounds"]["kep"] = selection.CAREFUL_KEP
         record["models"] = {NO_MODEL: "outside the mask, or not fitted"} | dict(enumerate(names))
     return record

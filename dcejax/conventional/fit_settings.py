@@ -4,16 +4,11 @@ from dataclasses import dataclass
 
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.physics.fitting import check_method
-from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, PATLAK, PLASMA_ONLY, TracerModel, find
+from dcejax.physics.selection import CAREFUL_MODELS
+from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, TracerModel, find
 from dcejax.protocol import Protocol
 
 _ASSUMED = Protocol()
-
-CAREFUL_MODELS = (PLASMA_ONLY, PATLAK)
-"""What extended Tofts with a delay is chosen against, voxel by voxel."""
-CAREFUL_KEP = (0.02, 2.0)
-"""Least and greatest kep in 1/min of extended Tofts there: slower backflow cannot be seen in a scan of minutes, and
-what empties within seconds is plasma that arrives dispersed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +16,7 @@ class FitSettings:
     """What shapes the results of all cases; what is assumed holds where a case states nothing."""
 
     # None is what a careful analyst would do, and becomes what that is: if no model is stated, the best of those nested
-    # in extended Tofts, voxel by voxel; a delay wherever it has a closed form.
+    # in extended Tofts, voxel by voxel; a delay wherever the model has columns.
     model: str | None = None  # a name of `tracer_models.MODELS`, or MODULE:RECORD
     method: str = "nlls"
     fit_delay: bool | None = None
@@ -41,7 +36,7 @@ class FitSettings:
             free = {
                 "select": self.model is None and self.method != "linear",
                 "model": EXTENDED_TOFTS.name,
-                "fit_delay": self.method == "nlls" and bool(find(self.model or EXTENDED_TOFTS).linear),
+                "fit_delay": self.method == "nlls" and bool(find(self.model or EXTENDED_TOFTS).basis),
             }
             for name, value in free.items():
                 if getattr(self, name) is None:

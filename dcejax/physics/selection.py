@@ -18,7 +18,13 @@ from dcejax.physics.fitting import FitResult, FitStatus, fit
 from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.prediction import predict
 from dcejax.physics.standard_errors import aicc
-from dcejax.physics.tracer_models import MODELS, TracerModel, find
+from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, PATLAK, PLASMA_ONLY, TracerModel, find
+
+CAREFUL_MODELS = (PLASMA_ONLY, PATLAK)
+"""What extended Tofts with a delay is chosen against, voxel by voxel."""
+CAREFUL_KEP = (0.02, 2.0)
+"""Least and greatest kep in 1/min of extended Tofts there: slower backflow cannot be seen in a scan of minutes, and
+what empties within seconds is plasma that arrives dispersed."""
 
 
 class Selection(NamedTuple):
@@ -120,6 +126,20 @@ def select(
         result=jax.tree.map(lambda *leaves: np.stack(leaves)[chosen, np.arange(chosen.size)], *results),
         curve=curve,
     )
+
+
+def select_carefully(
+    concentration: ArrayLike,
+    times: ArrayLike,
+    aif: ArrayLike,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Selection:
+    """What a careful analyst would do, and `dcejax-fit` does without flags: plasma only, Patlak or extended Tofts.
+
+    Each with a delay, without which late blood looks like leakage. Arguments and errors are those of `select`.
+    """
+    how = {"fit_delay": True, "nested": CAREFUL_MODELS, "rates": CAREFUL_KEP}
+    return select(EXTENDED_TOFTS, concentration, times, aif, **how, progress=progress)
 
 
 def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import commands
+import compiler_settings
 import numpy as np
 import pytest
 import scans
@@ -38,7 +39,7 @@ def whole_run(tmp_path_factory):
     """A run in a process of its own."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     words = [sys.executable, "train.py", CONFIG, f"--workdir={workdir}"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=compiler_settings.as_here())
     assert done.returncode == 0, done.stderr
     return workdir, done.stderr
 

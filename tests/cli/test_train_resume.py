@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import commands
+import compiler_settings
 import jax
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def reference(flags, tmp_path_factory):
 def kill_in(stage, workdir, flags):
     """Start or continue a run in a process of its own, and kill that after the first checkpoint of a stage."""
     words = [sys.executable, "train.py", *flags, f"--workdir={workdir}"]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, env=compiler_settings.as_here())
     deadline = time.monotonic() + 300
     while not (workdir / "checkpoints" / stage / "3").exists():  # a checkpoint gets its name once it is whole
         assert process.poll() is None, "the run ended before it could be killed"

@@ -38,6 +38,7 @@ def sinus_curve(shown):
     return sinus.reshape(-1, fine.per_frame)[:, fine.per_frame // 2]
 
 
+@pytest.mark.slow
 def test_arteries_of_a_simulated_patient(simulated):
     simulated, shown = simulated
     scan = simulated.scan
@@ -58,6 +59,7 @@ def test_arteries_of_a_simulated_patient(simulated):
     assert found.arrival == pytest.approx(float(shown.arterial.arrival), abs=5 / 60)
 
 
+@pytest.mark.slow
 def test_arteries_of_a_simulated_patient_in_concentration(simulated):
     simulated, _ = simulated
     scan = simulated.scan

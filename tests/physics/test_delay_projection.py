@@ -67,7 +67,7 @@ def test_estimates_scatter_about_the_truth_as_their_errors_say(times):
 
 
 def test_no_start_of_scipy_finds_a_better_optimum():
-    curves, _ = simulate(EVEN, FINE, 6, 2)
+    curves, _ = simulate(EVEN, FINE, 3, 2)
     found = fit("extended_tofts", curves, EVEN, AIF, fit_delay=True)
     lower, upper = np.array([*MODELS["extended_tofts"].bounds, (-DELAY_S / 60, DELAY_S / 60)]).T
     rng = np.random.default_rng(0)

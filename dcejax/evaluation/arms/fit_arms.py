@@ -1,4 +1,4 @@
-"""Conventional arms: extended Tofts by least squares with a true or a population's arterial input."""
+"""Conventional arms: what `dcejax-fit` does without flags, with a true or a population's arterial input."""
 
 import time
 from dataclasses import asdict
@@ -9,8 +9,8 @@ from dcejax.conventional.concentration import Conversion, baseline_of, to_concen
 from dcejax.evaluation.arms.simple_arms import Description, Maps
 from dcejax.evaluation.examinations import Loaded
 from dcejax.physics.bolus import arrival_time, baseline_count
-from dcejax.physics.fitting import FitStatus, fit
-from dcejax.physics.selection import without_fast_exchange
+from dcejax.physics.fitting import FitStatus
+from dcejax.physics.selection import select_carefully
 from dcejax.physics.units import SECONDS_PER_MINUTE, acquisition
 from dcejax.simulation.reference_object.readers import PRACTICE, Reading, population_reading
 from dcejax.simulation.reference_object.session import RELAXIVITY_PER_MM_S
@@ -28,7 +28,7 @@ def _population_input(simulated: SimulatedScan) -> Reading:
 
 
 class Fit:
-    """Extended Tofts, voxel by voxel of the brain, with standard errors."""
+    """Plasma only, Patlak or extended Tofts with a delay, whichever a voxel of the brain supports, with errors."""
 
     def __init__(self, name: str, label: str, text: str, *, true_input: bool, true_maps: bool):
         self.description = Description(name, label, "fit", text)
@@ -41,8 +41,6 @@ class Fit:
 
     def maps(self, loaded: Loaded) -> Maps:
         """Fit; estimates and errors are zero where a curve does not enhance or could not be fitted.
-
-        Exchange that is too fast to be believed counts as plasma, as it does for readers.
 
         Raises:
             ValueError: no bolus is seen in the arterial input or the brain.
@@ -61,10 +59,9 @@ class Fit:
         baseline = baseline_of(signal, given.frames)
         curves, _ = to_concentration(signal, Conversion(protocol, t10, b1, baseline, given.frames))
         fitting = time.perf_counter()
-        found = fit("extended_tofts", curves, scan.times, given.plasma)
+        found = select_carefully(curves, scan.times, given.plasma).result
         told = found.status < FitStatus.NOT_ENHANCING
         values, sd = np.zeros_like(simulated.truth), np.zeros_like(simulated.truth)
-        found = without_fast_exchange(found, PRACTICE.fastest_kep)
         values[scan.mask] = np.where(told[:, None], np.stack(found.params, axis=-1), 0.0)
         sd[scan.mask] = np.where(told[:, None], np.stack(found.se, axis=-1), 0.0)
         end = time.perf_counter()
@@ -76,9 +73,8 @@ FITS = (
     Fit(
         "fit-true-aif",
         "Fit, true AIF",
-        "Extended Tofts by least squares with the true arterial input, T1 of 1.5 s everywhere and the nominal flip "
-        "angle: what readers would find if they measured the artery without error. As theirs, exchange faster than "
-        f"{PRACTICE.fastest_kep:g}/min counts as plasma.",
+        "Plasma only, Patlak or extended Tofts, each with a delay, with the true arterial input, T1 of 1.5 s "
+        "everywhere and the nominal flip angle: what readers would find if they measured the artery without error.",
         true_input=True,
         true_maps=False,
     ),
@@ -86,14 +82,14 @@ FITS = (
         "fit-oracle",
         "Fit, oracle",
         "The same with the true T1 and flip angle of each voxel, too: what is left is noise, partial volume, the "
-        "length of the frames, and what the model leaves out, such as the way from the artery to the tissue.",
+        "length of the frames, and what the models leave out, such as dispersion from the artery to the tissue.",
         true_input=True,
         true_maps=True,
     ),
     Fit(
         "fit-population",
         "Fit, population AIF",
-        "Extended Tofts with Parker's arterial input, brought to the arrival of the series' own bolus, haematocrit "
+        "The same models with Parker's arterial input, brought to the arrival of the series' own bolus, haematocrit "
         "0.45, T1 of 1.5 s: no human and no artery.",
         true_input=False,
         true_maps=False,

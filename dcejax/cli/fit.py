@@ -36,6 +36,7 @@ flags.DEFINE_enum(
     "Times of --aif=FILE.csv: the scan's own, or one sample a frame (by its samples).",
     **_OWN,
 )
+flags.DEFINE_float("dispersion_s", None, "Time constant in s of the way from artery to tissue (none).", **_OWN)
 flags.DEFINE_float("aif_arrival_s", None, "Start of a population's AIF, s after the first frame (found).", **_OWN)
 flags.DEFINE_float("hematocrit", None, "Of large vessels (0.42, for georgiou too).", **_OWN)
 flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms.", **_OWN)

@@ -8,6 +8,7 @@ import numpy as np
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import has_estimates
 from dcejax.physics import selection
+from dcejax.physics.convolution import dispersed
 from dcejax.physics.fitting import FitResult, FitStatus, fit
 from dcejax.physics.prediction import predict
 from dcejax.physics.tracer_models import Quantity, TracerModel
@@ -114,9 +115,9 @@ def analyse(
 ) -> Analysis:
     """Fit all voxels that have a concentration.
 
-    Concentration is [V, T] and plasma [T] in mM, times are [T] in min; the status [V] is not zero where a voxel is not
-    to be fitted. `iauc_weights` [T] in min are those of `area_weights`, or None for no such map. Progress is called
-    with the number of voxels fitted and of all.
+    Concentration is [V, T] and plasma [T] in the artery in mM, times are [T] in min; the status [V] is not zero where a
+    voxel is not to be fitted. `iauc_weights` [T] in min are those of `area_weights`, or None for no such map. Progress
+    is called with the number of voxels fitted and of all.
 
     Raises:
         ValueError: as `fit`.
@@ -124,6 +125,8 @@ def analyse(
     usable = status == FitStatus.CONVERGED
     curves = concentration if usable.all() else concentration[usable]
     model = settings.tracer_model
+    if settings.dispersion_s is not None:
+        plasma = np.asarray(dispersed(times, plasma, settings.dispersion_s / SECONDS_PER_MINUTE))
     chosen, models = None, (model,)
     if settings.select:
         models = settings.candidates
@@ -163,6 +166,8 @@ def describe(settings: FitSettings, analysis: Analysis) -> dict[str, Any]:
     record = {"name": settings.model, "Description": model.description, "method": settings.method}
     record["bounds"] = {quantity.name: quantity.bounds for quantity in model.quantities}
     record["fit_delay"] = settings.fit_delay
+    if settings.dispersion_s is not None:
+        record["dispersion_s"] = settings.dispersion_s
     if model.osipi:
         record["OSIPI"] = model.osipi
     if analysis.chosen is not None:

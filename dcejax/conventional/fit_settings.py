@@ -26,6 +26,7 @@ class FitSettings:
     assumed_t1_s: float = _ASSUMED.t10_s
     blood_t1_s: float = _ASSUMED.blood_t10_s
     aif_clock: str | None = None  # of an arterial input from a file: "scan" or "frames"; None looks at its samples
+    dispersion_s: float | None = None  # time constant of the way from artery to tissue; None for none
     baseline_frames: int | None = None  # before contrast; found automatically if None
     te_ms: float | None = None
     r2_star_relaxivity: float | None = None  # 1/(mM s)
@@ -56,7 +57,7 @@ class FitSettings:
             raise ValueError(
                 "--te_ms and --r2_star_relaxivity: expected both, or neither for no decay by T2*, found one of them"
             )
-        for name in ("te_ms", "r2_star_relaxivity"):
+        for name in ("te_ms", "r2_star_relaxivity", "dispersion_s"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name}: expected a positive number, found {value}")

@@ -128,6 +128,15 @@ def exponential_convolution(rate: ArrayLike, times: ArrayLike, curve: ArrayLike)
     return jnp.concatenate([start[None], integrals])
 
 
+def dispersed(times: ArrayLike, curve: ArrayLike, time_constant: ArrayLike) -> jax.Array:
+    """A curve [T] after one well-mixed volume on its way, convolved with exp(-t / c) / c for a time constant c in min.
+
+    Times and curve are those of `exponential_convolution`; what has arrived by the end keeps its area. The form is that
+    of dispersion between artery and tissue in perfusion imaging (Calamante et al., Magn Reson Med 2000;44:466).
+    """
+    return exponential_convolution(1.0 / time_constant, times, curve) / time_constant
+
+
 class _Position(NamedTuple):
     """Query times relative to the samples; each field [Q]."""
 

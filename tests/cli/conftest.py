@@ -1,11 +1,15 @@
 """Fixtures of the tests of commands."""
 
+from functools import partial
+
 import exams
 import gliomas
 import pytest
 import simulations
 
+from dcejax.evaluation.arms import fit_arms
 from dcejax.evaluation.figures import all_figures
+from dcejax.physics.selection import select
 from dcejax.simulation.scanner import imaging
 
 
@@ -51,6 +55,14 @@ def coarse_slab():
     """The slab of simulated cohorts on a grid that is rendered in a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(imaging.SIZES, "slab", simulations.COARSE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_fits():
+    """Evaluations whose fits choose a model but no delay; the tests of the arms fit as users' evaluations do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_arms, "select_carefully", partial(select, "extended_tofts"))
         yield
 
 

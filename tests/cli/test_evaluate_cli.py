@@ -20,9 +20,11 @@ from dcejax.types import PARAMETERS
 
 ENHANCING = [number for number in range(len(CASES)) if number != gliomas.SILENT]
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 
 @pytest.fixture(scope="module")
-def whole(patients, retest, tiny_weights, tmp_path_factory):
+def whole(quick_fits, patients, retest, tiny_weights, tmp_path_factory):
     """Everything, figures too; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("evaluation") / "whole"
     code, _, err = evaluate(folder, cohort=patients, retest=retest, weights=tiny_weights)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from evaluations import CASES, evaluate, read, row, statuses
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 
 def test_dry_run_writes_nothing(patients, tiny_weights, tmp_path):
     code, _, err = evaluate(tmp_path / "out", "--dry_run", cohort=patients, weights=tiny_weights, limit=2)

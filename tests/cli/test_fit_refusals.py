@@ -144,6 +144,7 @@ def test_tissue_in_another_unit_than_the_input(run_fit, files, exam, tmp_path, f
         ({"method": "guess"}, "method"),
         ({"select": True, "model": "tofts"}, "--select: expected --model to be one of"),
         ({"baseline_frames": 0}, "--baseline_frames: expected 1 frame or more"),
+        ({"dispersion_s": 0.0}, "--dispersion_s: expected a positive number"),
         ({"te_ms": 1.0}, "--te_ms and --r2_star_relaxivity: expected both"),
         ({"blood_t1_s": 1650}, "--blood_t1_s: expected T1 in s, found 1650"),
         ({"aif": "parkr"}, "--aif: expected FILE.csv, roi:MASK.nii.gz, auto, parker, georgiou, weinmann"),

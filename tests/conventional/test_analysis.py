@@ -7,7 +7,10 @@ import pytest
 from dcejax.conventional import analysis
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import VoxelStatus, count
+from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, fit
+from dcejax.physics.kinetics import ExtendedTofts
+from dcejax.physics.prediction import predict
 
 SETTINGS = FitSettings()
 
@@ -99,3 +102,24 @@ def test_maps_of_flow_and_delay_have_their_names_and_units(noisy):
     np.testing.assert_allclose(found.maps["delay"], alone.delay * 60, rtol=1e-6)
     np.testing.assert_allclose(found.errors["delay"], np.sqrt(alone.covariance[:, 3, 3]) * 60, rtol=1e-6)
     np.testing.assert_allclose(found.maps["PS"], alone.params.ps)
+
+
+def test_a_dispersed_input_is_allowed_for():
+    """Curves of an input that was mixed on its way, on a fine clock; without its time constant vp is too low."""
+    fine = np.arange(0.0, exams.TIMES[-1] + 1e-9, 0.5 / 60)
+    arterial, seconds = parker(fine, arrival=0.5), 6.0
+    way = np.exp(-fine * 60 / seconds)
+    late = np.convolve(arterial, way / way.sum())[: fine.size]
+    truth = ExtendedTofts(*np.array([[0.1, 0.02], [0.05, 0.02], [0.3, 0.2]]))
+    curves = [np.interp(exams.TIMES, fine, row) for row in predict("extended_tofts", truth, fine, late)]
+    plasma = np.interp(exams.TIMES, fine, arterial)
+
+    def vp(**settings):
+        settings = FitSettings(model="extended_tofts", **settings)
+        found = analysis.analyse(np.array(curves), np.zeros(2, np.uint8), exams.TIMES, plasma, settings, None)
+        record = analysis.describe(settings, found)
+        assert record.get("dispersion_s") == settings.dispersion_s
+        return found.maps["vp"] / truth.vp
+
+    assert (np.abs(vp(dispersion_s=seconds) - 1) < 0.05).all()
+    assert (np.abs(vp() - 1) > 0.1).all()

@@ -72,6 +72,7 @@ def test_arteries_of_a_simulated_patient_in_concentration(simulated):
     assert by_signal[tuple(found.candidates.T)].mean() > 0.6
 
 
+@pytest.mark.slow
 def test_no_artery_in_the_rest_of_a_simulated_patient(simulated):
     simulated, shown = simulated
     scan = simulated.scan

@@ -10,6 +10,7 @@ from dcejax.data import weights as weights_io
 from dcejax.evaluation.arms import fit_arms, network_arms, simple_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Loaded
+from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.simulation.priors import TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
 from dcejax.types import PARAMETERS
 
@@ -62,7 +63,8 @@ def test_readers_are_those_of_the_data_set(loaded):
 
 def tumour_errors(maps, simulated):
     inside = simulated.scan.segmentation == 1
-    return np.median(np.abs(np.log(maps.values[inside] / simulated.truth[inside])), axis=0)
+    found, truth = (values[inside] + LOG_FLOORS for values in (maps.values, simulated.truth))
+    return np.median(np.abs(np.log(found / truth)), axis=0)
 
 
 def test_the_oracle_finds_the_truth_and_others_less(loaded):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import compiler_settings
 import numpy as np
 import pytest
 
@@ -49,6 +50,8 @@ def test_a_small_run_reports_every_figure(monkeypatch, capsys):
     for name, value in small.items():
         monkeypatch.setattr(fit_speed, name, value)
     monkeypatch.setattr(fit_speed, "_PYTHONS", ())
+    for name, value in compiler_settings.as_here().items():
+        monkeypatch.setenv(name, value)  # of the processes that it starts
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["dcejax-benchmark", "fit"])
     assert stop.value.code == 0

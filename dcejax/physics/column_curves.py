@@ -114,8 +114,7 @@ class Projection(NamedTuple):
     def _solve(self, params: Parameters):
         rates, delay = self._split(params)
         columns = _see(self.model, self.source, rates, delay)
-        values = [column.value for column in columns]
-        a, b = (values * 2)[:2]
+        a, b = (column.value for column in columns)
         aa, ab, bb = self._inner(a, a), self._inner(a, b), self._inner(b, b)
         ay, by = self._inner(a, self.data), self._inner(b, self.data)
         amplitudes = best_amplitudes(aa, ab, bb, ay, by)
@@ -129,11 +128,11 @@ class Projection(NamedTuple):
         rates, columns, amplitudes, (aa, ab, bb) = self._solve(params)
         derivatives = [
             amplitude * rate * column.by_rate
-            for amplitude, rate, column in zip(amplitudes, rates, columns, strict=False)
+            for amplitude, rate, column in zip(amplitudes, rates, columns, strict=True)
             if column.by_rate is not None
         ]
         if isinstance(self.source, SplineInput):
-            derivatives.append(-sum(x * column.by_time for x, column in zip(amplitudes, columns, strict=False)))
+            derivatives.append(-sum(x * column.by_time for x, column in zip(amplitudes, columns, strict=True)))
         tiny = jnp.finfo(aa.dtype).tiny
         inverse = 1.0 / (jnp.maximum(aa * bb - ab**2, INDEPENDENT * aa * bb) + tiny)
         a, b = (column.value for column in columns)
@@ -146,7 +145,7 @@ class Projection(NamedTuple):
             share_a = jnp.where(both, (of_a * bb - of_b * ab) * inverse, of_a * alone_a)
             share_b = jnp.where(both, (of_b * aa - of_a * ab) * inverse, of_b * alone_b)
             left.append(each - share_a * a - share_b * b)
-        curve = sum(x * column.value for x, column in zip(amplitudes, columns, strict=False))
+        curve = sum(x * column.value for x, column in zip(amplitudes, columns, strict=True))
         return curve, tuple(left)
 
     def parameters(self, params: Parameters) -> Parameters:

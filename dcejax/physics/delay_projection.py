@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics import delay_search
-from dcejax.physics.delay_search import INDEPENDENT, DelayTable, Problem
+from dcejax.physics.column_curves import INDEPENDENT
+from dcejax.physics.delay_search import DelayTable, Problem
 from dcejax.physics.spline_input import Delayed, delayed_input
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.variable_projection import Bounds, Local, ktrans_limits, solve_amplitudes

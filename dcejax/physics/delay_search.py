@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax.physics.column_curves import INDEPENDENT
 from dcejax.physics.spline_input import SplineInput, delayed_input, make_input
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.variable_projection import Bounds, Local, ktrans_limits, relative_cost
@@ -18,8 +19,6 @@ _SLOW = 2.0  # 1/min; a second start lies beyond
 _DELAY_STEP = 1.0 / SECONDS_PER_MINUTE  # min
 INTEGRAL = slice(len(_RATES), len(_RATES) + 1)
 """The place, after those of all rates, of what does not flow back."""
-INDEPENDENT = 1e-6
-"""Least share of a column that is independent of others."""
 
 
 class DelayTable(NamedTuple):

@@ -57,4 +57,5 @@ class Console:
 
     def _print(self, text: str) -> None:
         start = _CLEAR if self._terminal else time.strftime("%Y-%m-%d %H:%M:%S ")
-        print(f"{start}{text}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{start}{text}\n")  # at once: `print` writes the end of a line apart, and others write too
+        sys.stderr.flush()

@@ -130,7 +130,7 @@ from dcejax.runner.case_record import RunSettings
 from dcejax.runner.run_cases import run_cases
 
 def write(case):
-    print("writing", file=sys.stderr, flush=True)
+    sys.stderr.write("writing\\n")
     time.sleep(float(sys.argv[2]))
 
 def run(argv):

@@ -5,7 +5,7 @@ import commands
 from dcejax.cli import simulate as command
 from dcejax.simulation.scanner import imaging
 
-COARSE = imaging.Size((32, 32, 20), 24, slab=3)
+COARSE = imaging.Size((24, 24, 20), 24, slab=2)
 """One size for all tests that need no finer image: to compile the renderer for another takes half a minute."""
 
 

@@ -73,7 +73,7 @@ def test_a_retest_cohort_on_disk(whole):
         assert all(path.name.startswith(f"{case}_") for path in perf.iterdir())
         series = nib.load(perf / f"{case}_dce.nii.gz")
         assert series.get_data_dtype() == np.int16
-        assert series.shape == (32, 32, 3, 60)
+        assert series.shape == (24, 24, 2, 60)
         np.testing.assert_allclose(series.header["pixdim"][1:5], [7.5, 7.5, 6, 5])
         np.testing.assert_allclose(series.affine[:2, 3], -116.25)
         record = json.loads((perf / f"{case}_desc-dro.json").read_text())

@@ -23,7 +23,7 @@ SCANNER_UNITS = 16_000.0
 def batch():
     """Patches of the first examination of little noise whose patches lie in the brain, one of them on the tumour."""
     sampler = make_sampler(SMALL, PROTOCOL, patients=1)
-    drawn = (jax.device_get(sampler(stream(5, "examination", number))) for number in range(200))
+    drawn = (jax.device_get(sampler(stream(10, "examination", number))) for number in range(200))
     clear = (batch for batch in drawn if batch.context.noise_sd.values[0] < 0.015 * np.median(batch.curves))
     return next(batch for batch in clear if batch.mask.mean() > 0.9)
 

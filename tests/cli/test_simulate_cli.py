@@ -74,8 +74,8 @@ def test_a_retest_cohort_on_disk(whole):
         series = nib.load(perf / f"{case}_dce.nii.gz")
         assert series.get_data_dtype() == np.int16
         assert series.shape == (24, 24, 2, 60)
-        np.testing.assert_allclose(series.header["pixdim"][1:5], [7.5, 7.5, 6, 5])
-        np.testing.assert_allclose(series.affine[:2, 3], -116.25)
+        np.testing.assert_allclose(series.header["pixdim"][1:5], [10, 10, 6, 5])
+        np.testing.assert_allclose(series.affine[:2, 3], -115.0)
         record = json.loads((perf / f"{case}_desc-dro.json").read_text())
         assert record["settings"]["protocol"]["frames"] == 60
         assert record["origin"]["session"] == int(number[-1]) - 1

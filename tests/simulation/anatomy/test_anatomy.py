@@ -9,7 +9,7 @@ from dcejax.simulation.anatomy import composition, fields, head_anatomy, tumour
 from dcejax.simulation.priors import PRIORS, TUMOUR_CLASSES
 
 CASES = 6
-POINTS = 65_536  # in every call, so that each function is compiled once
+POINTS = 16_384  # in every call, so that each function is compiled once
 
 sample = jax.jit(jax.vmap(head_anatomy.sample_anatomy))
 shares_at = jax.jit(head_anatomy.tissue_shares)
@@ -20,8 +20,8 @@ undisplaced_at = jax.jit(lambda one, points, depth: tumour.undisplaced(one.tumou
 
 
 def plane(z):
-    """Points [65536, 3] of an axial slice of the published matrix."""
-    edge = (np.arange(256) - 127.5) * 0.9375
+    """Points [16384, 3] of an axial slice, at twice the published spacing."""
+    edge = (np.arange(128) - 63.5) * 1.875
     x, y = np.meshgrid(edge, edge, indexing="ij")
     return jnp.asarray(np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3), jnp.float32)
 
@@ -87,7 +87,7 @@ def test_tissues_are_a_partition_and_every_normal_one_exists(slices):
     together = np.concatenate([shares for shares, _ in slices.values()])
     assert together.min() >= 0
     np.testing.assert_allclose(together.sum(-1), 1.0, atol=1e-5)
-    missing = np.flatnonzero((together > 0.95).sum(0) < 20)
+    missing = np.flatnonzero((together > 0.95).sum(0) < 5)
     disease = {composition.TUMOUR, composition.CORE, composition.OEDEMA}
     assert not {composition.TISSUE_NAMES[i] for i in set(missing.tolist()) - disease}
     assert np.isfinite(together).all()
@@ -135,10 +135,10 @@ def test_cortex_is_as_thick_as_stated(drawn):
     direction[:, 2] = np.abs(direction[:, 2]) + 0.4
     direction[:, 0] += 0.6 * np.sign(direction[:, 0])
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    radius = 32.0 + step * np.arange(POINTS // lines)
+    radius = 32.0 + step * np.arange(512)
     points = jnp.asarray(direction[:, None] * radius[None, :, None], jnp.float32)
-    shares, _ = shares_at(one_of(drawn, 1), points.reshape(-1, 3), head_anatomy.BLUR_MM)
-    grey = np.asarray(shares[:, composition.GREY]).reshape(lines, -1) > 0.5
+    shares = [shares_at(one_of(drawn, 1), part, head_anatomy.BLUR_MM)[0] for part in points.reshape(-1, POINTS, 3)]
+    grey = np.concatenate(shares)[:, composition.GREY].reshape(lines, -1) > 0.5
     thickness = []
     for line in grey:
         edges = np.diff(line.astype(int))
@@ -176,8 +176,8 @@ def test_vessels_in_every_slice(slices):
 
 
 def test_sides_and_patients_differ(slices):
-    first, second = (slices[patient, 21][0].argmax(-1).reshape(256, 256) for patient in range(2))
-    brain = slices[0, 21][1].reshape(256, 256)
+    first, second = (slices[patient, 21][0].argmax(-1).reshape(128, 128) for patient in range(2))
+    brain = slices[0, 21][1].reshape(128, 128)
     assert (first != first[::-1])[brain].mean() > 0.2
     assert (first != second)[brain].mean() > 0.2
 

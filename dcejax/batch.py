@@ -44,17 +44,21 @@ class Batch(NamedTuple):
     row: ArrayLike  # [B] int, the examination of each example
 
 
+_OF_EXAMPLES = ("t10", "b1", "points")  # what of the context is of a voxel, not of the examination
+
+
 def _separate(batch: Batch) -> tuple[Batch, Batch]:
     """What belongs to examples, and what to examinations; the other half of each is None."""
     context, truth = batch.context, batch.truth
     nothing = Context(*[None] * len(Context._fields))
-    examples = batch._replace(context=nothing._replace(t10=context.t10, b1=context.b1), truth=truth._replace(aif=None))
-    shared = Batch(None, None, context._replace(t10=None, b1=None), Truth(None, aif=truth.aif), None)
+    own = {name: getattr(context, name) for name in _OF_EXAMPLES}
+    examples = batch._replace(context=nothing._replace(**own), truth=truth._replace(aif=None))
+    shared = Batch(None, None, context._replace(**dict.fromkeys(own)), Truth(None, aif=truth.aif), None)
     return examples, shared
 
 
 def _unite(examples: Batch, shared: Batch) -> Batch:
-    context = shared.context._replace(t10=examples.context.t10, b1=examples.context.b1)
+    context = shared.context._replace(**{name: getattr(examples.context, name) for name in _OF_EXAMPLES})
     return examples._replace(context=context, truth=examples.truth._replace(aif=shared.truth.aif))
 
 
@@ -77,7 +81,7 @@ def context_of_examples(batch: Batch) -> Context:
     """The context of each example, every field with the axis B."""
     _, shared = _separate(batch)
     rows = jax.tree.map(lambda leaf: leaf[batch.row], shared.context)
-    return rows._replace(t10=batch.context.t10, b1=batch.context.b1)
+    return rows._replace(**{name: getattr(batch.context, name) for name in _OF_EXAMPLES})
 
 
 def aif_of_examples(batch: Batch) -> TrueInput:

@@ -125,13 +125,23 @@ class Brightest(NamedTuple):
 
     curves: ArrayLike  # [..., P, T] signal
     among: ArrayLike  # [...] how many voxels of the mask they are the brightest of
+    points: ArrayLike | None = None  # [..., P, 3] where they lie, as in `Context`
+
+
+class Sample(NamedTuple):
+    """Random voxels of an examination: what most of it looks like."""
+
+    curves: ArrayLike  # [..., P, T] signal
+    points: ArrayLike  # [..., P, 3]
 
 
 class Context(NamedTuple):
     """What travels with curves, simulated or from files: how they were measured and what is known beside them.
 
-    A series from files has one examination. In a batch fields begin with an axis of examinations, and T10 and B1, which
-    have a value per voxel, with the axis of examples.
+    A series from files has one examination. In a batch fields begin with an axis of examinations, and T10, B1 and
+    points, which have a value per voxel, with the axis of examples.
+
+    Examinations of a batch that have fewer frames than others repeat their last one, with its time.
     """
 
     times: ArrayLike  # [..., T] min from the first frame
@@ -141,6 +151,8 @@ class Context(NamedTuple):
     t10: Known  # per voxel, native T1, min
     b1: Known  # per voxel, true over nominal flip angle
     brightest: Brightest | None = None
+    sample: Sample | None = None
+    points: ArrayLike | None = None  # per voxel, [..., 3] mm to the right, to the front and up, from any one origin
 
 
 @dataclass(frozen=True)

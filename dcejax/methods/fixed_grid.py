@@ -7,6 +7,7 @@ Concentration is first turned into the signal that the protocol's own acquisitio
 networks know nothing else.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -179,6 +180,12 @@ def series_of(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         ValueError: frames too far apart for the protocol, or a scan too short.
     """
     _check_frames(scan, protocol)
+    series = to_signal(scan, protocol, beside)
+    return replace(series, warnings=(*series.warnings, *_geometry_warnings(scan.affine)))
+
+
+def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -> Series:
+    """The same for any frames and any geometry."""
     convert = _from_concentration if scan.quantity == "concentration" else _from_signal
     signal = convert(scan, protocol, beside)
     maps = [None if values is None else values[scan.mask] for values in (scan.t1_map, beside.b1_map)]
@@ -197,8 +204,7 @@ def series_of(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         b1=_known(maps[1], 1.0),
         brightest=signal.brightest,
     )
-    warnings = (*signal.warnings, *_geometry_warnings(scan.affine))
-    return Series(signal.curves, scan.mask, context, warnings, {"input": signal.provenance})
+    return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance})
 
 
 def grid_of(protocol: Protocol) -> np.ndarray:
@@ -287,7 +293,7 @@ def encode_series(series: Series, protocol: Protocol) -> tuple[np.ndarray, dict[
 @jax.jit(static_argnames="protocol")
 def encode_batch(batch: Batch, protocol: Protocol) -> jax.Array:
     """Encode every example of a batch as `encode` does, [B, ..., T]; zero outside the mask."""
-    shared = batch.context._replace(t10=None, b1=None)
+    shared = batch.context._replace(t10=None, b1=None, points=None)
     scales = jax.vmap(lambda context: _scale(context, protocol))(shared)[batch.row]
     on_grid = jax.vmap(lambda curves, times: _to_grid(curves, times, protocol))(
         batch.curves, batch.context.times[batch.row]

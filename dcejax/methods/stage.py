@@ -19,7 +19,8 @@ Weight = float | tuple[float, ...]
 class StageConfig:
     """Which batches a stage sees, the weights of its losses, and its schedule."""
 
-    batches: str = "simulated"  # or pool:FOLDER, or nifti:FOLDER; see `dcejax.training.batches`
+    batches: str = "simulated"  # or examinations, pool:FOLDER, nifti:FOLDER; see `dcejax.training.batches`
+    pool_batches: int = 0  # made before the first step, kept in the working folder, and drawn again; 0: all are new
     patients_per_step: int = 1
     patches_per_patient: int = 16
     patch_size: int = 64  # voxels along each side
@@ -28,6 +29,8 @@ class StageConfig:
     losses: Mapping[str, Weight] = field(default_factory=dict)  # name in `dcejax.training.losses` -> weight
     learning_rate: float = 3e-4
     cosine_decay: bool = False  # of the learning rate, to zero after max_epochs; the published rate is constant
+    warmup_steps: int = 0  # in which the learning rate rises from zero
+    most_gradient: float = 0.0  # norm above which a gradient is shortened to it; 0 for any
     steps_per_epoch: int = 165  # one step per training patient of the published cohort
     max_epochs: int = 100
     patience: int = 5  # epochs without a better validation loss before the stage ends
@@ -45,12 +48,15 @@ class StageConfig:
             "patience",
             "validation_patients",
         )
+        require(self.pool_batches != 1 and self.pool_batches >= 0, "pool_batches", self.pool_batches, "0, or 2 or more")
+        for name in ("warmup_steps", "most_gradient"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         kind, _, folder = self.batches.partition(":")
         require(
-            self.batches == "simulated" or (kind in ("pool", "nifti") and folder != ""),
+            self.batches in ("simulated", "examinations") or (kind in ("pool", "nifti") and folder != ""),
             "batches",
             self.batches,
-            "simulated, pool:FOLDER or nifti:FOLDER",
+            "simulated, examinations, pool:FOLDER or nifti:FOLDER",
         )
         require(self.patch_size <= SHAPE[0], "patch_size", self.patch_size, f"at most {SHAPE[0]}, the simulated matrix")
         for name in ("tumour_fraction", "lesion_mask_fraction"):

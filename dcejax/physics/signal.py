@@ -151,3 +151,19 @@ def _allow_for_decay(
     residual, slope = residual_and_slope(concentration)
     explained = valid & (slope > 0) & (jnp.abs(residual) < 1e-4)
     return jnp.where(measurable, concentration, start), explained | ~measurable
+
+
+def bounded_concentration(
+    signal: ArrayLike, baseline: ArrayLike, t10: ArrayLike, acquisition: Acquisition, b1: ArrayLike = 1.0
+) -> jax.Array:
+    """Concentration in mM of signal and baseline in one unit, as `invert_spgr` without T2* and but for its bounds.
+
+    Signal that no concentration explains gives the highest or lowest one instead of NaN.
+    """
+    angle = acquisition.flip_angle * b1
+    cosine, versine = jnp.cos(angle), 2.0 * jnp.sin(angle / 2) ** 2
+    recovered = -jnp.expm1(-acquisition.tr / t10)
+    before = recovered / (versine + cosine * recovered)  # relative to fully relaxed magnetisation
+    relative = (signal / jnp.maximum(baseline, 1e-3) * before).clip(-0.5, 0.97)
+    recovered = relative * versine / (1.0 - cosine * relative)
+    return (-jnp.log1p(-recovered) / acquisition.tr - 1.0 / t10) / acquisition.relaxivity

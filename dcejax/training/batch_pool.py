@@ -4,6 +4,7 @@
                                   (curves, context.times, truth.aif.plasma, ...); optional leaves may be absent
     FOLDER/pool.json              written last: number of batches in each split, shape and type of every array, SHA-256
                                   of every file, seed, what the batches were made from
+    FOLDER/unfinished.json        while it is being written: seed, and what the batches are made from
 
 A batch is in memory only while it is used.
 """
@@ -28,6 +29,8 @@ from dcejax.training.batch_source import Source, Split, part_of
 
 RECORD = "pool.json"
 """Name of the record, which marks a whole pool."""
+
+_UNFINISHED = "unfinished.json"
 
 
 def _file(folder: Path, index: int) -> Path:
@@ -57,15 +60,20 @@ def _layout_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_pool(
-    folder: Path, source_for: Callable[[Split], Source], count: int, seed: int, made_from: Mapping[str, Any]
+    folder: Path,
+    source_for: Callable[[Split], Source],
+    count: int,
+    seed: int,
+    made_from: Mapping[str, Any],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write a pool, for instance of `partial(batches.source_of, config, protocol)`.
 
     Batch i is that of the key `stream(seed, "pool", i)`. The last ones, for validation, are of the source for
     validation, so that splits which share no subject in the source share none in the pool.
 
-    The folder is made when it does not exist, and an unfinished pool in it is written anew. `made_from` says in the
-    record what the source is, ready for JSON.
+    The folder is made when it does not exist. An unfinished pool in it is finished, if it was made from the same with
+    the same seed, else written anew. `made_from` says in the record what the source is, ready for JSON.
 
     Raises:
         ValueError: a whole pool is there already, the folder cannot be written, there are fewer than two batches, they
@@ -74,15 +82,14 @@ def write_pool(
     if (folder / RECORD).exists():
         raise ValueError(f"{folder}: expected a folder without a pool, found a whole one; choose another or remove it")
     splits = {split: part_of(range(count), split, f"{folder}: batches") for split in get_args(Split)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(access.refusal(error)) from error
+    origin = {"seed": seed, "made_from": dict(made_from), "dcejax": version("dcejax")}
+    there = _start(folder, origin)
     layout, hashes = None, []
     for split, indices in splits.items():
         source = source_for(split)
         for index in indices:
-            arrays = _arrays_of(source(stream(seed, "pool", index)))
+            progress(index, count)
+            arrays = _load(_file(folder, index)) if index < there else _arrays_of(source(stream(seed, "pool", index)))
             found = _layout_of(arrays)
             layout = found if layout is None else layout
             if found != layout or found["curves"]["dtype"] != "float32":
@@ -90,20 +97,36 @@ def write_pool(
                     f"{folder}: expected batches of one shape with float32 curves, found {found} in batch {index} and "
                     f"{layout} in the first; correct the source"
                 )
-            buffer = io.BytesIO()
-            np.savez(buffer, **arrays)
-            content = buffer.getvalue()
-            atomic.write_bytes(_file(folder, index), content)
-            hashes.append(hashlib.sha256(content).hexdigest())
-    record = {
-        "batches": {split: len(indices) for split, indices in splits.items()},
-        "seed": seed,
-        "made_from": dict(made_from),
-        "dcejax": version("dcejax"),
-        "arrays": layout,
-        "sha256": hashes,
-    }
+            if index >= there:
+                buffer = io.BytesIO()
+                np.savez(buffer, **arrays)
+                atomic.write_bytes(_file(folder, index), buffer.getvalue())
+            hashes.append(hashlib.sha256(_file(folder, index).read_bytes()).hexdigest())
+    counts = {split: len(indices) for split, indices in splits.items()}
+    record = {"batches": counts, **origin, "arrays": layout, "sha256": hashes}
     atomic.write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    (folder / _UNFINISHED).unlink()
+
+
+def _start(folder: Path, origin: Mapping[str, Any]) -> int:
+    """Make the folder of a pool; returns how many of its first batches are there already."""
+    mark, content = folder / _UNFINISHED, json.dumps(origin, indent=2) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        same = mark.exists() and mark.read_text(encoding="utf-8") == content
+        if not same:
+            atomic.write_text(mark, content)
+    except OSError as error:
+        raise ValueError(access.refusal(error)) from error
+    there = 0
+    while same and _file(folder, there).exists():
+        there += 1
+    return there
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -111,7 +134,12 @@ def _read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         shapes = [record["arrays"][name]["shape"] for name in ("curves", "context.times")]
         counts = [record["batches"][split] for split in get_args(Split)]
-        if min(counts) < 1 or len(record["sha256"]) != sum(counts) or [len(shape) for shape in shapes] != [4, 2]:
+        if (
+            min(counts) < 1
+            or len(record["sha256"]) != sum(counts)
+            or len(shapes[0]) not in (3, 4)
+            or len(shapes[1]) != 2
+        ):
             raise ValueError("numbers that do not agree")
         return record
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -124,6 +152,13 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _check_shapes(folder: Path, arrays: Mapping[str, Any], config: StageConfig) -> None:
     examples, *sides, _ = arrays["curves"]["shape"]
     patients = arrays["context.times"]["shape"][0]
+    if len(sides) == 1:  # sets of voxels, an example each
+        if (examples, patients) != (config.patients_per_step,) * 2:
+            raise ValueError(
+                f"{folder / RECORD}: expected batches of {config.patients_per_step} patients, as patients_per_step "
+                f"says, found {patients}; change it or write another pool"
+            )
+        return
     size = config.patch_size
     expected = config.patients_per_step * config.patches_per_patient, size, size, config.patients_per_step
     if (examples, *sides, patients) != expected:

@@ -10,21 +10,21 @@ from dcejax.batch import Batch
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.protocol import Protocol
 from dcejax.rng import stream
-from dcejax.simulation.training.patches import make_sampler
+from dcejax.simulation.training import patches, voxel_sets
 from dcejax.training import batch_pool, nifti_patches
 from dcejax.training.batch_source import Source, Split
 
 
 def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -> Source:
-    """The source that `config.batches` names: "simulated" (`dcejax.simulation.training.patches`), "pool:FOLDER"
-    (`batch_pool`) or "nifti:FOLDER" (`nifti_patches`).
+    """The source that `config.batches` names: "simulated" patches or "examinations" as sets of voxels (both in
+    `dcejax.simulation.training`), "pool:FOLDER" (`batch_pool`) or "nifti:FOLDER" (`nifti_patches`).
 
     The protocol is the acquisition of simulated batches; for files it says which voxels decide the scale, and stands in
     for what they do not tell. The two splits are different batches of a pool and different subjects of a folder.
 
     Returns:
         source(key) -> batch of `patients_per_step` examinations with `patches_per_patient` examples
-        [patch_size, patch_size, T] each.
+        [patch_size, patch_size, T] each, or, of sets of voxels, one example [V, T].
 
     Raises:
         ValueError: a frame interval that is not simulated, or a folder that does not hold what the configuration says.
@@ -34,7 +34,9 @@ def source_of(config: StageConfig, protocol: Protocol, split: Split = "train") -
         return batch_pool.open_pool(Path(folder), config, split)
     if kind == "nifti":
         return nifti_patches.make_source(Path(folder), config, protocol, split)
-    return make_sampler(config.patches, protocol, config.patients_per_step)
+    if kind == "examinations":
+        return voxel_sets.make_sampler(protocol, config.patients_per_step)
+    return patches.make_sampler(config.patches, protocol, config.patients_per_step)
 
 
 def batches(stage: Stage, seed: int = 0, *, start: int = 0) -> Iterator[Batch]:

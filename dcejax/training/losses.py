@@ -14,6 +14,7 @@ import numpy as np
 
 from dcejax.batch import Batch, aif_of_examples, context_of_examples
 from dcejax.methods.stage import Weight
+from dcejax.models import low_rank_gaussian
 from dcejax.physics.forward import signal_residual
 from dcejax.types import PARAMETERS, Gaussian
 
@@ -95,6 +96,26 @@ def whitened_residual(outputs: Outputs, batch: Batch) -> jax.Array:
     counted, voxels = batch.mask & (truth.vessel <= 0), (truth.s0, truth.t10, truth.b1, truth.delay)
     context, aif = context_of_examples(batch), aif_of_examples(batch)
     return jax.vmap(of_example)(outputs["maps"], batch.curves, counted, voxels, context, aif)
+
+
+def voxel_surprise(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Minus the log-density of the true logarithms in the outputs' `logs`, voxel by voxel, mean over the mask, [B]."""
+    surprise = low_rank_gaussian.voxel_surprise(outputs["logs"], low_rank_gaussian.to_logs(batch.truth.maps))
+    return jnp.where(batch.mask, surprise, 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
+
+
+def joint_surprise(outputs: Outputs, batch: Batch) -> jax.Array:
+    """The same of all voxels of a patient together, whose errors are partly shared; per voxel, [B]."""
+    logs = low_rank_gaussian.to_logs(batch.truth.maps)
+    surprise = low_rank_gaussian.joint_surprise(outputs["logs"], logs, batch.mask)
+    return surprise / jnp.maximum(batch.mask.sum(axis=-1), 1)
+
+
+def plasma_error(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Absolute error of the logarithm of the plasma curve (and .2 mM), mean over the steps that have a frame, [B]."""
+    del batch
+    found, true = (jnp.log(jnp.maximum(outputs[name], 0.0) + 0.2) for name in ("plasma", "true_plasma"))
+    return (jnp.abs(found - true) * outputs["valid"]).sum(axis=-1) / jnp.maximum(outputs["valid"].sum(axis=-1), 1)
 
 
 def find(name: str) -> Loss:

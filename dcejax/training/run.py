@@ -1,6 +1,8 @@
 """A whole training run in a working folder: all stages of a method, then export."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from dcejax.data import atomic
 from dcejax.execution.policy import default_policy
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig
+from dcejax.methods.stage import Stage
+from dcejax.training import batch_pool, batches
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
 from dcejax.training.loop import run_stage
@@ -19,9 +23,9 @@ from dcejax.types import Reporter
 def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -> Path:
     """Run or continue a training run.
 
-    Writes config.json, metrics.jsonl, checkpoints/ and, at the end, the exported weights, whose path is returned. The
-    workdir is made when it does not exist, and continued when it holds a run of the same configuration. `command` says
-    in the record how to repeat the run.
+    Writes config.json, metrics.jsonl, checkpoints/, pool/ where a stage asks for one, and, at the end, the exported
+    weights, whose path is returned. The workdir is made when it does not exist, and continued when it holds a run of
+    the same configuration. `command` says in the record how to repeat the run.
 
     Raises:
         ValueError: workdir holds a run of another configuration, or cannot be written.
@@ -35,13 +39,29 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
     for make_stage in method.of(config).stages(config, policy):
         stage = make_stage(params)
         folder = str(workdir / "checkpoints" / stage.name)
+        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.name, report)
         with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
-            params[stage.name] = run_stage(stage, config.seed, policy, checkpoints, writer, report)
+            params[stage.name] = run_stage(drawing, config.seed, policy, checkpoints, writer, report)
         stages.append(stage)
     report.status("scoring the weights on simulated patients")
     path = export(config, stages, params, workdir, command)
     report.line(f"weights exported to {path}")
     return path
+
+
+def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter) -> Stage:
+    """The stage with its batches drawn from a pool in the folder, made first, if its configuration asks for one."""
+    if not stage.config.pool_batches:
+        return stage
+    if not (folder / batch_pool.RECORD).exists():
+
+        def told(done: int, total: int) -> None:
+            report.status(f"{stage.name}: simulating", done, total, "batches")
+
+        source_for = partial(batches.source_of, stage.config, stage.protocol)
+        made_from = {"batches": stage.config.batches, "protocol": configuration.to_dict(stage.protocol)}
+        batch_pool.write_pool(folder, source_for, stage.config.pool_batches, seed, made_from, told)
+    return stage._replace(config=replace(stage.config, batches=f"pool:{folder}"))
 
 
 def _claim(workdir: Path, config: MethodConfig) -> None:

@@ -33,9 +33,15 @@ TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str,
 def make_optimizer(config: StageConfig) -> optax.GradientTransformation:
     """Adam with the usual moments; its rate is constant, as published, or falls to zero as a cosine."""
     rate: float | optax.Schedule = config.learning_rate
+    steps = config.max_epochs * config.steps_per_epoch
     if config.cosine_decay:
-        rate = optax.cosine_decay_schedule(config.learning_rate, config.max_epochs * config.steps_per_epoch)
-    return optax.adam(rate)
+        rate = optax.cosine_decay_schedule(config.learning_rate, max(steps - config.warmup_steps, 1))
+    if config.warmup_steps:
+        after = rate if callable(rate) else optax.constant_schedule(rate)
+        rising = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+        rate = optax.join_schedules([rising, after], [config.warmup_steps])
+    adam = optax.adam(rate)
+    return optax.chain(optax.clip_by_global_norm(config.most_gradient), adam) if config.most_gradient else adam
 
 
 def init_state(stage: Stage, key: jax.Array) -> TrainState:

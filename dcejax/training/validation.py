@@ -23,6 +23,7 @@ from dcejax.types import PARAMETERS
 
 _UNKNOWN = len(TISSUE_NAMES)  # where labels come without tissues
 _REGIONS = {"tumour": (TUMOUR,), "white and grey matter": (WHITE, GREY), "mask": (*range(_UNKNOWN + 1),)}
+_SIMULATED = ("simulated", "examinations")
 _DRAWS = 4  # of what a stage samples; the published number
 _PATCHES_PER_PATIENT = 2
 _RESAMPLES = 10_000
@@ -51,11 +52,12 @@ def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, rele
         }
         table[region] = error_table(arms, truths, inside, config.seed)
     size, batches = stages[-1].config.patch_size, stages[-1].config.batches
+    what = "sets of voxels" if batches == "examinations" else f"{size} x {size} patches"
     source = f"held-out examples of {batches}"
-    if batches == "simulated":
+    if batches in _SIMULATED:
         source = "simulated patients (not clinical evidence)"
     return {
-        "what": (f"mean absolute error on {size} x {size} patches of {source}, voxels averaged within a patient"),
+        "what": f"mean absolute error on {what} of {source}, voxels averaged within a patient",
         "stream": f"seed {config.seed}, release validation",
         "mean_absolute_error": table,
     }
@@ -72,7 +74,7 @@ def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
     """Maps of each stage, truth and tissue of patches, as lists over patients."""
     last = stages[-1]
     drawn = last.config
-    if drawn.batches == "simulated":
+    if drawn.batches in _SIMULATED:
         drawn = dataclasses.replace(drawn, patches_per_patient=_PATCHES_PER_PATIENT, patients_per_step=1)
     source = source_of(drawn, last.protocol, "validation")
     run = {stage.name: jax.jit(_mean_of_draws(stage)) for stage in stages}

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _POSITIVE = (0, -1)
 _BAD_STAGE = {
     "batches": ("pool:", "somewhere"),
+    "pool_batches": (-1, 1),
+    "warmup_steps": (-1,),
+    "most_gradient": (-1.0, math.nan),
     "patients_per_step": _POSITIVE,
     "patches_per_patient": _POSITIVE,
     "patch_size": (*_POSITIVE, 257),

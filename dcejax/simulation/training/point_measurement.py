@@ -44,9 +44,15 @@ def frame_count(duration_s: float) -> int:
     return int(np.ceil(duration_s / PRIORS.frame_interval_training_s[0])) + 1
 
 
-def sample_kernels(arterial: SampledAif, frame_interval: jax.Array, frames: int) -> Kernels:
-    """Convolve the arterial input on a fine grid and average it within frames; once for all points of a patient."""
-    longest = (frames + 1) * PRIORS.frame_interval_training_s[1]
+def sample_kernels(
+    arterial: SampledAif, frame_interval: jax.Array, frames: int, duration_s: float | None = None
+) -> Kernels:
+    """Convolve the arterial input on a fine grid and average it within frames; once for all points of a patient.
+
+    Frames that end after `duration_s`, by default the end of the last one at the longest interval of the priors, are
+    not valid.
+    """
+    longest = (frames + 1) * PRIORS.frame_interval_training_s[1] if duration_s is None else duration_s
     fine = jnp.arange(int(longest / _FINE_STEP_S)) * (_FINE_STEP_S / SECONDS_PER_MINUTE)
     step = fine[1]
     inner = (jnp.arange(_SAMPLES_PER_FRAME) + 0.5) / _SAMPLES_PER_FRAME
@@ -114,23 +120,19 @@ def complex_noise(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, ja
     return radius * cos_turns(turns), radius * cos_turns(turns - 0.25)
 
 
-def measure(
-    key: jax.Array,
+def noise_free(
     tissue: Properties,
     points: jax.Array,
-    mask: jax.Array,
     scanner: Scanner,
     arterial: SampledAif,
     kernels: Kernels,
     acquisition: Acquisition,
 ) -> jax.Array:
-    """Magnitude signal of every voxel and frame, with Rician noise; zero outside the mask.
+    """Signal of every point and frame.
 
     Args:
-        key: of the noise.
-        tissue: properties of the voxels.
+        tissue: properties of the points.
         points: [V, 3] mm, in the scanner.
-        mask: [V] bool.
         scanner: the session.
         arterial: the injection.
         kernels: the arterial input as the frames see it.
@@ -156,6 +158,23 @@ def measure(
     fresh = jnp.exp(pulses * (recovery + jnp.log(jnp.cos(angle))))
     clean += tissue.artery[:, None] * (steady + (jnp.sin(angle) - steady) * fresh)
     clean += spgr(sinus, tissue.blood_t10[1], acquisition, s0=tissue.vein[:, None], b1=b1)
-    clean *= receive_field(scanner, points)[:, None]
+    return clean * receive_field(scanner, points)[:, None]
+
+
+def measure(
+    key: jax.Array,
+    tissue: Properties,
+    points: jax.Array,
+    mask: jax.Array,
+    scanner: Scanner,
+    arterial: SampledAif,
+    kernels: Kernels,
+    acquisition: Acquisition,
+) -> jax.Array:
+    """Magnitude signal [V, T] of every voxel, a point, with Rician noise; zero outside the mask [V].
+
+    The key is that of the noise; for the other arguments see `noise_free`.
+    """
+    clean = noise_free(tissue, points, scanner, arterial, kernels, acquisition)
     real, imaginary = complex_noise(key, clean.shape)
     return jnp.where(mask[:, None], jnp.hypot(clean + scanner.noise * real, scanner.noise * imaginary), 0.0)

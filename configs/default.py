@@ -1,0 +1,25 @@
+"""The recommended model: plasma curve from the images, physics as features, calibrated posteriors, any protocol.
+
+    python train.py --config=configs/default.py --workdir=DIR
+
+Simulates a pool of patients first (DIR/pool), then trains on it; both can be stopped and go on.
+"""
+
+import dataclasses
+
+from dcejax.methods.dcejax2026 import Config
+
+
+def get_config() -> Config:
+    return Config(
+        training=dataclasses.replace(
+            Config().training,
+            pool_batches=1000,
+            cosine_decay=True,
+            warmup_steps=200,
+            most_gradient=1.0,
+            steps_per_epoch=500,
+            max_epochs=60,
+            patience=60,
+        )
+    )

@@ -1,0 +1,243 @@
+"""The method we recommend: the arterial input from the images, physics as features, one Gaussian for a patient.
+
+The brightest early voxels and random ones tell the plasma curve and what is common to the examination
+(`models.vascular_encoder`). With this curve every voxel's concentration is explained by a grid of exchange rates and
+delays (`physics.grid_posterior`), and a small network turns the moments into a Gaussian over the logarithms of Ktrans,
+vp and ve whose errors are partly shared by all voxels (`models.low_rank_gaussian`).
+
+Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps and an arterial input, where they
+are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of the random voxels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dcejax.batch import Batch
+from dcejax.execution import placement
+from dcejax.execution.policy import Policy
+from dcejax.methods import fixed_grid
+from dcejax.methods.aligned_grid import (
+    GRID,
+    STEP,
+    Common,
+    nothing,
+    prepare_batch,
+    prepare_common,
+    prepare_examination,
+    prepare_voxels,
+)
+from dcejax.methods.fixed_grid import Beside
+from dcejax.methods.method import MethodConfig, Params, Prediction
+from dcejax.methods.parameters import check_parameters, to_half
+from dcejax.methods.stage import Stage, StageConfig
+from dcejax.models.low_rank_gaussian import FLOORS, covariance, to_maps
+from dcejax.models.posterior_network import Network, Sizes
+from dcejax.models.vascular_encoder import Encoded
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.physics.vascular_voxels import vascular_score
+from dcejax.protocol import Protocol
+from dcejax.simulation.training.voxel_sets import VoxelSets
+from dcejax.types import PARAMETERS, UNITS, Brightest, Context, Output, Sample, Scan, Series
+
+_LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3}
+
+
+@dataclass(frozen=True)
+class Config(MethodConfig):
+    """Sizes and schedule."""
+
+    protocol: Protocol = field(default_factory=Protocol)
+    network: Sizes = field(default_factory=Sizes)
+    training: StageConfig = field(
+        default_factory=partial(
+            StageConfig, batches="examinations", patients_per_step=16, losses=_LOSSES, learning_rate=2e-3
+        )
+    )
+
+
+_INTERVAL = 1.6448536269514722  # SDs from the median to the 5 and 95 % quantiles
+
+ABOUT = (
+    "The arterial input estimated from the brightest voxels, a grid of exchange rates and delays as features, and a "
+    "Gaussian over log Ktrans, log vp and log ve for every voxel, trained on simulated patients."
+)
+_TEXTS = {
+    "median": ("estimate", "median of the posterior"),
+    "p05": ("quantile", "5 % quantile of the posterior of a voxel"),
+    "p95": ("quantile", "95 % quantile of the posterior of a voxel"),
+    "sd": ("spread", "SD of the posterior, from that of its logarithm"),
+}
+OUTPUTS = tuple(
+    Output(statistic, name, UNITS[name], kind, text)
+    for statistic, (kind, text) in _TEXTS.items()
+    for name in PARAMETERS
+)
+_SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
+_CHUNK = 4096  # voxels
+
+
+def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
+    """Signal on its own frames, with the brightest and random voxels of the mask.
+
+    Raises:
+        ValueError: fewer frames than a baseline and a bolus need.
+    """
+    series = fixed_grid.to_signal(scan, config.protocol, beside)
+    size, chance = np.count_nonzero(scan.mask), np.random.default_rng(0)
+    points = (np.argwhere(scan.mask) @ scan.affine[:3, :3].T + scan.affine[:3, 3]).astype(np.float32)
+    searched = chance.choice(size, min(size, _SEARCHED), replace=False)
+    score = vascular_score(series.curves[searched], scan.times)
+    brightest = searched[np.argsort(-score)[: VoxelSets().vessels]]
+    some = chance.choice(size, VoxelSets().brain)
+    context = series.context._replace(
+        brightest=Brightest(series.curves[brightest], searched.size, points[brightest]),
+        sample=Sample(series.curves[some], points[some]),
+        points=points,
+    )
+    return replace(series, context=context)
+
+
+def release(params: Params) -> Params:
+    """In half precision."""
+    return to_half(params)
+
+
+class Networks(NamedTuple):
+    """The module and its parameters on the devices."""
+
+    network: Network
+    params: Any
+
+
+def load(params: Params, config: Config, policy: Policy) -> Networks:
+    """Make the network that parameters belong to.
+
+    Raises:
+        ValueError: parameters that do not fit the configuration.
+    """
+    del policy
+    network = Network(config.network, STEP)
+    expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing())["params"])
+    check_parameters(params, {"network": expected})
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params["network"])
+    return Networks(network, placement.replicate(params))
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(network: Network, params: Any, context: Context) -> tuple[Common, Encoded]:
+    common = prepare_common(context)
+    one = jax.tree.map(lambda leaf: leaf[None], (prepare_examination(context, common), common.acquisition))
+    return common, network.apply({"params": params}, *one, method="encode")
+
+
+@partial(jax.jit, static_argnums=0)
+def _posterior(
+    network: Network, params: Any, encoded: Encoded, common: Common, voxels: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Means [V, C] of the logarithms, their covariances [V, C, C], and the part of these that voxels share."""
+    one = jax.tree.map(lambda leaf: leaf[None], (prepare_voxels(*voxels, common), common.facts, common.valid))
+    found = jax.tree.map(lambda leaf: leaf[0], network.apply({"params": params}, encoded, *one, method="voxels"))
+    return found.mean, covariance(found), found.shared
+
+
+class Posterior(NamedTuple):
+    """What is known of V voxels of one examination, and what of all of them."""
+
+    mean: np.ndarray  # [V, C] of the logarithms
+    covariance: np.ndarray  # [V, C, C]
+    shared: np.ndarray  # [V, C, R]
+    plasma: np.ndarray  # [G] mM, on GRID after the arrival
+    arrival: float  # min
+
+
+def posterior(networks: Networks, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
+    """The posterior of every voxel of a series."""
+    context = series.context
+    count = len(series.curves)
+    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
+    shared = context._replace(
+        times=np.asarray(context.times, np.float32),
+        aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
+        t10=context.t10._replace(values=None),
+        b1=context.b1._replace(values=None),
+        points=None,
+    )
+    network, params = networks
+    common, encoded = _encode(network, params, shared)
+    parts = []
+    for start in range(0, count, _CHUNK):
+        progress("posterior", start, count, "voxels")
+        chunk = [values[start : start + _CHUNK] for values in (series.curves, context.points, *maps)]
+        size = len(chunk[0])
+        chunk = [np.pad(a, [(0, _CHUNK - size)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
+        found = _posterior(network, params, encoded, common, tuple(chunk))
+        parts.append([np.asarray(leaf)[:size] for leaf in found])
+    mean, covariances, directions = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    return Posterior(mean, covariances, directions, np.asarray(encoded.plasma[0]), float(common.arrival))
+
+
+def predict(
+    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
+) -> Prediction:
+    """Maps of one examination; nothing is random.
+
+    Raises:
+        ValueError: maps that are not finite.
+    """
+    del key
+    found = posterior(networks, series, progress)
+    sd = np.sqrt(np.diagonal(found.covariance, axis1=-2, axis2=-1))
+    median = np.asarray(to_maps(found.mean))
+    values = {
+        "median": median,
+        "p05": np.asarray(to_maps(found.mean - _INTERVAL * sd)),
+        "p95": np.asarray(to_maps(found.mean + _INTERVAL * sd)),
+        "sd": (median + FLOORS) * np.exp(0.5 * sd**2) * np.sqrt(np.expm1(sd**2)),
+    }
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
+    maps = {output.name: np.zeros(series.mask.shape, np.float32) for output in OUTPUTS}
+    for output in OUTPUTS:
+        maps[output.name][series.mask] = values[output.statistic][:, PARAMETERS.index(output.quantity)]
+    record = {
+        "plasma": {
+            "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
+            "step_s": round(STEP * SECONDS_PER_MINUTE, 3),
+            "first_step_after_arrival_s": round(float(GRID[0]) * SECONDS_PER_MINUTE, 3),
+            "mM": [round(float(v), 4) for v in found.plasma],
+        }
+    }
+    return Prediction(maps, record)
+
+
+def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
+    """One stage, the whole network."""
+    del policy  # small enough for any device
+    network = Network(config.network, STEP)
+
+    def init(key: jax.Array) -> Any:
+        return network.init(key, *nothing())["params"]
+
+    def prepare(batch: Batch) -> tuple[Any, Batch]:
+        return prepare_batch(batch), batch
+
+    def apply(params: Any, inputs: Any, key: jax.Array) -> dict[str, Any]:
+        del key  # nothing is sampled
+        seen, voxels, common, true_plasma = inputs
+        encoded, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)
+        return {
+            "maps": to_maps(found.mean),
+            "logs": found,
+            "plasma": encoded.plasma,
+            "true_plasma": true_plasma,
+            "valid": common.valid,
+        }
+
+    settings = config.training
+    stage = Stage("network", settings, init, prepare, apply, apply, settings.losses, config.protocol)
+    return (lambda params: stage,)

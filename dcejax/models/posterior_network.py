@@ -1,0 +1,122 @@
+"""From prepared voxels and the examination they belong to, to a Gaussian for each of them.
+
+The plasma curve of the vascular encoder makes a grid of exchange rates and delays, whose posterior moments, the curve
+itself and what is common to the examination are the features of a small network.
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dcejax.config import require_positive
+from dcejax.models.dense import Dense
+from dcejax.models.low_rank_gaussian import LowRankGaussian, from_numbers
+from dcejax.models.vascular_encoder import Encoded, Examination, VascularEncoder
+from dcejax.physics.grid_posterior import posterior_moments, tabulate
+from dcejax.physics.signal import bounded_concentration
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Acquisition
+
+LEAST_BASELINE = 0.02
+"""In units in which the typical brain has 1/7; below it, a baseline is noise."""
+
+_BLOOD_T10 = 1.65 / SECONDS_PER_MINUTE
+_HEMATOCRIT = 0.42
+_MOST_PLASMA = 25.0  # mM
+
+
+class Voxels(NamedTuple):
+    """What is prepared of voxels, before any network."""
+
+    concentration: jax.Array  # [V, G] mM
+    noise: jax.Array  # [V] mM
+    baseline: jax.Array  # [V] in the unit
+    highest: jax.Array  # [V] signal in the unit
+    points: jax.Array  # [V, 3]
+    maps: jax.Array  # [V, 4] known T10 and B1 with their flags
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the network."""
+
+    encoder_width: int = 64
+    attentions: int = 4
+    context: int = 24
+    fields: int = 4
+    voxel_width: int = 128
+    voxel_layers: int = 3
+    rank: int = 3  # directions of the errors that voxels share
+
+    def __post_init__(self):
+        require_positive(self, *(each.name for each in fields(self)))
+
+
+class Network(nn.Module):
+    """Encoder and voxel network."""
+
+    sizes: Sizes
+    step: float  # min, of the time grid
+
+    def setup(self):
+        """Make the parts."""
+        sizes = self.sizes
+        self.encoder = VascularEncoder(sizes.encoder_width, sizes.attentions, sizes.context, sizes.fields)
+        self.voxel_layers = Dense((sizes.voxel_width,) * sizes.voxel_layers)
+        numbers = 9 + 3 * sizes.rank
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
+        self.linear = nn.Dense(numbers, kernel_init=nn.initializers.variance_scaling(1e-4, "fan_in", "normal"))
+        self.out = nn.Dense(numbers, kernel_init=small)
+        self.shared_bias = self.param("shared_bias", nn.initializers.normal(0.5), (3 * sizes.rank,))
+
+    def encode(self, seen: Examination, acquisition: Acquisition) -> Encoded:
+        """Plasma curves and context of E examinations."""
+        wide = jax.tree.map(lambda a: a[:, None, None], acquisition)
+
+        def blood(signal: jax.Array, baseline: jax.Array) -> jax.Array:
+            found = bounded_concentration(signal, baseline[..., None], _BLOOD_T10, wide) / (1 - _HEMATOCRIT)
+            return found.clip(-1.0, _MOST_PLASMA)
+
+        return self.encoder(seen, blood)
+
+    def voxels(self, encoded: Encoded, voxels: Voxels, facts: jax.Array, valid: jax.Array) -> LowRankGaussian:
+        """The Gaussian of voxels [E, V, ...] of E examinations, with what the encoder was told, [E, N], and which
+        steps have a frame, [E, G]."""
+        # The curve is learnt from its own truth: through the grid a gradient would take seven times as long.
+        plasma = jax.lax.stop_gradient(encoded.plasma)
+        table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
+        moments = jax.vmap(posterior_moments)(voxels.concentration, voxels.noise, table, valid)
+        centred = moments + jnp.array([3, 3, 1.5, 0, 0, 0, -1] * 2 + [0, 3], jnp.float32)
+        bounded = jnp.maximum(voxels.baseline, LEAST_BASELINE)
+        slopes = jnp.einsum("evx,ekx->evk", voxels.points, encoded.fields[..., 1:])
+        smooth = encoded.fields[:, None, :, 0] + slopes
+        log_baseline = jnp.log(bounded)[..., None] + 2
+        vessels = jnp.log(bounded / jnp.maximum(encoded.baseline, LEAST_BASELINE)[:, None])[..., None]
+        everywhere = jnp.concatenate([encoded.context, facts], axis=-1)[:, None]
+        features = jnp.concatenate(
+            [
+                centred,
+                jnp.arcsinh(5 * voxels.concentration),
+                log_baseline,
+                voxels.highest[..., None] * 3 - 1,
+                vessels,
+                log_baseline - smooth,
+                smooth,
+                voxels.points,
+                voxels.maps,
+                jnp.broadcast_to(everywhere, (*bounded.shape, everywhere.shape[-1])),
+            ],
+            axis=-1,
+        )
+        numbers = self.out(self.voxel_layers(features)) + self.linear(features)
+        return from_numbers(numbers.at[..., 9:].add(self.shared_bias), self.sizes.rank)
+
+    def __call__(
+        self, seen: Examination, voxels: Voxels, acquisition: Acquisition, valid: jax.Array
+    ) -> tuple[Encoded, LowRankGaussian]:
+        """Both."""
+        encoded = self.encode(seen, acquisition)
+        return encoded, self.voxels(encoded, voxels, seen.facts, valid)

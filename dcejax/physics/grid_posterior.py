@@ -1,0 +1,106 @@
+"""What a voxel's curve says of Ktrans, vp and ve, given the plasma curve: moments of its posterior over a grid.
+
+For every exchange rate kep and every delay of a grid, extended Tofts is linear in Ktrans and vp, so that their best
+values and the residual have a closed form. Weighing the grid by the likelihood gives means and spreads of the
+logarithms, without a search or a start. They are features for a network, which knows what a grid cannot: priors, errors
+of the plasma curve, blood vessels within the voxel.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.units import SECONDS_PER_MINUTE
+
+KEP = np.geomspace(0.02, 6.0, 16)
+"""Rates of the grid, 1/min."""
+
+DELAYS = np.linspace(-1.25, 5.0, 6) / SECONDS_PER_MINUTE
+"""Delays of the grid, min; at most a step of the time grid."""
+
+MOMENTS = 16
+"""Features of a voxel."""
+
+_LEAST_KTRANS = 1e-5  # 1/min
+_LEAST_VP = 1e-4
+_MISFIT = 0.5  # share of the residual that the second, wider likelihood counts as noise
+_RANGE = 12.0  # features are clipped to it
+
+
+class Table(NamedTuple):
+    """Columns of extended Tofts for one plasma curve."""
+
+    plasma: jax.Array  # [D, T] mM, delayed
+    leaked: jax.Array  # [D, J, T] mM min, also convolved with exp(-kep t)
+
+
+def _delayed(curves: jax.Array, steps: float) -> jax.Array:
+    """Curves [..., T] later by a share of a time step, -1 to 1, by linear interpolation."""
+    if steps >= 0:
+        other = jnp.concatenate([curves[..., :1], curves[..., :-1]], axis=-1)
+    else:
+        other = jnp.concatenate([curves[..., 1:], curves[..., -1:]], axis=-1)
+    return (1 - abs(steps)) * curves + abs(steps) * other
+
+
+def tabulate(plasma: jax.Array, step: float) -> Table:
+    """The columns for a plasma curve [T] in mM at times a step in min apart."""
+    times = np.arange(plasma.size) * step
+    leaked = jax.vmap(lambda kep: exponential_convolution(kep, times, plasma))(jnp.asarray(KEP, plasma.dtype))
+    steps = DELAYS / step
+    return Table(
+        jnp.stack([_delayed(plasma, float(step)) for step in steps]),
+        jnp.stack([_delayed(leaked, float(step)) for step in steps]),
+    )
+
+
+def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weight: jax.Array) -> jax.Array:
+    """Moments of the posterior over the grid, [V, `MOMENTS`].
+
+    Twice, for a likelihood of the noise alone and one that counts misfit as noise: means of log Ktrans, log vp and
+    log ve, logarithms of their SDs, mean delay in steps of the grid. Then the best point's misfit, and the noise.
+
+    Args:
+        curves: [V, T] concentration in mM.
+        noise_sd: [V] of a frame, mM.
+        table: of the plasma curve.
+        weight: [T] 1 where there is a frame, else 0.
+    """
+    plasma, leaked = table.plasma * weight, table.leaked * weight
+    curves = curves * weight
+    frames = weight.sum()
+    # Normal equations of every point of the grid: [V, D, J] or what broadcasts to it.
+    pp = (plasma**2).sum(-1)[:, None] + 1e-4
+    pl = jnp.einsum("dt,djt->dj", plasma, leaked)
+    ll = (leaked**2).sum(-1) + 1e-6
+    yp = jnp.einsum("vt,dt->vd", curves, plasma)[..., None]
+    yl = jnp.einsum("vt,djt->vdj", curves, leaked)
+    yy = (curves**2).sum(-1)[:, None, None]
+    determinant = pp * ll - pl**2 + 1e-9
+    vp, ktrans = (yp * ll - yl * pl) / determinant, (yl * pp - yp * pl) / determinant
+    # Of a negative one the least is kept and the other fitted alone.
+    without_plasma, without_leakage = vp < _LEAST_VP, ktrans < _LEAST_KTRANS
+    ktrans = jnp.where(without_plasma, yl / ll, jnp.where(without_leakage, 0.0, ktrans))
+    vp = jnp.where(without_plasma, 0.0, jnp.where(without_leakage, yp / pp, vp))
+    ktrans, vp = jnp.maximum(ktrans, _LEAST_KTRANS), jnp.maximum(vp, _LEAST_VP)
+    residual = yy - 2 * (vp * yp + ktrans * yl) + vp**2 * pp + 2 * vp * ktrans * pl + ktrans**2 * ll
+
+    shape = (curves.shape[0], DELAYS.size * KEP.size)
+    residual = jnp.maximum(residual, 1e-9).reshape(shape)
+    least = residual.min(-1, keepdims=True)
+    log_kep = jnp.broadcast_to(jnp.asarray(np.log(KEP), jnp.float32), ktrans.shape).reshape(shape)
+    log_ktrans = jnp.log(ktrans).reshape(shape)
+    logs = jnp.stack([log_ktrans, jnp.log(vp).reshape(shape), log_ktrans - log_kep])
+    noise = jnp.maximum(noise_sd**2, 1e-8)[:, None]
+    found = []
+    for variance in (noise, noise + _MISFIT * least / (frames - 4)):
+        posterior = jax.nn.softmax(-(residual - least) / (2 * variance), axis=-1)
+        mean = (posterior * logs).sum(-1)
+        spread = jnp.sqrt((posterior * (logs - mean[..., None]) ** 2).sum(-1) + 1e-4)
+        delay = posterior.reshape(-1, DELAYS.size, KEP.size).sum(-1) @ jnp.arange(DELAYS.size, dtype=jnp.float32)
+        found += [*mean, *jnp.log(spread), delay]
+    found += [0.5 * jnp.log(least[:, 0] / (frames - 4) / noise[:, 0]), 0.5 * jnp.log(noise[:, 0])]
+    return jnp.stack(found, axis=-1).clip(-_RANGE, _RANGE)

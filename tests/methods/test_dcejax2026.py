@@ -1,0 +1,171 @@
+"""The recommended method: what its inputs depend on, and that files and batches are prepared alike."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from training_examples import make_batch
+
+from dcejax.batch import TrueInput
+from dcejax.execution.policy import default_policy
+from dcejax.methods import aligned_grid, dcejax2026
+from dcejax.methods.aligned_grid import GRID, STEP
+from dcejax.methods.dcejax2026 import Config
+from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
+from dcejax.models.low_rank_gaussian import to_maps
+from dcejax.models.posterior_network import Sizes
+from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
+from dcejax.protocol import Protocol
+from dcejax.rng import stream
+from dcejax.types import Acquisition, Brightest, Context, Known, Sample, Scan
+
+SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2)
+CONFIG = Config(network=SIZES)
+ACQUISITION = Protocol().acquisition
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Random weights."""
+    stage = dcejax2026.stages(CONFIG, default_policy())[0]({})
+    return dcejax2026.load({"network": stage.init(stream(0, "weights"))}, CONFIG, default_policy())
+
+
+def make_scan(interval_s=5.0, frames=60, unit=1000.0, shape=(6, 5, 4)):
+    """Tissue of some enhancement with vessels among it, at any frame times."""
+    rng = np.random.default_rng(0)
+    times = np.arange(frames) * interval_s / 60
+    late = np.maximum(times - 0.5, 0)
+    blood = 6 * late / 0.1 * np.exp(1 - late / 0.1) + 1.2 * (times > 0.5)
+    amount = rng.uniform(0.02, 0.1, shape)
+    amount.ravel()[:12] = 0.9
+    values = np.asarray(spgr(amount[..., None] * blood, 1.5 / 60, ACQUISITION), np.float32)
+    values = unit * (values + 0.001 * rng.normal(size=values.shape)).astype(np.float32)
+    return Scan("a", values, "signal", times, np.ones(shape, bool), np.diag([2.0, 2, 3, 1]))
+
+
+def posterior(networks, scan, beside=NOTHING_BESIDE):
+    return dcejax2026.posterior(networks, dcejax2026.series_of(scan, beside, CONFIG))
+
+
+def test_the_unit_of_the_signal_does_not_matter(networks):
+    one, other = (posterior(networks, make_scan(unit=unit)) for unit in (1.0, 4096.0))
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-3)
+    np.testing.assert_allclose(one.plasma, other.plasma, rtol=1e-3, atol=1e-3)
+
+
+def test_the_order_of_voxels_does_not_matter(networks):
+    series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
+    order = np.random.default_rng(1).permutation(len(series.curves))
+    context = series.context
+    bright, some = (np.random.default_rng(2).permutation(n) for n in (len(context.brightest.curves), 48))
+    shuffled = dataclasses.replace(
+        series,
+        curves=series.curves[order],
+        context=context._replace(
+            points=context.points[order],
+            brightest=context.brightest._replace(
+                curves=context.brightest.curves[bright], points=context.brightest.points[bright]
+            ),
+            sample=Sample(context.sample.curves[some], context.sample.points[some]),
+        ),
+    )
+    one, other = (dcejax2026.posterior(networks, s) for s in (series, shuffled))
+    np.testing.assert_allclose(one.mean[order], other.mean, atol=2e-4)
+
+
+@pytest.mark.parametrize(("interval_s", "frames"), [(2.0, 90), (3.7, 75), (8.0, 36)])
+def test_any_frame_times(networks, interval_s, frames):
+    found = posterior(networks, make_scan(interval_s, frames))
+    assert np.isfinite(found.mean).all()
+    assert found.arrival == pytest.approx(0.5, abs=interval_s / 60 + 0.01)
+
+
+def test_steps_average_short_frames_and_interpolate_long_ones():
+    """A straight line is kept; frames that are the grid's steps stay as they are."""
+    for interval_s in (1.0, 2.5, 5.0, 8.0):
+        times = np.arange(0, 310, interval_s) / 60
+        weights, valid = aligned_grid.steps_from_frames(jnp.asarray(times), jnp.float32(0.25))
+        middle = interval_s <= 5 and 0.5 * (STEP - interval_s / 60)  # of a step's frames, whose times are their starts
+        expected = 0.25 + np.arange(52) * STEP + middle
+        found = np.asarray(weights) @ times
+        np.testing.assert_allclose(found[:-1], expected[:-1], atol=1e-3)
+        assert valid.all()
+    weights, valid = aligned_grid.steps_from_frames(jnp.arange(30) * STEP, jnp.float32(2 * STEP))
+    np.testing.assert_allclose(weights[:20, 2:22], np.eye(20), atol=1e-5)
+    assert valid.sum() == 28
+    assert (np.asarray(weights)[28:] == 0).all()
+
+
+def test_bounded_concentration_is_the_inverse_where_there_is_one():
+    concentration = np.linspace(0, 5, 20)
+    signal = np.asarray(spgr(concentration, 1.5 / 60, ACQUISITION))
+    found = bounded_concentration(signal, signal[0], 1.5 / 60, ACQUISITION)
+    exact = invert_spgr(signal.astype(np.float32), np.float32(signal[0]), 1.5 / 60, ACQUISITION).concentration
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-3)
+    wild = bounded_concentration(np.array([-5.0, 0.0, 100.0]), 1.0, 1.5 / 60, ACQUISITION)
+    assert np.isfinite(wild).all()
+    assert (np.diff(np.asarray(wild)) >= 0).all()
+
+
+def test_known_maps_and_arterial_input_are_used(networks):
+    scan = make_scan()
+    alone = posterior(networks, scan)
+    maps = np.full(scan.mask.shape, 1.2 / 60, np.float32)
+    with_t1 = posterior(networks, dataclasses.replace(scan, t1_map=maps))
+    with_b1 = posterior(networks, scan, Beside(b1_map=np.full(scan.mask.shape, 0.8, np.float32)))
+    for found in (with_t1, with_b1):
+        assert not np.allclose(found.mean, alone.mean, atol=1e-3)
+
+
+def test_maps_are_ordered_quantiles_and_zero_outside_the_mask(networks):
+    scan = make_scan()
+    mask = scan.mask.copy()
+    mask[0] = False
+    series = dcejax2026.series_of(dataclasses.replace(scan, mask=mask), NOTHING_BESIDE, CONFIG)
+    maps = dcejax2026.predict(networks, series, stream(0)).maps
+    assert set(maps) == {output.name for output in dcejax2026.OUTPUTS}
+    for name in ("Ktrans", "vp", "ve"):
+        assert (maps[f"p05_{name}"] <= maps[f"median_{name}"]).all()
+        assert (maps[f"median_{name}"] <= maps[f"p95_{name}"]).all()
+    assert all((values[~mask] == 0).all() for values in maps.values())
+
+
+def test_a_batch_is_prepared_as_a_series(networks):
+    """One example of a batch whose voxels are those of a series; frames that lack repeat the last."""
+    series = dcejax2026.series_of(make_scan(frames=50), NOTHING_BESIDE, CONFIG)
+    context, count = series.context, len(series.curves)
+
+    def padded(values):
+        return np.concatenate([values, np.repeat(values[..., -1:], 40, axis=-1)], axis=-1)[None].astype(np.float32)
+
+    examples = Context(
+        times=padded(context.times),
+        acquisition=jax.tree.map(lambda a: np.array([a], np.float32), Acquisition(*context.acquisition)),
+        noise_sd=Known(np.zeros(1), np.zeros(1, bool)),
+        aif=Known(padded(np.zeros(50)), np.zeros(1, bool)),
+        t10=Known(np.zeros((1, count), np.float32), np.zeros(1, bool)),
+        b1=Known(np.ones((1, count), np.float32), np.zeros(1, bool)),
+        brightest=Brightest(padded(context.brightest.curves), np.array([count]), context.brightest.points[None]),
+        sample=Sample(padded(context.sample.curves), context.sample.points[None]),
+        points=context.points[None],
+    )
+    batch = make_batch()._replace(
+        curves=padded(series.curves), mask=np.ones((1, count), bool), context=examples, row=np.zeros(1, int)
+    )
+    times = np.linspace(0, 5, 50)
+    truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
+    seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
+    network, params = networks
+    _, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)
+    expected = dcejax2026.posterior(networks, series)
+    np.testing.assert_allclose(found.mean[0], expected.mean, atol=2e-3)
+    assert np.isfinite(to_maps(found.mean)).all()
+    assert len(GRID) == 52
+
+
+def test_weights_of_another_size_are_refused(networks):
+    with pytest.raises(ValueError, match="expected parameter"):
+        dcejax2026.load({"network": jax.device_get(networks.params)}, Config(), default_policy())

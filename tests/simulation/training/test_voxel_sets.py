@@ -1,0 +1,122 @@
+"""Sets of voxels: functions of their key, of any protocol, and what a scanner sees of a voxel, not of a point."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.physics.vascular_voxels import vascular_score
+from dcejax.protocol import Protocol
+from dcejax.rng import stream
+from dcejax.simulation.anatomy import composition
+from dcejax.simulation.training import voxel_sets
+from dcejax.simulation.training.voxel_sets import VoxelSets
+from dcejax.training.losses import whitened_residual
+
+SIZES = VoxelSets(tumour=8, brain=8, vessels=16)
+PATIENTS = 24
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return voxel_sets.make_sampler(Protocol(), 1, SIZES)
+
+
+@pytest.fixture(scope="module")
+def drawn(sampler):
+    """Patients as one batch."""
+    found = [jax.device_get(sampler(stream(0, "sets", i))) for i in range(PATIENTS)]
+    batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+    return batch._replace(row=np.arange(PATIENTS))
+
+
+def test_a_batch_is_a_function_of_its_key(sampler, drawn):
+    again = sampler(stream(0, "sets", 3))
+    jax.tree.map(np.testing.assert_array_equal, again, jax.tree.map(lambda a: a[3:4], drawn)._replace(row=[0]))
+    assert not np.array_equal(drawn.curves[0], drawn.curves[1])
+
+
+def test_shapes_and_what_is_outside_the_mask(drawn):
+    assert drawn.curves.shape == (PATIENTS, 16, voxel_sets.MOST_FRAMES)
+    assert drawn.context.brightest.curves.shape == (PATIENTS, 16, voxel_sets.MOST_FRAMES)
+    assert drawn.context.sample.points.shape == (PATIENTS, 8, 3)
+    assert drawn.context.points.shape == (PATIENTS, 16, 3)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(drawn))
+    assert (drawn.curves[~drawn.mask] == 0).all()
+    assert (drawn.truth.maps[~drawn.mask] == 0).all()
+    assert drawn.mask[:, 8:].mean() > 0.9
+
+
+def test_the_first_voxels_are_tumour_and_the_others_anywhere(drawn):
+    tissue = drawn.truth.tissue
+    solid = np.isin(tissue, (composition.TUMOUR, composition.CORE, composition.OEDEMA))
+    assert solid[:, :8][drawn.mask[:, :8]].mean() > 0.8
+    assert solid[:, 8:].mean() < 0.3
+
+
+def test_protocols_differ_and_frames_that_lack_repeat_the_last(drawn):
+    seconds = drawn.context.times * SECONDS_PER_MINUTE
+    interval = seconds[:, 1]
+    assert 2 <= interval.min() < 4
+    assert 6 < interval.max() <= 8
+    usual = np.isclose(interval, 5.0) & np.isclose(drawn.context.acquisition.tr * SECONDS_PER_MINUTE * 1e3, 2.8)
+    assert 0.2 < usual.mean() < 0.7
+    for curves, times in zip(drawn.curves, seconds, strict=True):
+        frames = 1 + np.count_nonzero(np.diff(times) > 0)
+        assert 30 <= frames <= voxel_sets.MOST_FRAMES
+        assert times[-1] <= 310
+        assert (curves[:, frames:] == curves[:, frames - 1 : frames]).all()
+    assert set(np.round(seconds[usual, -1])) == {295}
+
+
+def test_the_brightest_are_the_brightest_of_all(drawn):
+    for curves, context_of, times in zip(
+        drawn.curves, drawn.context.brightest.curves, drawn.context.times, strict=True
+    ):
+        score = vascular_score(context_of, times)
+        assert (np.diff(score) <= 1e-6).all()
+        assert score[-1] >= np.sort(vascular_score(curves, times))[-16:].min() - 1e-6
+    rise = drawn.context.brightest.curves.max(-1) / drawn.context.brightest.curves[..., :3].mean(-1).clip(1e-3)
+    assert np.median(rise) > 2
+
+
+def test_some_users_know_more_than_others(drawn):
+    context = drawn.context
+    for known in (context.t10, context.b1, context.aif):
+        assert 0 < known.known.mean() < 1
+    inside = drawn.mask
+    error = np.log(context.t10.values / drawn.truth.t10)[inside]
+    assert 0.03 < error.std() < 0.09
+    assert 0.01 < np.log(context.b1.values / drawn.truth.b1)[inside].std() < 0.05
+
+
+def test_points_are_explained_by_the_truth_and_averages_are_not():
+    """With points instead of voxels the forward model leaves noise alone; across tissues it leaves more."""
+
+    def residual(voxel_mm):
+        still = {"motion_mm": 0.0, "gain_drift": 0.0, "lobe": 0.0, "g_factor": 1.0}
+        found = []
+        for i in range(12):
+            drawn = voxel_sets.draw(stream(1, "drawn", i), Protocol())
+            changed = {name: jnp.float32(value) for name, value in still.items()} | {"voxel_mm": jnp.full(3, voxel_mm)}
+            drawn = drawn._replace(conditions=drawn.conditions._replace(**changed))
+            one = voxel_sets.examine(stream(1, "voxels", i), drawn, SIZES)
+            batch = jax.tree.map(lambda leaf: leaf[None], one)
+            counted = np.mean(batch.mask & (batch.truth.vessel <= 0))
+            found.append(float(residual_of({"maps": batch.truth.maps}, batch)[0]) / max(counted, 1e-3))
+        return np.median(found)
+
+    residual_of = jax.jit(whitened_residual)
+    points, large = residual(0.0), residual(4.0)
+    assert points == pytest.approx(1.0, abs=0.1)
+    assert large > 1.05 * points
+
+
+def test_positions_lie_in_the_slab_and_in_the_head(drawn):
+    found = voxel_sets.draw(stream(1, "drawn", 0), Protocol())
+    batch = voxel_sets.examine(stream(1, "voxels", 0), found, SIZES)
+    low, high = np.asarray(found.conditions.slab)
+    assert (np.asarray(batch.context.points)[np.asarray(batch.mask), 2] >= low).all()
+    assert (np.asarray(batch.context.points)[np.asarray(batch.mask), 2] <= high).all()
+    assert np.abs(drawn.context.points[drawn.mask]).max() < 130

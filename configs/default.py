@@ -14,12 +14,12 @@ def get_config() -> Config:
     return Config(
         training=dataclasses.replace(
             Config().training,
-            pool_batches=1000,
+            pool_batches=1200,
             cosine_decay=True,
             warmup_steps=200,
             most_gradient=1.0,
             steps_per_epoch=500,
-            max_epochs=60,
-            patience=60,
+            max_epochs=80,
+            patience=80,
         )
     )

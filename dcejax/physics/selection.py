@@ -15,7 +15,6 @@ from jax.typing import ArrayLike
 
 from dcejax.physics.delay_projection import on_rate_bound
 from dcejax.physics.fitting import FitResult, FitStatus, fit
-from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.prediction import predict
 from dcejax.physics.standard_errors import aicc
 from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, PATLAK, PLASMA_ONLY, TracerModel, find
@@ -140,24 +139,3 @@ def select_carefully(
     """
     how = {"fit_delay": True, "nested": CAREFUL_MODELS, "rates": CAREFUL_KEP}
     return select(EXTENDED_TOFTS, concentration, times, aif, **how, progress=progress)
-
-
-def without_fast_exchange(result: FitResult, fastest: float) -> FitResult:
-    """Count interstitium as plasma where it exchanges so fast that the two cannot be distinguished.
-
-    Extended Tofts without a delay describes blood that arrives seconds late, or dispersed, as leakage into a small
-    space that empties within seconds: in normal brain at frames of 5 s it finds Ktrans of tenths per minute where there
-    is none. The volume of that space is the plasma's.
-
-    Where kep = Ktrans / ve of a result of extended Tofts is above `fastest`, in 1/min, vp becomes the sum of both
-    volumes (1 at most) with the error of that sum, and Ktrans and ve become 0 with an error of 0, as what is not
-    estimated.
-    """
-    fast = result.params.ktrans > fastest * result.params.ve
-    volume = np.minimum(result.params.vp + result.params.ve, 1)
-    error = np.sqrt(np.maximum(result.covariance[:, 1:3, 1:3].sum(axis=(1, 2)), 0))
-    params, se = (
-        ExtendedTofts(*(np.where(fast, new, old) for new, old in zip((0, plasma, 0), found, strict=True)))
-        for plasma, found in ((volume, result.params), (error, result.se))
-    )
-    return result._replace(params=params, se=se)

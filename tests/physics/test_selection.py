@@ -8,7 +8,7 @@ from dcejax.physics.aif import parker
 from dcejax.physics.fitting import FitStatus, fit
 from dcejax.physics.kinetics import ExtendedTofts
 from dcejax.physics.prediction import predict
-from dcejax.physics.selection import select, select_carefully, without_fast_exchange
+from dcejax.physics.selection import select, select_carefully
 from dcejax.physics.tracer_models import MODELS
 
 TIMES = np.arange(60) * 5.0 / 60.0
@@ -100,23 +100,6 @@ def test_integers_and_lost_voxels_are_treated_as_fit_treats_them():
 def test_a_model_without_nested_ones_is_refused():
     with pytest.raises(ValueError, match="others nested in it"):
         select("tofts", np.zeros((1, 60)), TIMES, AIF)
-
-
-def test_fast_exchange_counts_as_plasma_and_slow_exchange_stays():
-    params = ExtendedTofts(
-        np.array([0.3, 0.1, 0.0, 0.2, 9.0]),
-        np.array([0.01, 0.02, 0.03, 0.0, 0.7]),
-        np.array([0.02, 0.3, 0.1, 0.1, 0.8]),
-    )
-    covariance = np.array([[4.0, 0, 0], [0, 1, -0.4], [0, -0.4, 2]]) * np.ones((5, 1, 1))
-    like = fit("extended_tofts", np.zeros((5, 60)), TIMES, AIF)
-    se = ExtendedTofts(*np.sqrt([[4.0] * 5, [1.0] * 5, [2.0] * 5]))
-    found = without_fast_exchange(like._replace(params=params, se=se, covariance=covariance), 2.0)
-    np.testing.assert_allclose(found.params.ktrans, [0, 0.1, 0, 0.2, 0])  # the fourth is at the limit
-    np.testing.assert_allclose(found.params.vp, [0.03, 0.02, 0.03, 0, 1])
-    np.testing.assert_allclose(found.params.ve, [0, 0.3, 0.1, 0.1, 0])
-    np.testing.assert_allclose(found.se.ktrans, [0, 2, 2, 2, 0])
-    np.testing.assert_allclose(found.se.vp, [np.sqrt(2.2), 1, 1, 1, np.sqrt(2.2)])
 
 
 def test_late_blood_is_told_from_leakage():

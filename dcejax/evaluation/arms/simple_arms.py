@@ -123,8 +123,8 @@ class Reader:
             name,
             f"Reader {number}",
             "reader",
-            f"Simulated reader {number}: an arterial input measured in arterial voxels of their own choice, extended "
-            "Tofts, T1 of 1.5 s everywhere, nominal flip angle; exchange too fast to be believed counts as plasma.",
+            f"Simulated reader {number}: an arterial input measured in an arterial voxel of their own choice; plasma "
+            "only, Patlak or extended Tofts with a delay; T1 of 1.5 s everywhere, nominal flip angle.",
         )
 
     def identity(self, case_id: str) -> str:

@@ -25,6 +25,7 @@ GRID = (np.arange(STEPS) - _BEFORE) * STEP  # min, relative to the arrival of th
 _ARRIVED = 0.15  # of the highest rise
 _UNIT = 7.0  # median baselines, so that blood at its peak is about 1
 _TYPICAL_T10 = 1.8 / SECONDS_PER_MINUTE
+_LEAST_T10, _LEAST_B1 = 0.1 / SECONDS_PER_MINUTE, 0.2
 _MM = 60.0
 _FACTS = 9
 
@@ -148,8 +149,9 @@ def prepare_examination(context: Context, common: Common) -> Examination:
 def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array, common: Common) -> Voxels:
     """What the voxel network sees of curves [V, T] of one examination; T10 and B1 [V] count where they are known."""
     t10_known, b1_known = common.facts[-3], common.facts[-2]
-    used_t10 = jnp.where(t10_known > 0, t10, _TYPICAL_T10)
-    used_b1 = jnp.where(b1_known > 0, b1, 1.0)
+    # Where a map's own fit failed it holds zero or NaN.
+    used_t10 = jnp.where((t10_known > 0) & (t10 > _LEAST_T10), t10, _TYPICAL_T10)
+    used_b1 = jnp.where((b1_known > 0) & (b1 > _LEAST_B1), b1, 1.0)
     baseline = curves @ common.to_baseline / common.unit
     bounded = jnp.maximum(baseline, LEAST_BASELINE)
     signal = curves @ common.to_grid.T / common.unit

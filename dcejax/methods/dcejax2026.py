@@ -20,7 +20,7 @@ import numpy as np
 from dcejax.batch import Batch
 from dcejax.execution import placement
 from dcejax.execution.policy import Policy
-from dcejax.methods import fixed_grid
+from dcejax.methods import envelope, fixed_grid
 from dcejax.methods.aligned_grid import (
     GRID,
     STEP,
@@ -85,7 +85,7 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     """Signal on its own frames, with the brightest and random voxels of the mask.
 
     Raises:
-        ValueError: fewer frames than a baseline and a bolus need.
+        ValueError: as `envelope.check`.
     """
     series = fixed_grid.to_signal(scan, config.protocol, beside)
     size, chance = np.count_nonzero(scan.mask), np.random.default_rng(0)
@@ -99,7 +99,8 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
         sample=Sample(series.curves[some], points[some]),
         points=points,
     )
-    return replace(series, context=context)
+    series = replace(series, context=context)
+    return replace(series, warnings=(*series.warnings, *envelope.check(series, scan.case_id)))
 
 
 def release(params: Params) -> Params:

@@ -98,7 +98,8 @@ def _geometry_warnings(affine: np.ndarray) -> list[str]:
     return warnings
 
 
-def _from_signal(scan: Scan, protocol: Protocol, beside: Beside) -> _Signal:
+def _warnings_of_signal(scan: Scan, protocol: Protocol, beside: Beside) -> list[str]:
+    """Tell what the networks' one acquisition and one unit make of a scan of signal."""
     warnings = []
     mask_ml = np.count_nonzero(scan.mask) * abs(np.linalg.det(scan.affine[:3, :3])) / 1e3
     if mask_ml < _SMALLEST_MASK_ML:
@@ -118,10 +119,15 @@ def _from_signal(scan: Scan, protocol: Protocol, beside: Beside) -> _Signal:
         unused.append("t1_map")
     if unused:
         warnings.append(f"{', '.join(unused)} has no effect on signal input; it serves concentration input")
+    return warnings
+
+
+def _from_signal(scan: Scan, protocol: Protocol, beside: Beside) -> _Signal:
+    del beside  # it serves what knows several acquisitions
     curves = scan.values[scan.mask]
     rule = f"{protocol.scale_percentile:g}th percentile"
     provenance = {"quantity": "signal", "scale": rule}
-    return _Signal(curves, Brightest(curves, len(curves)), provenance, tuple(warnings))
+    return _Signal(curves, Brightest(curves, len(curves)), provenance, ())
 
 
 def _from_concentration(scan: Scan, protocol: Protocol, beside: Beside) -> _Signal:
@@ -181,7 +187,10 @@ def series_of(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
     """
     _check_frames(scan, protocol)
     series = to_signal(scan, protocol, beside)
-    return replace(series, warnings=(*series.warnings, *_geometry_warnings(scan.affine)))
+    warnings = [*series.warnings, *_geometry_warnings(scan.affine)]
+    if scan.quantity == "signal":
+        warnings = [*_warnings_of_signal(scan, protocol, beside), *warnings]
+    return replace(series, warnings=tuple(warnings))
 
 
 def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -> Series:
@@ -190,7 +199,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
     signal = convert(scan, protocol, beside)
     maps = [None if values is None else values[scan.mask] for values in (scan.t1_map, beside.b1_map)]
     plasma = None if beside.aif is None else np.interp(scan.times + scan.start, beside.aif.times, beside.aif.plasma)
-    stated = scan.provenance.get("acquisition", {})
+    stated = scan.provenance.get("acquisition", {}) if scan.quantity == "signal" else {}
     context = Context(
         times=scan.times,
         acquisition=units.acquisition(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from examinations import ACQUISITION, make_scan
 from training_examples import make_batch
 
 from dcejax.batch import TrueInput
@@ -17,13 +18,11 @@ from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 from dcejax.models.low_rank_gaussian import to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
-from dcejax.protocol import Protocol
 from dcejax.rng import stream
-from dcejax.types import Acquisition, Brightest, Context, Known, Sample, Scan
+from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
 SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2)
 CONFIG = Config(network=SIZES)
-ACQUISITION = Protocol().acquisition
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +30,6 @@ def networks():
     """Random weights."""
     stage = dcejax2026.stages(CONFIG, default_policy())[0]({})
     return dcejax2026.load({"network": stage.init(stream(0, "weights"))}, CONFIG, default_policy())
-
-
-def make_scan(interval_s=5.0, frames=60, unit=1000.0, shape=(6, 5, 4)):
-    """Tissue of some enhancement with vessels among it, at any frame times."""
-    rng = np.random.default_rng(0)
-    times = np.arange(frames) * interval_s / 60
-    late = np.maximum(times - 0.5, 0)
-    blood = 6 * late / 0.1 * np.exp(1 - late / 0.1) + 1.2 * (times > 0.5)
-    amount = rng.uniform(0.02, 0.1, shape)
-    amount.ravel()[:12] = 0.9
-    values = np.asarray(spgr(amount[..., None] * blood, 1.5 / 60, ACQUISITION), np.float32)
-    values = unit * (values + 0.001 * rng.normal(size=values.shape)).astype(np.float32)
-    return Scan("a", values, "signal", times, np.ones(shape, bool), np.diag([2.0, 2, 3, 1]))
 
 
 def posterior(networks, scan, beside=NOTHING_BESIDE):
@@ -118,6 +104,25 @@ def test_known_maps_and_arterial_input_are_used(networks):
     with_b1 = posterior(networks, scan, Beside(b1_map=np.full(scan.mask.shape, 0.8, np.float32)))
     for found in (with_t1, with_b1):
         assert not np.allclose(found.mean, alone.mean, atol=1e-3)
+
+
+def test_holes_of_a_map_are_filled_with_what_is_typical(networks):
+    scan = make_scan()
+    full = np.full(scan.mask.shape, 1.8 / 60, np.float32)
+    holes = full.copy()
+    holes[0, 0, 0], holes[1, 1, 1] = 0.0, np.nan
+    one, other = (posterior(networks, dataclasses.replace(scan, t1_map=maps)) for maps in (full, holes))
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-4)
+
+
+def test_concentration_gives_nearly_what_its_signal_gives(networks):
+    """Turned into signal by the protocol's acquisition, and back."""
+    scan = make_scan()
+    base = scan.values[..., :5].mean(-1)
+    values = np.asarray(invert_spgr(scan.values, base[..., None], 1.5 / 60, ACQUISITION).concentration)
+    given = dataclasses.replace(scan, values=values, quantity="concentration")
+    one, other = posterior(networks, scan), posterior(networks, given)
+    assert np.abs(one.plasma - other.plasma).max() < 0.2 * one.plasma.max()
 
 
 def test_maps_are_ordered_quantiles_and_zero_outside_the_mask(networks):

@@ -1,0 +1,75 @@
+"""Whether an examination is one that a method for any acquisition was trained for: told, or refused, before any map.
+
+The ranges are those of `simulation.training.voxel_sets`, with a little room.
+"""
+
+import numpy as np
+
+from dcejax.physics.bolus import residuals
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.types import Series
+
+_INTERVAL_S = (1.8, 8.5)
+_LONGEST_INTERVAL_S = 12.0
+_AFTER_BOLUS_S = (60.0, 120.0)  # at least, to be accepted and to be within the range
+_TR_MS = (2.3, 6.0)
+_FLIP_ANGLE_DEG = (7.5, 21.0)
+_LEAST_VOXELS = 8
+_BRIGHTEST = 8  # voxels, whose mean is looked at
+_RISE_TO_NOISE = 8.0
+_LEAST_RISE = 0.05  # of the same, relative to their baseline
+_VESSEL_RISE = 1.5  # of the brightest voxels over their baseline; large vessels rise by 2 to 6
+
+
+def check(series: Series, case: str) -> tuple[str, ...]:
+    """Warnings for what lies outside the range.
+
+    Raises:
+        ValueError: no bolus arrives, hardly anything follows it, frames are too far apart to show it, or there are too
+            few voxels to look for vessels.
+    """
+    seconds = np.asarray(series.context.times) * SECONDS_PER_MINUTE
+    warnings, longest = [], float(np.diff(seconds).max())
+    if longest > _LONGEST_INTERVAL_S:
+        raise ValueError(
+            f"{case}: expected frames at most {_LONGEST_INTERVAL_S:g} s apart, found {longest:.3g} s; the first pass "
+            "of the bolus cannot be seen; use a conventional fit with a known arterial input (dcejax-fit --aif)"
+        )
+    if len(series.curves) < _LEAST_VOXELS:
+        raise ValueError(f"{case}: expected {_LEAST_VOXELS} voxels or more in the mask, found {len(series.curves)}")
+    mean = np.asarray(series.context.brightest.curves[:_BRIGHTEST], np.float64).mean(axis=0)
+    rise = mean - mean[:3].mean()
+    noise = float(np.median(np.abs(residuals(np.asarray(series.context.times, np.float64), mean[None]))))
+    arrival = int(np.argmax(rise > 0.15 * rise.max()))
+    if not rise.max() > max(_RISE_TO_NOISE * noise, _LEAST_RISE * mean[:3].mean()):
+        raise ValueError(
+            f"{case}: expected a bolus of contrast agent, found none in the voxels that brighten most; "
+            "check that the series is dynamic and in order, and the mask"
+        )
+    after = seconds[-1] - seconds[arrival]
+    least, enough = _AFTER_BOLUS_S
+    if after < least:
+        raise ValueError(
+            f"{case}: expected at least {least:g} s after the arrival of the bolus, found {after:.3g} s; leakage "
+            "cannot be told from plasma in so short a time"
+        )
+    if after < enough:
+        warnings.append(f"only {after:.3g} s follow the arrival of the bolus: expect wide intervals")
+    if arrival < 2:
+        warnings.append("the bolus arrives within the first two frames: there is hardly a baseline, expect biased maps")
+    if rise.max() < _VESSEL_RISE * mean[:3].mean() and not series.context.aif.known:
+        warnings.append(
+            "no voxel of the mask brightens as large vessels do, so the arterial input is a guess; give a mask of the "
+            "whole brain, or --aif"
+        )
+    acquisition = series.context.acquisition
+    for name, value, (low, high) in (
+        ("frame interval (s)", float(np.median(np.diff(seconds))), _INTERVAL_S),
+        ("TR (ms)", float(acquisition.tr) * SECONDS_PER_MINUTE * 1e3, _TR_MS),
+        ("flip angle (deg)", float(np.rad2deg(acquisition.flip_angle)), _FLIP_ANGLE_DEG),
+    ):
+        if not low <= value <= high:
+            warnings.append(
+                f"{name} is {value:.3g}, but the weights were trained on {low:g} to {high:g}: expect biased maps"
+            )
+    return tuple(warnings)

@@ -1,0 +1,64 @@
+"""Examinations that weights for any acquisition were not trained for."""
+
+import dataclasses
+
+import examinations
+import numpy as np
+import pytest
+
+from dcejax.data.aif_csv import MeasuredAif
+from dcejax.methods import dcejax2026
+from dcejax.methods.dcejax2026 import Config
+from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
+
+
+def warnings_of(scan, beside=NOTHING_BESIDE):
+    return dcejax2026.series_of(scan, beside, Config()).warnings
+
+
+def with_facts(scan, **facts):
+    return dataclasses.replace(scan, provenance={"acquisition": facts})
+
+
+def test_an_examination_of_the_trained_kind_has_no_warnings():
+    assert warnings_of(examinations.make_scan()) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"interval_s": 15.0, "frames": 30}, "at most 12 s apart, found 15"),
+        ({"frames": 14}, "at least 60 s after the arrival"),
+        ({"contrast": 0.0}, "expected a bolus of contrast agent, found none"),
+        ({"shape": (2, 2, 1)}, "8 voxels or more in the mask, found 4"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        warnings_of(examinations.make_scan(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"frames": 26}, "follow the arrival of the bolus"),
+        ({"interval_s": 10.0, "frames": 30}, "frame interval"),
+        ({"vessels": 0, "contrast": 0.15}, "no voxel of the mask brightens as large vessels do"),
+        ({"arrival_s": 4.0}, "within the first two frames"),
+    ],
+)
+def test_what_is_outside_the_range_is_told(changed, message):
+    assert any(message in warning for warning in warnings_of(examinations.make_scan(**changed)))
+
+
+def test_another_acquisition_is_told():
+    scan = with_facts(examinations.make_scan(), tr_ms=9.0, flip_angle_deg=30.0)
+    assert sum("weights were trained on" in warning for warning in warnings_of(scan)) == 2
+
+
+def test_a_known_arterial_input_needs_no_vessels():
+    times = np.arange(60) * 5 / 60
+    aif = MeasuredAif(times, 5 * (times > 0.5))
+    assert not any(
+        "no voxel" in w for w in warnings_of(examinations.make_scan(vessels=0, contrast=0.15), Beside(aif=aif))
+    )

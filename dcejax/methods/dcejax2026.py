@@ -72,10 +72,17 @@ _TEXTS = {
     "p95": ("quantile", "95 % quantile of the posterior of a voxel"),
     "sd": ("spread", "SD of the posterior, from that of its logarithm"),
 }
-OUTPUTS = tuple(
-    Output(statistic, name, UNITS[name], kind, text)
-    for statistic, (kind, text) in _TEXTS.items()
-    for name in PARAMETERS
+_TEXTS_OF_LOGS = {
+    "sdnoise": "SD of the logarithm that noise in the voxel leaves",
+    "sdpatient": "SD of the logarithm that all voxels of the examination share",
+}
+OUTPUTS = (
+    *(Output(statistic, name, UNITS[name], *rest) for statistic, rest in _TEXTS.items() for name in PARAMETERS),
+    *(
+        Output(statistic, name, "1", "spread", text)
+        for statistic, text in _TEXTS_OF_LOGS.items()
+        for name in PARAMETERS
+    ),
 )
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 _CHUNK = 4096  # voxels
@@ -192,13 +199,16 @@ def predict(
     """
     del key
     found = posterior(networks, series, progress)
-    sd = np.sqrt(np.diagonal(found.covariance, axis1=-2, axis2=-1))
+    variance, common = np.diagonal(found.covariance, axis1=-2, axis2=-1), (found.shared**2).sum(axis=-1)
+    sd = np.sqrt(variance)
     median = np.asarray(to_maps(found.mean))
     values = {
         "median": median,
         "p05": np.asarray(to_maps(found.mean - _INTERVAL * sd)),
         "p95": np.asarray(to_maps(found.mean + _INTERVAL * sd)),
         "sd": (median + FLOORS) * np.exp(0.5 * sd**2) * np.sqrt(np.expm1(sd**2)),
+        "sdnoise": np.sqrt(np.maximum(variance - common, 0.0)),
+        "sdpatient": np.sqrt(common),
     }
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")

@@ -9,6 +9,7 @@ from dcejax.data import drawing
 from dcejax.types import PARAMETERS, UNITS, Output, Scan
 
 _COLOURS = {"estimate": "inferno", "quantile": "inferno", "spread": "viridis", "mask": "gray"}
+_VALUES = ("estimate", "quantile")
 _SERIES_PANELS = 3
 
 
@@ -37,9 +38,11 @@ def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarra
     for axes in grid[0, _SERIES_PANELS:]:
         axes.axis("off")
     for line, shown in zip(grid[1:], rows.values(), strict=True):
-        for axes, output in zip(line, shown, strict=False):
-            image = view(maps[output.name], masked=True)
-            top = 1.0 if output.kind == "mask" else drawing.top_of(image)
+        images = {output: view(maps[output.name], masked=True) for output in shown}
+        values = [image for output, image in images.items() if output.kind in _VALUES]
+        for axes, (output, image) in zip(line, images.items(), strict=False):
+            # Estimates and quantiles of one quantity are compared by eye, so they share their colours.
+            top = 1.0 if output.kind == "mask" else drawing.top_of(*(values if output.kind in _VALUES else [image]))
             drawing.panel(figure, axes, view, image, _title(output), top, _COLOURS[output.kind])
         for axes in line[len(shown) :]:
             axes.axis("off")

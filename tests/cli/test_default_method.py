@@ -1,0 +1,82 @@
+"""configs/default.py, made small, from training to files: real processes, a pool that is finished after a stop."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import compiler_settings
+import examinations
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dcejax.data import weights
+from dcejax.training import batch_pool
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "network.encoder_width": 8,
+    "network.context": 4,
+    "network.voxel_width": 16,
+    "network.voxel_layers": 1,
+    "training.pool_batches": 3,
+    "training.patients_per_step": 2,
+    "training.steps_per_epoch": 2,
+    "training.max_epochs": 2,
+    "training.validation_patients": 2,
+}
+
+
+def run(*words):
+    words = [sys.executable, *map(str, words)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=compiler_settings.as_here())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run, and what it told."""
+    folder = tmp_path_factory.mktemp("default") / "run"
+    flags = [f"--config.{name}={value}" for name, value in SMALL.items()]
+    done = run("train.py", "--config=configs/default.py", *flags, f"--workdir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stderr
+
+
+def test_a_run_keeps_its_pool_and_exports_weights(trained):
+    folder, told = trained
+    assert "simulating" in told
+    record = json.loads((folder / "pool" / "network" / batch_pool.RECORD).read_text())
+    assert record["batches"] == {"train": 2, "validation": 1}
+    assert record["made_from"]["batches"] == "examinations"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"voxel_surprise", "joint_surprise", "plasma_error"} <= set(rows[0]["training"])
+    loaded = weights.load(str(folder / "weights.npz"))
+    assert loaded.record["config"]["method"] == "dcejax2026"
+    assert loaded.record["config"]["training"]["batches"] == "examinations"
+    assert {o["kind"] for o in loaded.record["outputs"]} == {"estimate", "quantile", "spread"}
+    assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 2
+
+
+def test_files_of_any_frame_times_become_maps(trained, tmp_path):
+    scan = examinations.make_scan(interval_s=3.0, frames=80)
+    image = nib.Nifti1Image(scan.values, scan.affine)
+    image.header.set_zooms((2, 2, 3, 3.0))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "p1.nii.gz")
+    nib.save(nib.Nifti1Image(scan.mask.astype(np.uint8), scan.affine), tmp_path / "mask.nii.gz")
+    done = run(
+        "infer.py",
+        f"--input={tmp_path / 'p1.nii.gz'}",
+        f"--mask={tmp_path / 'mask.nii.gz'}",
+        f"--weights={trained[0] / 'weights.npz'}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stderr
+    found = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
+    assert {f"p1_desc-{what}_{name}.nii.gz" for what in ("median", "p05", "p95") for name in ("Ktrans", "ve")} <= found
+    low, high = (nib.load(tmp_path / "out" / f"p1_desc-{what}_Ktrans.nii.gz").get_fdata() for what in ("p05", "p95"))
+    assert (low <= high).all()
+    sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
+    assert len(sidecar["plasma"]["mM"]) == 52
+    assert (tmp_path / "out" / "p1_desc-qc.png").stat().st_size > 10_000

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from dcejax.simulation.training.patient import (
     sample_examination,
     tumour_share,
 )
-from dcejax.simulation.training.point_measurement import frame_count, sample_kernels
+from dcejax.simulation.training.point_measurement import Kernels, frame_count, sample_kernels
 from dcejax.types import Acquisition, Brightest, Context, Known
 
 _TUMOUR_CANDIDATES = 512
@@ -88,16 +89,41 @@ def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], f
     return jnp.where(jnp.repeat(chosen, shape[1] * shape[2]), lesion, voxels.mask)
 
 
-def _patient_patches(key: jax.Array, settings: Patches, acquisition: Acquisition, duration_s: float) -> Batch:
-    key_patient, key_corners, key_brightest, key_noise = jax.random.split(key, 4)
-    examination = sample_examination(key_patient, acquisition, TRAINING_MIX)
-    kernels = sample_kernels(examination.arterial, examination.frame_interval, frame_count(duration_s))
-    size, count = settings.patch_size, settings.patches_per_patient
+class _Places(NamedTuple):
+    """What is looked at in an examination."""
+
+    voxels: jax.Array  # [P * size * size, 3] mm in the scanner
+    fullest: jax.Array  # [BRIGHTEST_POINTS, 3]
+    among: jax.Array  # of how many voxels these are the fullest
+
+
+def _places(key: jax.Array, examination: Examination, settings: Patches) -> _Places:
+    _, key_corners, key_brightest, _ = jax.random.split(key, 4)
+    size = settings.patch_size
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
     index = patch_corners(key_corners, examination, settings)[:, None] + offsets.reshape(1, -1, 3)
-    fullest, among = fullest_points(key_brightest, examination)
-    points = jnp.concatenate([voxel_centres(index).reshape(-1, 3), fullest])
-    observed = observe(key_noise, examination, kernels, points, acquisition)  # together: compiling it twice takes long
+    return _Places(voxel_centres(index).reshape(-1, 3), *fullest_points(key_brightest, examination))
+
+
+def _observed(
+    key: jax.Array, examination: Examination, kernels: Kernels, places: _Places, acquisition: Acquisition
+) -> Voxels:
+    *_, key_noise = jax.random.split(key, 4)
+    points = jnp.concatenate([places.voxels, places.fullest])
+    return observe(key_noise, examination, kernels, points, acquisition)
+
+
+def _patches(
+    key: jax.Array,
+    examination: Examination,
+    kernels: Kernels,
+    places: _Places,
+    observed: Voxels,
+    settings: Patches,
+    acquisition: Acquisition,
+) -> Batch:
+    """Patches of one patient."""
+    size, count = settings.patch_size, settings.patches_per_patient
     voxels = jax.tree.map(lambda leaf: leaf[:-BRIGHTEST_POINTS], observed)
     shape = (count, size, size)
     mask = _lesion_masks(fold(key, "lesion mask"), voxels, shape, settings.lesion_mask_fraction)
@@ -115,7 +141,7 @@ def _patient_patches(key: jax.Array, settings: Patches, acquisition: Acquisition
         aif=Known(kernels.artery, jnp.array(False)),
         t10=Known(truth.t10, unknown),
         b1=Known(truth.b1, unknown),
-        brightest=Brightest(observed.curves[-BRIGHTEST_POINTS:], among),
+        brightest=Brightest(observed.curves[-BRIGHTEST_POINTS:], places.among),
     )
     truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
     return Batch(patched(curves), mask.reshape(shape), context, truth, jnp.zeros(count, int))
@@ -139,15 +165,27 @@ def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callab
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
             f"{protocol.frame_interval_s:g}"
         )
-    draw = partial(
-        _patient_patches, settings=settings, acquisition=protocol.acquisition, duration_s=protocol.duration_s
-    )
+    acquisition, frames = protocol.acquisition, frame_count(protocol.duration_s)
+
+    # Of all patients together, in programs that are compiled one by one: the whole in one takes three times as long.
+    examine = jax.jit(jax.vmap(lambda key: sample_examination(jax.random.split(key, 4)[0], acquisition, TRAINING_MIX)))
+    inject = jax.jit(jax.vmap(lambda one: sample_kernels(one.arterial, one.frame_interval, frames)))
+    find = jax.jit(jax.vmap(partial(_places, settings=settings)))
+    look = jax.jit(jax.vmap(partial(_observed, acquisition=acquisition)))
+
+    @jax.jit
+    def collect(keys, *parts):
+        each = jax.vmap(partial(_patches, settings=settings, acquisition=acquisition))(keys, *parts)
+        batch = map_examples(lambda a: a.reshape(-1, *a.shape[2:]), each)
+        return batch._replace(row=jnp.repeat(jnp.arange(patients), settings.patches_per_patient))
 
     def sample(key: jax.Array) -> Batch:
         # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
         with jax.default_matmul_precision("highest"):
             keys = jax.random.split(key, patients)
-            batch = map_examples(lambda a: a.reshape(-1, *a.shape[2:]), jax.vmap(draw)(keys))
-            return batch._replace(row=jnp.repeat(jnp.arange(patients), settings.patches_per_patient))
+            examinations = examine(keys)
+            kernels, places = inject(examinations), find(keys, examinations)
+            observed = look(keys, examinations, kernels, places)
+            return collect(keys, examinations, kernels, places, observed)
 
-    return jax.jit(sample)
+    return sample

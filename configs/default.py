@@ -21,5 +21,6 @@ def get_config() -> Config:
             steps_per_epoch=500,
             max_epochs=80,
             patience=80,
+            validation_patients=480,
         )
     )

@@ -98,6 +98,7 @@ class Conditions(NamedTuple):
     gain_drift: jax.Array  # relative, over the series
     g_factor: jax.Array
     known: jax.Array  # [3] bool: T1 map, B1 map, arterial input
+    lesion_only: jax.Array  # bool, whether the mask is that of the tumour, as some users' masks are
 
 
 class _Places(NamedTuple):
@@ -145,6 +146,7 @@ def _sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Ar
         gain_drift=uniform("gain", -0.02, 0.02),
         g_factor=uniform("g-factor", 1.0, 1.6),
         known=jnp.stack([t10_map, b1_map, aif]),
+        lesion_only=uniform("mask", 0, 1) < 0.12,
     )
 
 
@@ -276,6 +278,9 @@ def _measure(
         return 0.5 * (values[:, _SIGNAL].mean(axis=1) + values[:, _TRUTH].mean(axis=1))
 
     mask = (grouped(inside)[:, : len(_BOX) + len(_MIDDLE)].mean(axis=1) > 0.5) & places.usable
+    lesion = jnp.arange(voxels) < sizes.tumour
+    lesion_only = conditions.lesion_only & (mask & lesion).any()
+    mask &= lesion | ~lesion_only
     protons = true(tissue.m0)
     b1 = transmit_field(examination.scanner, places.centres)
     t10 = protons / jnp.maximum(true(tissue.m0 / tissue.t10), 1e-6)
@@ -299,7 +304,8 @@ def _measure(
     aif = kernels.artery[frame] * jnp.exp(0.1 * errors[-2])
     curves = jnp.where(mask[:, None], image, 0.0)
     bright = jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -1.0), sizes.vessels)[1]
-    own, brain = slice(0, predicted), slice(sizes.tumour, predicted)
+    own, anywhere = slice(0, predicted), jnp.arange(sizes.brain)
+    some = jnp.where(lesion_only, anywhere % sizes.tumour, sizes.tumour + anywhere)
     known = conditions.known
     context = Context(
         times=times,
@@ -309,7 +315,7 @@ def _measure(
         t10=Known(t10_map, known[0]),
         b1=Known(b1_map[own], known[1]),
         brightest=Brightest(curves[bright], places.among, places.centres[bright]),
-        sample=Sample(curves[brain], places.centres[brain]),
+        sample=Sample(curves[some], places.centres[some]),
         points=places.centres[own],
     )
     return Batch(curves[own], mask[own], context, truth, jnp.zeros((), int))
@@ -334,7 +340,7 @@ def make_sampler(protocol: Protocol, patients: int, sizes: VoxelSets | None = No
     """Give a function from a key to a batch of that many new patients, an example each.
 
     Curves are [B, V, T] of tumour and brain, zero where a voxel is not in the mask; their context holds the brightest
-    voxels, and the brain's as the sample. T is `MOST_FRAMES`.
+    voxels, and as the sample the brain's, or the tumour's where the mask holds nothing else. T is `MOST_FRAMES`.
 
     Args:
         protocol: TR, flip angle, relaxivity and frames of two patients of five; the others draw their own.

@@ -48,7 +48,21 @@ def test_shapes_and_what_is_outside_the_mask(drawn):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(drawn))
     assert (drawn.curves[~drawn.mask] == 0).all()
     assert (drawn.truth.maps[~drawn.mask] == 0).all()
-    assert drawn.mask[:, 8:].mean() > 0.9
+    of_brain = drawn.mask[:, 8:].mean(axis=1)
+    assert (of_brain > 0.7).mean() > 0.7
+    assert set(of_brain[of_brain <= 0.7]) <= {0.0}  # masks of the tumour alone
+
+
+def test_masks_of_the_tumour_alone_show_nothing_else(sampler):
+    drawn = voxel_sets.draw(stream(2, "lesion", 0), Protocol())
+    alone = drawn._replace(conditions=drawn.conditions._replace(lesion_only=jnp.array(True)))
+    batch = voxel_sets.examine(stream(2, "voxels", 0), alone, SIZES)
+    assert batch.mask[:8].any()
+    assert not batch.mask[8:].any()
+    np.testing.assert_array_equal(batch.context.sample.curves, batch.curves[:8])
+    own = {tuple(point) for point in np.asarray(batch.context.points[:8]).tolist()}
+    bright = np.asarray(batch.context.brightest.curves).any(axis=-1)
+    assert {tuple(point) for point in np.asarray(batch.context.brightest.points)[bright].tolist()} <= own
 
 
 def test_the_first_voxels_are_tumour_and_the_others_anywhere(drawn):

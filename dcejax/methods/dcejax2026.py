@@ -86,6 +86,10 @@ OUTPUTS = (
 )
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 _CHUNK = 4096  # voxels
+_LEAKING, _STEEPNESS = (
+    0.005,
+    3.0,
+)  # Ktrans in 1/min between tissue that leaks and that does not, and per unit of its log
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
@@ -116,10 +120,11 @@ def release(params: Params) -> Params:
 
 
 class Networks(NamedTuple):
-    """The module and its parameters on the devices."""
+    """The module, its parameters on the devices, and by what its SDs are multiplied."""
 
     network: Network
     params: Any
+    scales: np.ndarray  # [2, C], see `scales_at`
 
 
 def load(params: Params, config: Config, policy: Policy) -> Networks:
@@ -131,9 +136,22 @@ def load(params: Params, config: Config, policy: Policy) -> Networks:
     del policy
     network = Network(config.network, STEP)
     expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing())["params"])
-    check_parameters(params, {"network": expected})
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params["network"])
-    return Networks(network, placement.replicate(params))
+    calibration = params.get("calibration", {"scales": np.ones((2, len(PARAMETERS)), np.float32)})
+    scales = {"scales": jax.ShapeDtypeStruct((2, len(PARAMETERS)), np.float32)}
+    found = {"network": params["network"], "calibration": calibration}
+    check_parameters(found, {"network": expected, "calibration": scales})
+    trained = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params["network"])
+    return Networks(network, placement.replicate(trained), np.asarray(calibration["scales"], np.float32))
+
+
+def scales_at(means: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """What SDs are multiplied by, [V, C], for means [V, C] of the logarithms.
+
+    The first of the two scales [2, C] is that of tissue without leakage, the second that of leaking tissue; between
+    them the predicted Ktrans decides.
+    """
+    leaking = 1.0 / (1.0 + np.exp(-_STEEPNESS * (means[:, :1] - np.log(_LEAKING))))
+    return (1.0 - leaking) * scales[0] + leaking * scales[1]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -175,7 +193,7 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
         b1=context.b1._replace(values=None),
         points=None,
     )
-    network, params = networks
+    network, params, scales = networks
     common, encoded = _encode(network, params, shared)
     parts = []
     for start in range(0, count, _CHUNK):
@@ -186,6 +204,8 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
         found = _posterior(network, params, encoded, common, tuple(chunk))
         parts.append([np.asarray(leaf)[:size] for leaf in found])
     mean, covariances, directions = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    by = scales_at(mean, scales)[..., None]
+    covariances, directions = by * covariances * by.swapaxes(1, 2), by * directions
     return Posterior(mean, covariances, directions, np.asarray(encoded.plasma[0]), float(common.arrival))
 
 

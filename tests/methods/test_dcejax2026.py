@@ -163,12 +163,25 @@ def test_a_batch_is_prepared_as_a_series(networks):
     times = np.linspace(0, 5, 50)
     truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
     seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
-    network, params = networks
+    network, params, _ = networks
     _, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)
     expected = dcejax2026.posterior(networks, series)
     np.testing.assert_allclose(found.mean[0], expected.mean, atol=2e-3)
     assert np.isfinite(to_maps(found.mean)).all()
     assert len(GRID) == 52
+
+
+def test_calibration_scales_the_spread_and_nothing_else(networks):
+    scan = make_scan()
+    wide = networks._replace(scales=np.array([[2.0, 1.0, 1.0]] * 2, np.float32))
+    one, other = posterior(networks, scan), posterior(wide, scan)
+    np.testing.assert_array_equal(one.mean, other.mean)
+    ratio = np.sqrt(np.diagonal(other.covariance, axis1=1, axis2=2) / np.diagonal(one.covariance, axis1=1, axis2=2))
+    np.testing.assert_allclose(ratio, np.tile([2.0, 1.0, 1.0], (len(ratio), 1)), rtol=1e-4)
+    np.testing.assert_allclose(other.shared[:, 0], 2 * one.shared[:, 0], rtol=1e-5)
+    means = np.log([[1e-5, 1, 1], [0.005, 1, 1], [1.0, 1, 1]])
+    found = dcejax2026.scales_at(means, np.array([[1.0, 1, 1], [3.0, 3, 3]]))
+    np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 3.0], atol=0.01)
 
 
 def test_weights_of_another_size_are_refused(networks):

@@ -25,8 +25,9 @@ CASE = "TCGA-06-0185-{visit}"
 RELAXIVITY = 3.3  # 1/(mM s), of the data's own conversion to concentration
 QUANTITIES = ("Ktrans", "vp", "kep")
 ARMS = (
+    "dcejax-v1, mask only",
+    "dcejax-v1, relaxivity and AIF given",
     "paper-v0, mask only",
-    "paper-v0, relaxivity and AIF given",
     "fit with the patient's AIF, no flags",
     "the same, --model=extended_tofts --nofit_delay",
     "area under the curve",
@@ -38,8 +39,8 @@ def _load(path: Path) -> np.ndarray:
     return nibabel.load(path).get_fdata(dtype=np.float32)
 
 
-def network_maps(folder: Path, case: str, *, informed: bool) -> dict[str, np.ndarray]:
-    """Run infer.py on a visit with its default weights, as a user would, with or without what else is known."""
+def network_maps(folder: Path, case: str, weights: str, *, informed: bool) -> dict[str, np.ndarray]:
+    """Run infer.py on a visit with weights of the package, as a user would, with or without what else is known."""
     with tempfile.TemporaryDirectory() as output:
         arguments = [
             "infer.py",
@@ -47,13 +48,15 @@ def network_maps(folder: Path, case: str, *, informed: bool) -> dict[str, np.nda
             f"--mask={folder / f'{case}_tumour_mask.nii.gz'}",
             "--input_quantity=concentration",
             f"--output_dir={output}",
+            f"--weights={weights}",
         ]
         if informed:
             arguments += [f"--relaxivity={RELAXIVITY}", f"--aif={folder / f'{case}_aif.csv'}"]
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
             infer.main(arguments)
+        statistic = {"dcejax-v1": "median", "paper-v0": "mean"}[weights]
         maps = {
-            name: _load(Path(output) / f"{case}_concentration_desc-mean_{name}.nii.gz")
+            name: _load(Path(output) / f"{case}_concentration_desc-{statistic}_{name}.nii.gz")
             for name in ("Ktrans", "vp", "ve")
         }
     maps["kep"] = maps["Ktrans"] / np.maximum(maps["ve"], 0.005)
@@ -96,8 +99,9 @@ def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
     area = np.zeros(mask.shape, np.float32)
     area[mask] = curves.sum(axis=1)
     maps_of = (
-        network_maps(folder, case, informed=False),
-        network_maps(folder, case, informed=True),
+        network_maps(folder, case, "dcejax-v1", informed=False),
+        network_maps(folder, case, "dcejax-v1", informed=True),
+        network_maps(folder, case, "paper-v0", informed=False),
         fitted_maps(curves, mask, folder, case),
         fitted_maps(curves, mask, folder, case, model="extended_tofts", fit_delay=False),
         dict.fromkeys(QUANTITIES, area),

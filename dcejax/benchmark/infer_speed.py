@@ -124,7 +124,7 @@ def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     """
     sizes = sizes or Sizes()
     about = measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy"))
-    released = weights.load(None)
+    released = weights.load(weights.PUBLISHED_METHOD)
     networks = own_inference.load(released)
     series = volume.make_volume(sizes.shape, _SEED)
     z = sizes.shape[2] // 2

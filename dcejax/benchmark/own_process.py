@@ -63,7 +63,9 @@ def _maps(path: str, samples: str, started: str) -> dict[str, float]:
     from dcejax.benchmark import own_inference, volume
     from dcejax.data import weights
 
-    own_inference.predict(own_inference.load(weights.load(None)), volume.load(Path(path)), int(samples))
+    own_inference.predict(
+        own_inference.load(weights.load(weights.PUBLISHED_METHOD)), volume.load(Path(path)), int(samples)
+    )
     return {"seconds": time.time() - float(started)}
 
 

@@ -30,7 +30,9 @@ flags.DEFINE_string("retest", None, "The same, of patients who were examined twi
 flags.DEFINE_string("size", None, "full, half or slab: of images that are rendered on the fly.", **_OWN)
 flags.DEFINE_integer("limit", None, "The first patients only, of each cohort.", **_OWN)
 flags.DEFINE_integer("cohort_seed", 0, "Root of all random streams of cohorts rendered on the fly.", **_OWN)
-flags.DEFINE_multi_string("weights", [], "Weights (.npz with its .json), or paper-v0; repeat for more.", **_OWN)
+flags.DEFINE_multi_string(
+    "weights", [], "Weights (.npz with its .json), dcejax-v1 or paper-v0; repeat for more.", **_OWN
+)
 flags.DEFINE_multi_string("maps", [], "LABEL=FOLDER of maps; repeat for more.", **_OWN)
 flags.DEFINE_integer("num_samples", 4, "Latent samples of each network, an even number.", **_OWN)
 flags.DEFINE_integer("seed", 0, "Root of the latent samples and of resampling.", **_OWN)
@@ -55,7 +57,6 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     how = case_flags.run_settings(values)
     maps = _maps(values.maps)
     from dcejax.cli.console import Console
-    from dcejax.data.weights import DEFAULT
     from dcejax.evaluation import evaluate_cases
     from dcejax.evaluation.evaluate_settings import EvaluateSettings
 
@@ -65,7 +66,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         size=values.size,
         limit=values.limit,
         cohort_seed=values.cohort_seed,
-        weights=tuple(None if text == DEFAULT else text for text in values.weights),
+        weights=tuple(values.weights),
         maps=maps,
         num_samples=values.num_samples,
         seed=values.seed,

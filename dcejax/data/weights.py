@@ -16,8 +16,14 @@ import numpy as np
 from dcejax.data import atomic
 from dcejax.types import Weights
 
-DEFAULT = "paper-v0"
-"""The weights in the package that inference uses unless told otherwise."""
+DEFAULT = "dcejax-v1"
+"""The weights in the package that inference uses unless told otherwise: those of the recommended method."""
+
+PUBLISHED_METHOD = "paper-v0"
+"""Those of the published method."""
+
+PACKAGED = (DEFAULT, PUBLISHED_METHOD)
+"""All weights in the package."""
 
 
 def _flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -71,13 +77,14 @@ def save(stem: Path, params: Mapping[str, Any], record: Mapping[str, Any]) -> Pa
 
 
 def _stem(path: str | None) -> Path:
-    if path is None:
-        return Path(str(resources.files("dcejax.weights"))) / DEFAULT
+    if path is None or path in PACKAGED:
+        return Path(str(resources.files("dcejax.weights"))) / (path or DEFAULT)
     for suffix in (".npz", ".json"):
         if path.endswith(suffix):
             return Path(path.removesuffix(suffix))
     raise ValueError(
-        f"{path}: expected weights as .npz (or its .json), found another name; give the file that train.py wrote"
+        f"{path}: expected weights as .npz (or its .json) or one of {', '.join(PACKAGED)}, found another name; give "
+        "the file that train.py wrote"
     )
 
 
@@ -85,7 +92,7 @@ def load(path: str | None) -> Weights:
     """Read weights, their parameters as float32.
 
     Args:
-        path: the .npz or the .json beside it, or None for the default weights in the package.
+        path: the .npz or the .json beside it, the name of weights in the package, or None for the default ones.
 
     Raises:
         ValueError: a file that cannot be read, is damaged, of other content than its record says, or without a network.

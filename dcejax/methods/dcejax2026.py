@@ -86,6 +86,7 @@ OUTPUTS = (
 )
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 _CHUNK = 4096  # voxels
+_DRAWS = 400  # of the errors that voxels share
 _LEAKING, _STEEPNESS = (
     0.005,
     3.0,
@@ -209,6 +210,25 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
     return Posterior(mean, covariances, directions, np.asarray(encoded.plasma[0]), float(common.arrival))
 
 
+def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float]]:
+    """The 5 and 95 % quantiles of the mean over voxels [V] bool, by parameter.
+
+    What voxels share is drawn (the same draws every time), what they do not share averages out but for its variance.
+    """
+    mean, shared = found.mean[inside].astype(np.float64), found.shared[inside].astype(np.float64)
+    chance = np.random.default_rng(0)
+    z = chance.standard_normal((_DRAWS, shared.shape[-1]))
+    noise, own = chance.standard_normal((_DRAWS, len(PARAMETERS))), {}
+    for c, name in enumerate(PARAMETERS):
+        variance = np.maximum(found.covariance[inside, c, c] - (shared[:, c] ** 2).sum(axis=-1), 0.0)
+        expected = np.exp(mean[:, c] + 0.5 * variance)
+        means = [(expected * np.exp(shared[:, c] @ draw)).mean() for draw in z]  # a draw at a time, for memory
+        spread = np.sqrt((expected**2 * np.expm1(variance)).sum()) / len(mean)
+        low, high = np.percentile(np.array(means) + spread * noise[:, c] - FLOORS[c], [5, 95])
+        own[name] = (max(float(low), 0.0), max(float(high), 0.0))
+    return own
+
+
 def predict(
     networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
 ) -> Prediction:
@@ -243,7 +263,7 @@ def predict(
             "mM": [round(float(v), 4) for v in found.plasma],
         }
     }
-    return Prediction(maps, record)
+    return Prediction(maps, record, partial(regional_means, found))
 
 
 def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:

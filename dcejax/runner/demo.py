@@ -81,6 +81,24 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def verdict(rows: list[dict[str, Any]]) -> str:
+    """How the errors in tumour stand beside those of the class median, in words."""
+    ratios = {
+        row["map"]: row["median_abs_error"] / max(row["median_abs_error_class_median"], 1e-12)
+        for row in rows
+        if row["tissue"] == "tumour"
+    }
+    if not ratios:
+        return "There is no tumour in the mask."
+    worst, best = max(ratios.values()), min(ratios.values())
+    word = "smaller than" if worst < 0.9 else "larger than" if best > 1.1 else "not clearly different from"
+    shares = ", ".join(f"{name} {ratio:.0%}" for name, ratio in ratios.items())
+    return (
+        f"In this tumour the errors are {word} those of its true median, which no scan tells: {shares} of it "
+        "(one patient)."
+    )
+
+
 def _scan_priors(config: Any) -> ScanPriors:
     """Examinations with the acquisition that a method is made for, if it is made for one."""
     protocol = getattr(config, "protocol", None)
@@ -139,6 +157,6 @@ def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporte
     return (
         f"Simulated patient ({simulated.description}); not clinical evidence.{_other_priors(weights)}\n"
         "Medians per tissue: truth, absolute error, bias (predicted - true), and the absolute error of two trivial "
-        f"maps:\nzero everywhere, and the tissue's true median.\n\n{_table(rows)}\n\n"
+        f"maps:\nzero everywhere, and the tissue's true median.\n\n{_table(rows)}\n\n{verdict(rows)}\n\n"
         f"Maps, pictures and errors are in {folder}, the simulated data in {data}."
     )

@@ -131,7 +131,8 @@ def _write(run: _Run, made: _Made) -> None:
     if warnings := ready.record["warnings"]:
         footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
     maps = prediction.maps
-    map_outputs.write_case(folder, scan, outputs, maps, map_picture.overview(scan, outputs, maps, footer))
+    picture = map_picture.overview(scan, outputs, maps, footer)
+    map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
     watch.lap("write")
     record = {
         **ready.record,

@@ -1,6 +1,6 @@
 """What a case leaves on disk: maps, ROI table, picture, and last the sidecar that marks it done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,39 @@ def conventions(outputs: Sequence[Output]) -> dict[str, Any]:
     }
 
 
-def _of_regions(outputs: Sequence[Output], maps: Mapping[str, np.ndarray], scan: Scan) -> str:
+Regional = Callable[[np.ndarray], Mapping[str, tuple[float, float]]]
+"""See `methods.method.Prediction`."""
+
+
+def _of_regions(
+    outputs: Sequence[Output], maps: Mapping[str, np.ndarray], scan: Scan, regional: Regional | None
+) -> str:
     """The estimates in each region of the segmentation, as CSV."""
     shown = [output for output in outputs if output.kind == "estimate"]
     single = len({output.quantity for output in shown}) == len(shown)
     inside = {(o.quantity if single else o.name): maps[o.name][scan.mask] for o in shown}
-    return results.csv_text(results.ROI_COLUMNS, results.roi_rows(scan.segmentation[scan.mask], inside))
+    labels = scan.segmentation[scan.mask]
+    rows, columns = list(results.roi_rows(labels, inside)), results.ROI_COLUMNS
+    if regional is not None:
+        columns = (*columns, "mean_p05", "mean_p95")
+        found = {label: regional(labels == label) for label in {row["label"] for row in rows}}
+        for row in rows:
+            row["mean_p05"], row["mean_p95"] = found[row["label"]][row["map"]]
+    return results.csv_text(columns, rows)
 
 
 def write_case(
-    folder: Path, scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], picture: bytes
+    folder: Path,
+    scan: Scan,
+    outputs: Sequence[Output],
+    maps: Mapping[str, np.ndarray],
+    picture: bytes,
+    regional: Regional | None = None,
 ) -> None:
     """Write everything of a case but its sidecar, after removing a sidecar that is there.
 
-    Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content.
+    Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content; `regional` gives the
+    table of regions intervals of means.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -72,7 +91,7 @@ def write_case(
     if scan.segmentation is None:
         rois.unlink(missing_ok=True)  # of an earlier run with a segmentation
     else:
-        atomic.write_text(rois, _of_regions(outputs, maps, scan))
+        atomic.write_text(rois, _of_regions(outputs, maps, scan, regional))
 
 
 def write_sidecar(folder: Path, case_id: str, outputs: Sequence[Output], record: Mapping[str, Any]) -> None:

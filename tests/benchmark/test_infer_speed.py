@@ -43,7 +43,7 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def networks():
-    return own_inference.load(weights.load(None))
+    return own_inference.load(weights.load(weights.PUBLISHED_METHOD))
 
 
 @pytest.fixture(scope="module")

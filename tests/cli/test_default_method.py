@@ -1,5 +1,6 @@
 """configs/default.py, made small, from training to files: real processes, a pool that is finished after a stop."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
         "infer.py",
         f"--input={tmp_path / 'p1.nii.gz'}",
         f"--mask={tmp_path / 'mask.nii.gz'}",
+        f"--segmentation={tmp_path / 'mask.nii.gz'}",
         f"--weights={trained[0] / 'weights.npz'}",
         f"--output_dir={tmp_path / 'out'}",
     )
@@ -79,4 +81,8 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
     assert len(sidecar["plasma"]["mM"]) == 52
+    with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["map"] for row in rows] == ["Ktrans", "vp", "ve"]
+    assert all(0 <= float(row["mean_p05"]) < float(row["mean_p95"]) for row in rows)
     assert (tmp_path / "out" / "p1_desc-qc.png").stat().st_size > 10_000

@@ -54,3 +54,18 @@ def test_weights_that_have_seen_another_population_say_so(tiny_weights):
     assert demo._other_priors(same) == ""
     other = dataclasses.replace(weights, record={**weights.record, "priors_sha256": "0123456789"})
     assert "was trained on other simulated patients (priors 01234567)" in demo._other_priors(other)
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [((0.5, 0.2, 0.8), "smaller than"), ((1.5, 1.2, 3.0), "larger than"), ((0.5, 1.2, 1.0), "not clearly different")],
+)
+def test_the_last_sentence_says_how_good_the_maps_are(errors, words):
+    rows = [
+        {"tissue": tissue, "map": name, "median_abs_error": error * scale, "median_abs_error_class_median": 1.0}
+        for tissue, scale in (("tumour", 1.0), ("brain", 9.0))
+        for name, error in zip(("Ktrans", "vp", "ve"), errors, strict=True)
+    ]
+    assert words in demo.verdict(rows)
+    assert f"Ktrans {errors[0]:.0%}, vp {errors[1]:.0%}, ve {errors[2]:.0%}" in demo.verdict(rows)
+    assert "no tumour" in demo.verdict(rows[3:])

@@ -56,9 +56,10 @@ def test_configuration_comes_back(tiny_weights):
     assert method.config_of(weights.load(str(tiny_weights))) == scans.tiny_config()
 
 
-def test_the_package_holds_its_default_weights():
-    loaded = weights.load(None)
-    assert loaded.name == weights.DEFAULT
+@pytest.mark.parametrize("name", [None, *weights.PACKAGED])
+def test_the_package_holds_its_weights(name):
+    loaded = weights.load(name)
+    assert loaded.name == (name or weights.DEFAULT)
     config = method.config_of(loaded)
     method.of(config).load(loaded.params, config, default_policy())
 

@@ -184,6 +184,27 @@ def test_calibration_scales_the_spread_and_nothing_else(networks):
     np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 3.0], atol=0.01)
 
 
+def test_intervals_of_means_know_what_voxels_share():
+    """Against samples of all voxels together."""
+    rng = np.random.default_rng(0)
+    voxels = 60
+    mean = rng.normal([-2.5, -3.2, -1.2], 0.3, (voxels, 3))
+    cholesky = np.tile(np.diag([0.3, 0.2, 0.25]), (voxels, 1, 1))
+    shared = np.tile(rng.normal(size=(3, 3)) * 0.1, (voxels, 1, 1))
+    covariance = cholesky @ cholesky.swapaxes(1, 2) + shared @ shared.swapaxes(1, 2)
+    found = dcejax2026.Posterior(mean, covariance, shared, np.zeros(52), 0.5)
+    inside = np.arange(voxels) < 50
+    logs = mean + np.einsum("vij,svj->svi", cholesky, rng.normal(size=(4000, voxels, 3)))
+    logs += np.einsum("vir,sr->svi", shared, rng.normal(size=(4000, 3)))
+    samples = np.asarray(to_maps(logs))[:, inside].mean(axis=1)
+    intervals = dcejax2026.regional_means(found, inside)
+    alone = dcejax2026.regional_means(found._replace(shared=0 * shared), inside)
+    for c, name in enumerate(("Ktrans", "vp", "ve")):
+        expected = np.percentile(samples[:, c], [5, 95])
+        np.testing.assert_allclose(intervals[name], expected, atol=0.12 * np.ptp(expected))
+        assert np.ptp(alone[name]) < np.ptp(intervals[name])
+
+
 def test_weights_of_another_size_are_refused(networks):
     with pytest.raises(ValueError, match="expected parameter"):
         dcejax2026.load({"network": jax.device_get(networks.params)}, Config(), default_policy())

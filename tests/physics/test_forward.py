@@ -314,7 +314,7 @@ def test_gradient_of_the_residual_reaches_the_network():
 @pytest.mark.parametrize("snr", [30.0])
 def test_released_maps_explain_the_curves_they_were_made_from(snr):
     """The maps of the released temporal stage leave a smaller residual than no kinetics and than typical kinetics."""
-    released = weights.load(None)
+    released = weights.load(weights.PUBLISHED_METHOD)
     config = method.config_of(released)
     maps = jnp.asarray(np.repeat(MAPS[:3], 200, axis=0), jnp.float32)
     t10 = config.protocol.t10_s / 60.0

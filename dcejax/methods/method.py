@@ -29,6 +29,7 @@ class MethodConfig:
     seed: int = 0  # root of all random streams of training
     keep_latest: int = 2  # checkpoints kept for resuming
     keep_best: int = 1  # checkpoints kept for their validation loss
+    init_from: str = ""  # weights, a file or a name, whose parameters training begins with
 
     def __post_init__(self):
         require(self.seed >= 0, "seed", self.seed, "0 or more")

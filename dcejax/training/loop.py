@@ -5,8 +5,10 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dcejax.execution.policy import Policy
+from dcejax.methods.parameters import check_parameters
 from dcejax.methods.stage import Stage
 from dcejax.rng import stream
 from dcejax.training.batches import Source, source_of
@@ -56,20 +58,32 @@ class Means:
 
 
 def run_stage(
-    stage: Stage, seed: int, policy: Policy, checkpoints: Checkpoints, writer: MetricWriter, report: Reporter
+    stage: Stage,
+    seed: int,
+    policy: Policy,
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    report: Reporter,
+    begin: Any = None,
 ) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
+
+    Training begins with the parameters `begin`, or with random ones.
 
     Every batch is a function of (seed, stage, step), so on CPU a run that was stopped and started again is bit-equal
     to one that was not.
 
     Raises:
-        ValueError: no loss of a name in the configuration, or batches that cannot be had.
+        ValueError: no loss of a name in the configuration, batches that cannot be had, or parameters to begin with that
+            are those of another network.
         FloatingPointError: a loss that is not finite, with its step.
     """
     config = stage.config
     update, validate = make_train_step(stage, policy), _Validation(stage, seed, policy)
     state = init_state(stage, stream(seed, stage.name, "init"))
+    if begin is not None:
+        check_parameters(begin, state.params)
+        state = state._replace(params=jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state.params, begin))
     progress = Progress()
     restored = checkpoints.restore_latest(state)
     if restored is not None:

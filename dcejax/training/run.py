@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dcejax import config as configuration
-from dcejax.data import atomic
+from dcejax.data import atomic, weights
 from dcejax.execution.policy import default_policy
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig
@@ -28,12 +28,14 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
     the same configuration. `command` says in the record how to repeat the run.
 
     Raises:
-        ValueError: workdir holds a run of another configuration, or cannot be written.
+        ValueError: workdir holds a run of another configuration or cannot be written, or weights to begin with are not
+            whole or of another network.
     """
     _claim(workdir, config)
     policy = default_policy()
     writer = MetricWriter(workdir / "metrics.jsonl")
     keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
+    begin = weights.load(config.init_from).params if config.init_from else {}
     params: dict[str, Any] = {}
     stages = []
     for make_stage in method.of(config).stages(config, policy):
@@ -41,7 +43,8 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
         folder = str(workdir / "checkpoints" / stage.name)
         drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.name, report)
         with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
-            params[stage.name] = run_stage(drawing, config.seed, policy, checkpoints, writer, report)
+            own = begin.get(stage.name)
+            params[stage.name] = run_stage(drawing, config.seed, policy, checkpoints, writer, report, own)
         stages.append(stage)
     report.status("scoring the weights on simulated patients")
     path = export(config, stages, params, workdir, command)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import compiler_settings
 import examinations
+import jax
 import nibabel as nib
 import numpy as np
 import pytest
@@ -57,6 +58,25 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
     assert loaded.record["config"]["training"]["batches"] == "examinations"
     assert {o["kind"] for o in loaded.record["outputs"]} == {"estimate", "quantile", "spread"}
     assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 2
+
+
+def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trained, tmp_path):
+    folder, _ = trained
+    flags = [f"--config.{name}={value}" for name, value in SMALL.items()]
+    again = [
+        *flags,
+        f"--config.init_from={folder / 'weights.npz'}",
+        f"--config.training.batches=pool:{folder}/pool/network",
+    ]
+    again += ["--config.training.pool_batches=0", "--config.training.learning_rate=1e-9"]
+    done = run("train.py", "--config=configs/default.py", *again, f"--workdir={tmp_path / 'tuned'}")
+    assert done.returncode == 0, done.stderr
+    before, after = (weights.load(str(path / "weights.npz")).params["network"] for path in (folder, tmp_path / "tuned"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
+    wider = [*again, "--config.network.voxel_width=24"]
+    done = run("train.py", "--config=configs/default.py", *wider, f"--workdir={tmp_path / 'other'}")
+    assert done.returncode == 2
+    assert "expected parameter" in done.stderr
 
 
 def test_files_of_any_frame_times_become_maps(trained, tmp_path):

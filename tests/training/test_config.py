@@ -36,6 +36,7 @@ _BAD = {
     "keep_latest": _POSITIVE,
     "keep_best": _POSITIVE,
     "num_samples": _POSITIVE,
+    "init_from": (),  # looked up when training begins
     "protocol.frames": (1, 0),
     "protocol.frame_interval_s": (0.0, -5.0, math.nan),
     "protocol.max_frame_interval_s": (0.0, 4.9, math.nan),

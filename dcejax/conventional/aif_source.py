@@ -21,7 +21,6 @@ from dcejax.types import Acquisition, InversionStatus, Scan
 _IN_PLASMA = ("file", "weinmann")  # sources that no hematocrit has a part in, but for a file of whole blood
 _LONGEST_FRAME_S = 8.0  # s, at which an artery can be told from a vein by its arrival
 _LEAST_PEAK = 2.0  # mM of plasma, of the first pass in a large artery at usual doses
-_PER_FRAME = 16  # points over which a population's curve is averaged
 
 
 class BloodSignal(NamedTuple):
@@ -164,10 +163,7 @@ def _of_population(
     name: str, scan: Scan, arrival_s: float | None, data_arrival: Callable[[], float], hematocrit: float
 ) -> ResolvedAif:
     curve = getattr(population, name)
-
-    # Frames show the mean over their duration, here about their time, which cuts off the peak of a bolus of seconds.
-    duration = np.append(np.diff(scan.times), scan.times[-1] - scan.times[-2])
-    within = scan.times[:, None] + duration[:, None] * ((np.arange(_PER_FRAME) + 0.5) / _PER_FRAME - 0.5)
+    within = bolus.frame_points(scan.times)
 
     def starting(start: float) -> np.ndarray:
         return np.asarray(curve(within, arrival=start, hematocrit=hematocrit), np.float64).mean(axis=1)

@@ -9,6 +9,7 @@ from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _LEAST_FRAMES = 8
 _FIRST_PASS = 30.0 / SECONDS_PER_MINUTE  # min after the steepest rise; a bolus peaks sooner, leakage later
+_PER_FRAME = 16  # points over which a curve is averaged
 _GENTLE_START = 3.0 / SECONDS_PER_MINUTE  # min
 _DETECTABLE = 6.0  # noise SDs; the first pass of nothing but noise comes to about 3
 
@@ -162,3 +163,12 @@ def start_for(times: np.ndarray, curve: Callable[[float], np.ndarray], visible: 
         ValueError: the curve does not rise within the times.
     """
     return 2 * visible - arrival_time(times, curve(visible))
+
+
+def frame_points(times: np.ndarray) -> np.ndarray:
+    """Times [T, 16] within the frames at increasing times [T] in min, over which a curve is averaged.
+
+    Frames show the mean over their duration, here about their time, which cuts off the peak of a bolus of seconds.
+    """
+    duration = np.append(np.diff(times), times[-1] - times[-2])
+    return times[:, None] + duration[:, None] * ((np.arange(_PER_FRAME) + 0.5) / _PER_FRAME - 0.5)

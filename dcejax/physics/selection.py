@@ -108,6 +108,8 @@ def select(
     given = np.ones((1, np.size(times))) if weights is None else np.atleast_2d(np.asarray(weights))
     results = [_nothing(full, concentration, given), *(_in_terms_of(full, result) for result in fits)]
     criteria = np.stack([result.aicc for result in results], -1)
+    failed = np.stack([result.status == FitStatus.NOT_FITTED for result in results[1:]], -1)
+    criteria[:, 1:] = np.where(failed, np.inf, criteria[:, 1:])  # what was not fitted has no AICc, and a residual of 0
     if rates:
         criteria[:, -1] = np.where(_rate_on_bound(model, full, rates), np.inf, criteria[:, -1])
     evidence = np.exp(-0.5 * (criteria - criteria.min(-1, keepdims=True)))

@@ -30,11 +30,13 @@ def tables(patient):
 @pytest.mark.slow
 def test_voxels_of_the_tumour_are_its_enhancing_part(patient, tables):
     key = rng.stream(0, "tumour")
-    signal = reader_calibration.tumour_voxels(key, patient, tables)
+    signal, maps = reader_calibration.tumour_voxels(key, patient, tables)
+    assert maps.shape == (reader_calibration.ROI_VOXELS, 3)
+    assert (maps[:, 0] > 0.001).mean() > 0.95
     assert signal.shape == (reader_calibration.ROI_VOXELS, patient.protocol.frames)
     enhancement = signal[:, -10:].mean(axis=1) / signal[:, :3].mean(axis=1)
     assert (enhancement > 1.1).mean() > 0.95
-    np.testing.assert_array_equal(signal, reader_calibration.tumour_voxels(key, patient, tables))
+    np.testing.assert_array_equal(signal, reader_calibration.tumour_voxels(key, patient, tables)[0])
 
 
 @pytest.mark.slow
@@ -56,6 +58,6 @@ def test_the_mean_is_that_of_the_whole_image(patient, tables):
     reading = readers.Reading(tables.aif, 3, {})
     found = [
         readers.analyse(signal, reading, patient.protocol).clip(0, 1).mean(axis=0)
-        for signal in (series[tumour], reader_calibration.tumour_voxels(rng.stream(0, "tumour"), patient, tables))
+        for signal in (series[tumour], reader_calibration.tumour_voxels(rng.stream(0, "tumour"), patient, tables)[0])
     ]
     np.testing.assert_allclose(found[1], found[0], rtol=0.15)

@@ -19,7 +19,7 @@ import numpy as np
 
 from dcejax.physics import aif as population
 from dcejax.physics.aif_detection import Criteria, detect
-from dcejax.physics.bolus import arrival_time, baseline_count, start_for
+from dcejax.physics.bolus import arrival_time, baseline_count, frame_points, start_for
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.selection import select_carefully
 from dcejax.physics.signal import invert_spgr
@@ -91,10 +91,10 @@ def concentration(
     """Invert signals [V, T] with their first frames as baseline and nominal flip angles.
 
     Returns:
-        [V, T] mM, and [V] whether a signal was higher than any concentration gives.
+        [V, T] mM, and [V] whether a signal was one that no concentration gives: too high, or without a baseline.
     """
     size = next((n for n in _CHUNKS if n >= len(signal)), _CHUNKS[-1])
-    found, saturated = np.empty(signal.shape, np.float32), np.empty(len(signal), bool)
+    found, unusable = np.empty(signal.shape, np.float32), np.empty(len(signal), bool)
     for start in range(0, len(signal), size):
         part = signal[start : start + size].astype(np.float32)
         baseline = part[:, :frames].mean(axis=1, keepdims=True)
@@ -102,8 +102,8 @@ def concentration(
         inverse = _invert(np.pad(part, padding), np.pad(baseline, padding), t10_s / SECONDS_PER_MINUTE, settings)
         values, status = (np.asarray(a)[: len(part)] for a in inverse)
         found[start : start + size] = values
-        saturated[start : start + size] = (status == InversionStatus.SATURATED).any(axis=1)
-    return found, saturated
+        unusable[start : start + size] = ((status == InversionStatus.SATURATED) | ~np.isfinite(values)).any(axis=1)
+    return found, unusable
 
 
 def read(
@@ -122,9 +122,9 @@ def read(
             continue
         curves, arrival = sides[side]
         frames = baseline_count(protocol.times, arrival) + practice.late_frames * bool(choice.random() < practice.late)
-        blood, saturated = concentration(curves, frames, practice.blood_t10_s, protocol.nominal)
-        if not saturated.all():
-            usable = np.flatnonzero(~saturated)
+        blood, unusable = concentration(curves, frames, practice.blood_t10_s, protocol.nominal)
+        if not unusable.all():
+            usable = np.flatnonzero(~unusable)
             peaks = blood[usable].max(axis=1).astype(np.float64)
             preferred = (peaks / peaks.max()) ** practice.preference
             chances = practice.haste / usable.size + (1.0 - practice.haste) * preferred / preferred.sum()
@@ -140,10 +140,11 @@ def population_reading(tissue: np.ndarray, times: np.ndarray, practice: Practice
     Raises:
         ValueError: no bolus arrives in the curve.
     """
-    visible = arrival_time(times, tissue)
+    visible, within = arrival_time(times, tissue), frame_points(times)
 
     def starting(start: float) -> np.ndarray:
-        return np.asarray(population.parker(times, arrival=start, hematocrit=practice.hematocrit), np.float64)
+        found = population.parker(within, arrival=start, hematocrit=practice.hematocrit)
+        return np.asarray(found, np.float64).mean(axis=1)
 
     plasma = starting(start_for(times, starting, visible))
     return Reading(plasma, baseline_count(times, visible), {"artery": "population (Parker)"})

@@ -5,8 +5,8 @@
 Takes twenty minutes. Of a tumour, as many voxels as a mean needs are drawn at random.
 
 `haste` and `late` of `readers.PRACTICE` were chosen on some of the replicates `SEEDS_OF_THE_CHOICE`; here they are
-judged on others, beside readers without either and readers who always take any voxel. Voxels are of the published size: with
-others, agreement is another.
+judged on others, beside readers without either and readers who always take any voxel. Voxels are of the published size:
+with others, agreement is another.
 """
 
 import argparse

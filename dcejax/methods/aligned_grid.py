@@ -22,10 +22,11 @@ STEP = 5.0 / SECONDS_PER_MINUTE  # min, of the time grid
 STEPS = 52
 _BEFORE = 3  # steps of the grid before the bolus
 GRID = (np.arange(STEPS) - _BEFORE) * STEP  # min, relative to the arrival of the bolus
+_COVERED = 0.7  # share of a step by frames, below which it is a hole
 _ARRIVED = 0.15  # of the highest rise
 _UNIT = 7.0  # median baselines, so that blood at its peak is about 1
 _TYPICAL_T10 = 1.8 / SECONDS_PER_MINUTE
-_LEAST_T10, _LEAST_B1 = 0.1 / SECONDS_PER_MINUTE, 0.2
+_T10_RANGE, _B1_RANGE = (0.1 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE), (0.2, 3.0)
 _MM = 60.0
 _FACTS = 9
 
@@ -48,23 +49,26 @@ class Common(NamedTuple):
 def steps_from_frames(times: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Weights [G, T] of frames in steps of the grid from a start in min, and which steps [G] the frames cover.
 
-    Frames shorter than a step are averaged within it, and longer ones interpolated. A frame begins at its time; frames
-    that repeat the last one's time do not exist.
+    Frames shorter than a step are averaged within it; longer ones are interpolated, and so are holes. A frame begins at
+    its time; frames that repeat the last one's time do not exist.
     """
     begin = start + jnp.arange(STEPS) * STEP
     gaps = jnp.diff(times)
-    lasting = jnp.concatenate([gaps[:1], gaps])
+    before, after = jnp.concatenate([gaps[:1], gaps]), jnp.concatenate([gaps, gaps[-1:]])
+    lasting = jnp.where(after > 0, jnp.minimum(before, after), before)
     end = times + lasting
     overlap = jnp.minimum(begin[:, None] + STEP, end) - jnp.maximum(begin[:, None], times)
     overlap = jnp.where(lasting > 0, overlap, 0.0).clip(0.0)
-    averaged = overlap / jnp.maximum(overlap.sum(1, keepdims=True), 1e-6)
+    covered = overlap.sum(1, keepdims=True)
+    averaged = overlap / jnp.maximum(covered, 1e-6)
     right = jnp.searchsorted(times, begin, side="right").clip(1, times.size - 1)
     gap = jnp.maximum(times[right] - times[right - 1], 1e-6)
     share = ((begin - times[right - 1]) / gap).clip(0.0, 1.0)[:, None]
     frames = jnp.arange(times.size)
     between = (1 - share) * (frames == right[:, None] - 1) + share * (frames == right[:, None])
     valid = (begin >= times[0] - 1e-4) & (begin <= times[-1] + 1e-4)
-    weights = jnp.where(gaps[0] > STEP * 1.02, between, averaged)
+    typical = (times[-1] - times[0]) / jnp.maximum((gaps > 0).sum(), 1)
+    weights = jnp.where((typical > STEP * 1.02) | (covered < _COVERED * STEP), between, averaged)
     return jnp.where(valid[:, None], weights, 0.0), valid.astype(jnp.float32)
 
 
@@ -116,7 +120,7 @@ def prepare_common(context: Context) -> Common:
         noise * averaging,
         context.sample.points.mean(axis=0),
         acquisition,
-        (to_grid @ context.aif.values) * known[2],
+        jnp.maximum(to_grid @ context.aif.values, 0.0) * known[2],
         jnp.stack(facts),
     )
 
@@ -149,9 +153,9 @@ def prepare_examination(context: Context, common: Common) -> Examination:
 def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array, common: Common) -> Voxels:
     """What the voxel network sees of curves [V, T] of one examination; T10 and B1 [V] count where they are known."""
     t10_known, b1_known = common.facts[-3], common.facts[-2]
-    # Where a map's own fit failed it holds zero or NaN.
-    used_t10 = jnp.where((t10_known > 0) & (t10 > _LEAST_T10), t10, _TYPICAL_T10)
-    used_b1 = jnp.where((b1_known > 0) & (b1 > _LEAST_B1), b1, 1.0)
+    # Where a map's own fit failed it holds zero, NaN or infinity.
+    used_t10 = jnp.where((t10_known > 0) & (t10 > _T10_RANGE[0]) & (t10 < _T10_RANGE[1]), t10, _TYPICAL_T10)
+    used_b1 = jnp.where((b1_known > 0) & (b1 > _B1_RANGE[0]) & (b1 < _B1_RANGE[1]), b1, 1.0)
     baseline = curves @ common.to_baseline / common.unit
     bounded = jnp.maximum(baseline, LEAST_BASELINE)
     signal = curves @ common.to_grid.T / common.unit

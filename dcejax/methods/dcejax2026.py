@@ -36,8 +36,9 @@ from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.low_rank_gaussian import FLOORS, covariance, to_maps
-from dcejax.models.posterior_network import Network, Sizes
+from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.models.vascular_encoder import Encoded
+from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
@@ -105,13 +106,24 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     searched = chance.choice(size, min(size, _SEARCHED), replace=False)
     score = vascular_score(series.curves[searched], scan.times)
     brightest = searched[np.argsort(-score)[: VoxelSets().vessels]]
+    bright = series.curves[brightest]
+    if scan.quantity == "concentration":  # of blood, as the encoder takes it
+        values = np.maximum(scan.values[scan.mask][brightest], 0.0)
+        bright = np.asarray(spgr(values, BLOOD_T10, series.context.acquisition), np.float32)
     some = chance.choice(size, VoxelSets().brain)
     context = series.context._replace(
-        brightest=Brightest(series.curves[brightest], searched.size, points[brightest]),
+        brightest=Brightest(bright, searched.size, points[brightest]),
         sample=Sample(series.curves[some], points[some]),
         points=points,
     )
     series = replace(series, context=context)
+    if scan.quantity == "signal":
+        stated = scan.provenance.get("acquisition", {})
+        lacking = [name for name in ("tr_ms", "flip_angle_deg") if stated.get(name) is None]
+        if lacking:
+            assumed = ", ".join(f"{name} {getattr(config.protocol, name):g}" for name in lacking)
+            warning = f"{' and '.join(lacking)} not known: {assumed} assumed, and maps are wrong if that is; state them"
+            series = replace(series, warnings=(*series.warnings, warning))
     return replace(series, warnings=(*series.warnings, *envelope.check(series, scan.case_id)))
 
 
@@ -210,8 +222,8 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
     return Posterior(mean, covariances, directions, np.asarray(encoded.plasma[0]), float(common.arrival))
 
 
-def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float]]:
-    """The 5 and 95 % quantiles of the mean over voxels [V] bool, by parameter.
+def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """The mean over voxels [V] bool, expected and its 5 and 95 % quantiles, by parameter.
 
     What voxels share is drawn (the same draws every time), what they do not share averages out but for its variance.
     """
@@ -224,8 +236,8 @@ def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[floa
         expected = np.exp(mean[:, c] + 0.5 * variance)
         means = [(expected * np.exp(shared[:, c] @ draw)).mean() for draw in z]  # a draw at a time, for memory
         spread = np.sqrt((expected**2 * np.expm1(variance)).sum()) / len(mean)
-        low, high = np.percentile(np.array(means) + spread * noise[:, c] - FLOORS[c], [5, 95])
-        own[name] = (max(float(low), 0.0), max(float(high), 0.0))
+        drawn = np.array(means) + spread * noise[:, c] - FLOORS[c]
+        own[name] = tuple(max(float(value), 0.0) for value in (drawn.mean(), *np.percentile(drawn, [5, 95])))
     return own
 
 

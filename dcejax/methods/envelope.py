@@ -14,6 +14,7 @@ _LONGEST_INTERVAL_S = 12.0
 _AFTER_BOLUS_S = (60.0, 120.0)  # at least, to be accepted and to be within the range
 _TR_MS = (2.3, 6.0)
 _FLIP_ANGLE_DEG = (7.5, 21.0)
+_RELAXIVITY_PER_MM_S = (3.4, 5.6)
 _LEAST_VOXELS = 8
 _BRIGHTEST = 8  # voxels, whose mean is looked at
 _RISE_TO_NOISE = 8.0
@@ -67,6 +68,7 @@ def check(series: Series, case: str) -> tuple[str, ...]:
         ("frame interval (s)", float(np.median(np.diff(seconds))), _INTERVAL_S),
         ("TR (ms)", float(acquisition.tr) * SECONDS_PER_MINUTE * 1e3, _TR_MS),
         ("flip angle (deg)", float(np.rad2deg(acquisition.flip_angle)), _FLIP_ANGLE_DEG),
+        ("relaxivity (1/(mM s))", float(acquisition.relaxivity) / SECONDS_PER_MINUTE, _RELAXIVITY_PER_MM_S),
     ):
         if not low <= value <= high:
             warnings.append(

@@ -46,6 +46,8 @@ class _Signal(NamedTuple):
     brightest: Brightest
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
+    t10: Known | None = None  # that concentration was converted with, and so is known
+    b1: Known | None = None
 
 
 def _check_frames(scan: Scan, protocol: Protocol) -> None:
@@ -170,7 +172,19 @@ def _from_concentration(scan: Scan, protocol: Protocol, beside: Beside) -> _Sign
         "scale_hematocrit": protocol.hematocrit,
     }
     brightest = Brightest(np.full((1, scan.times.size), scale, np.float32), 1)
-    return _Signal(curves, brightest, provenance, tuple(warnings))
+    return _Signal(curves, brightest, provenance, tuple(warnings), Known(t10, True), Known(b1, True))
+
+
+def _within_frames(aif: MeasuredAif, times: np.ndarray) -> np.ndarray:
+    """The arterial input averaged within frames that begin at times [T] on its own clock, in min.
+
+    One that is sampled no finer than the frames is taken for such averages already.
+    """
+    frame = float(np.median(np.diff(times)))
+    if float(np.median(np.diff(aif.times))) > 0.75 * frame:
+        return np.interp(times, aif.times, aif.plasma)
+    within = times[:, None] + frame * (np.arange(16) + 0.5) / 16
+    return np.interp(within, aif.times, aif.plasma).mean(axis=1)
 
 
 def _known(value: np.ndarray | None, absent: np.ndarray | float) -> Known:
@@ -198,7 +212,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
     convert = _from_concentration if scan.quantity == "concentration" else _from_signal
     signal = convert(scan, protocol, beside)
     maps = [None if values is None else values[scan.mask] for values in (scan.t1_map, beside.b1_map)]
-    plasma = None if beside.aif is None else np.interp(scan.times + scan.start, beside.aif.times, beside.aif.plasma)
+    plasma = None if beside.aif is None else _within_frames(beside.aif, scan.times + scan.start)
     stated = scan.provenance.get("acquisition", {}) if scan.quantity == "signal" else {}
     context = Context(
         times=scan.times,
@@ -209,8 +223,8 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         ),
         noise_sd=Known(0.0, False),
         aif=_known(plasma, np.zeros_like(scan.times)),
-        t10=_known(maps[0], protocol.t10_s / units.SECONDS_PER_MINUTE),
-        b1=_known(maps[1], 1.0),
+        t10=signal.t10 or _known(maps[0], protocol.t10_s / units.SECONDS_PER_MINUTE),
+        b1=signal.b1 or _known(maps[1], 1.0),
         brightest=signal.brightest,
     )
     return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance})

@@ -83,8 +83,8 @@ _CONSTANT = 0.5 * _C * float(np.log(2 * np.pi))
 
 def covariance(found: LowRankGaussian) -> jax.Array:
     """Of each voxel alone, L Lᵀ + W Wᵀ, [..., V, C, C]."""
-    own = found.cholesky @ jnp.swapaxes(found.cholesky, -1, -2)
-    return own + found.shared @ jnp.swapaxes(found.shared, -1, -2)
+    parts = (jnp.matmul(a, jnp.swapaxes(a, -1, -2), precision="highest") for a in (found.cholesky, found.shared))
+    return sum(parts)
 
 
 def voxel_surprise(found: LowRankGaussian, logs: jax.Array) -> jax.Array:

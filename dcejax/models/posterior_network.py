@@ -23,7 +23,9 @@ from dcejax.types import Acquisition
 LEAST_BASELINE = 0.02
 """In units in which the typical brain has 1/7; below it, a baseline is noise."""
 
-_BLOOD_T10 = 1.65 / SECONDS_PER_MINUTE
+BLOOD_T10 = 1.65 / SECONDS_PER_MINUTE
+"""Native T1 of blood, min."""
+
 _HEMATOCRIT = 0.42
 _MOST_PLASMA = 25.0  # mM
 
@@ -77,7 +79,7 @@ class Network(nn.Module):
         wide = jax.tree.map(lambda a: a[:, None, None], acquisition)
 
         def blood(signal: jax.Array, baseline: jax.Array) -> jax.Array:
-            found = bounded_concentration(signal, baseline[..., None], _BLOOD_T10, wide) / (1 - _HEMATOCRIT)
+            found = bounded_concentration(signal, baseline[..., None], BLOOD_T10, wide) / (1 - _HEMATOCRIT)
             return found.clip(-1.0, _MOST_PLASMA)
 
         return self.encoder(seen, blood)

@@ -33,13 +33,14 @@ def conventions(outputs: Sequence[Output]) -> dict[str, Any]:
             }
             for output in outputs
         },
-        "negative_values": "kept as the network predicts them, not clipped",
+        "negative_values": "kept as the method predicts them, not clipped",
         "outside_mask": 0,
         "intended_use": "research; not for clinical decisions",
     }
 
 
-Regional = Callable[[np.ndarray], Mapping[str, tuple[float, float]]]
+_REGIONAL = ("expected_mean", "mean_p05", "mean_p95")
+Regional = Callable[[np.ndarray], Mapping[str, tuple[float, float, float]]]
 """See `methods.method.Prediction`."""
 
 
@@ -53,10 +54,10 @@ def _of_regions(
     labels = scan.segmentation[scan.mask]
     rows, columns = list(results.roi_rows(labels, inside)), results.ROI_COLUMNS
     if regional is not None:
-        columns = (*columns, "mean_p05", "mean_p95")
+        columns = (*columns, *_REGIONAL)
         found = {label: regional(labels == label) for label in {row["label"] for row in rows}}
         for row in rows:
-            row["mean_p05"], row["mean_p95"] = found[row["label"]][row["map"]]
+            row |= dict(zip(_REGIONAL, found[row["label"]][row["map"]], strict=True))
     return results.csv_text(columns, rows)
 
 

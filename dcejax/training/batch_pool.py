@@ -114,7 +114,10 @@ def _start(folder: Path, origin: Mapping[str, Any]) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         same = mark.exists() and mark.read_text(encoding="utf-8") == content
-        if not same:
+        if not same:  # what is there is of another origin
+            mark.unlink(missing_ok=True)
+            for path in folder.glob("batch-*.npz"):
+                path.unlink()
             atomic.write_text(mark, content)
     except OSError as error:
         raise ValueError(access.refusal(error)) from error

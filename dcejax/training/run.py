@@ -12,6 +12,7 @@ from dcejax.execution.policy import default_policy
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig
 from dcejax.methods.stage import Stage
+from dcejax.simulation.priors import priors_sha256
 from dcejax.training import batch_pool, batches
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
@@ -54,16 +55,31 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
 
 def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter) -> Stage:
     """The stage with its batches drawn from a pool in the folder, made first, if its configuration asks for one."""
-    if not stage.config.pool_batches:
+    count = stage.config.pool_batches
+    if not count:
         return stage
-    if not (folder / batch_pool.RECORD).exists():
+    source_for = partial(batches.source_of, stage.config, stage.protocol)
+    made_from = {
+        "batches": stage.config.batches,
+        "patients_per_step": stage.config.patients_per_step,
+        "protocol": configuration.to_dict(stage.protocol),
+        "priors_sha256": priors_sha256(),
+    }
+    record = folder / batch_pool.RECORD
+    if record.exists():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if (found["seed"], found["made_from"], len(found["sha256"])) != (seed, made_from, count):
+            raise ValueError(
+                f"{folder}: expected a pool of {count} batches made with seed {seed} from {made_from}, found "
+                f"{len(found['sha256'])} with seed {found['seed']} from {found['made_from']}; remove it, or choose "
+                "another --workdir"
+            )
+    else:
 
         def told(done: int, total: int) -> None:
             report.status(f"{stage.name}: simulating", done, total, "batches")
 
-        source_for = partial(batches.source_of, stage.config, stage.protocol)
-        made_from = {"batches": stage.config.batches, "protocol": configuration.to_dict(stage.protocol)}
-        batch_pool.write_pool(folder, source_for, stage.config.pool_batches, seed, made_from, told)
+        batch_pool.write_pool(folder, source_for, count, seed, made_from, told)
     return stage._replace(config=replace(stage.config, batches=f"pool:{folder}"))
 
 

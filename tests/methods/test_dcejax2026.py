@@ -85,6 +85,17 @@ def test_steps_average_short_frames_and_interpolate_long_ones():
     assert (np.asarray(weights)[28:] == 0).all()
 
 
+def test_a_lost_frame_is_interpolated():
+    for interval in (2.0, 5.0):
+        times = np.delete(np.arange(0, 310, interval), [30, 31]) / 60
+        weights, _ = aligned_grid.steps_from_frames(jnp.asarray(times), jnp.float32(0.25))
+        np.testing.assert_allclose(np.asarray(weights).sum(1), 1.0, atol=1e-5)
+        offset = 0.5 * max(STEP - interval / 60, 0)
+        np.testing.assert_allclose(
+            (np.asarray(weights) @ times)[:-1], (0.25 + np.arange(52) * STEP + offset)[:-1], atol=0.05
+        )
+
+
 def test_bounded_concentration_is_the_inverse_where_there_is_one():
     concentration = np.linspace(0, 5, 20)
     signal = np.asarray(spgr(concentration, 1.5 / 60, ACQUISITION))
@@ -110,7 +121,7 @@ def test_holes_of_a_map_are_filled_with_what_is_typical(networks):
     scan = make_scan()
     full = np.full(scan.mask.shape, 1.8 / 60, np.float32)
     holes = full.copy()
-    holes[0, 0, 0], holes[1, 1, 1] = 0.0, np.nan
+    holes[0, 0, 0], holes[1, 1, 1], holes[2, 2, 2] = 0.0, np.nan, np.inf
     one, other = (posterior(networks, dataclasses.replace(scan, t1_map=maps)) for maps in (full, holes))
     np.testing.assert_allclose(one.mean, other.mean, atol=1e-4)
 
@@ -201,8 +212,10 @@ def test_intervals_of_means_know_what_voxels_share():
     alone = dcejax2026.regional_means(found._replace(shared=0 * shared), inside)
     for c, name in enumerate(("Ktrans", "vp", "ve")):
         expected = np.percentile(samples[:, c], [5, 95])
-        np.testing.assert_allclose(intervals[name], expected, atol=0.12 * np.ptp(expected))
-        assert np.ptp(alone[name]) < np.ptp(intervals[name])
+        mean, *found_interval = intervals[name]
+        np.testing.assert_allclose(found_interval, expected, atol=0.12 * np.ptp(expected))
+        assert mean == pytest.approx(samples[:, c].mean(), rel=0.02)
+        assert np.ptp(alone[name][1:]) < np.ptp(found_interval)
 
 
 def test_weights_of_another_size_are_refused(networks):

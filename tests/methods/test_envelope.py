@@ -16,12 +16,18 @@ def warnings_of(scan, beside=NOTHING_BESIDE):
     return dcejax2026.series_of(scan, beside, Config()).warnings
 
 
-def with_facts(scan, **facts):
+def with_facts(scan, tr_ms=2.8, flip_angle_deg=10.0):
+    facts = {"tr_ms": tr_ms, "flip_angle_deg": flip_angle_deg}
     return dataclasses.replace(scan, provenance={"acquisition": facts})
 
 
 def test_an_examination_of_the_trained_kind_has_no_warnings():
-    assert warnings_of(examinations.make_scan()) == ()
+    assert warnings_of(with_facts(examinations.make_scan())) == ()
+
+
+def test_an_acquisition_that_is_not_known_is_told():
+    (warning,) = warnings_of(examinations.make_scan())
+    assert "tr_ms 2.8, flip_angle_deg 10 assumed" in warning
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Batches by their interface: a pool gives back what was written, and stages learn from all that is on disk."""
 
+import contextlib
 import dataclasses
 import json
 from functools import partial
@@ -166,6 +167,35 @@ def test_a_pool_is_not_written_over_and_an_unfinished_one_is_none(pool, tmp_path
     half = lambda key: draw(key)._replace(curves=draw(key).curves.astype(jnp.float16))  # noqa: E731
     with pytest.raises(ValueError, match="float32 curves"):
         write_pool(tmp_path / "half", lambda split: half, 2, 5, {})
+
+
+def test_a_pool_that_was_stopped_goes_on_and_one_of_another_origin_begins_anew(tmp_path):
+    made = []
+
+    def stopping_at(last):
+        def source(key):
+            if len(made) == last:
+                raise KeyboardInterrupt
+            made.append(key)
+            return draw(key)
+
+        return lambda split: source
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pool(tmp_path / "a", stopping_at(2), 4, 5, {"what": "x"})
+    write_pool(tmp_path / "a", stopping_at(-1), 4, 5, {"what": "x"})
+    assert len(made) == 4
+    write_pool(tmp_path / "b", lambda split: draw, 4, 5, {"what": "x"})
+    hashes = [json.loads((tmp_path / name / "pool.json").read_text())["sha256"] for name in "ab"]
+    assert hashes[0] == hashes[1]
+
+    made.clear()
+    for seed, last in ((5, 3), (6, 4), (6, -1)):  # stopped, stopped again with another seed, and finished with it
+        with contextlib.suppress(KeyboardInterrupt):
+            write_pool(tmp_path / "c", stopping_at(last), 4, seed, {"what": "x"})
+    write_pool(tmp_path / "d", lambda split: draw, 4, 6, {"what": "x"})
+    hashes = [json.loads((tmp_path / name / "pool.json").read_text())["sha256"] for name in "cd"]
+    assert hashes[0] == hashes[1]
 
 
 @pytest.mark.parametrize("kind", ["pool", "nifti"])

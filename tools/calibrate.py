@@ -61,7 +61,8 @@ def main() -> None:
     arguments = parser.parse_args()
     loaded = weights.load(arguments.weights)
     config = method.config_of(loaded)
-    networks = dcejax2026.load({"network": loaded.params["network"]}, config, default_policy())
+    trained = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
+    networks = dcejax2026.load(trained, config, default_policy())
     groups: list[list[np.ndarray]] = [[], []]
     found = cases.enumerate_cases([str(arguments.data)], Facts())
     for case in found:
@@ -86,7 +87,7 @@ def main() -> None:
         "coverage_after": coverage(scales),
         "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}",
     }
-    params = to_half({"network": loaded.params["network"], "calibration": {"scales": scales}})
+    params = to_half({**trained, "calibration": {"scales": scales}})
     record = {name: value for name, value in loaded.record.items() if name != "sha256"} | {"calibration": calibration}
     print(weights.save(arguments.output, params, record))
     print(calibration)

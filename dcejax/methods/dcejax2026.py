@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from dcejax.batch import Batch
+from dcejax.config import require_positive
 from dcejax.execution import placement
 from dcejax.execution.policy import Policy
 from dcejax.methods import envelope, fixed_grid
@@ -54,11 +55,16 @@ class Config(MethodConfig):
 
     protocol: Protocol = field(default_factory=Protocol)
     network: Sizes = field(default_factory=Sizes)
+    members: int = 3  # networks that differ in their start and in the order of patients; their spread is told
     training: StageConfig = field(
         default_factory=partial(
             StageConfig, batches="examinations", patients_per_step=16, losses=_LOSSES, learning_rate=2e-3
         )
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_positive(self, "members")
 
 
 _INTERVAL = 1.6448536269514722  # SDs from the median to the 5 and 95 % quantiles
@@ -76,6 +82,7 @@ _TEXTS = {
 _TEXTS_OF_LOGS = {
     "sdnoise": "SD of the logarithm that noise in the voxel leaves",
     "sdpatient": "SD of the logarithm that all voxels of the examination share",
+    "sdmodel": "SD of the logarithm between the networks of the ensemble",
 }
 OUTPUTS = (
     *(Output(statistic, name, UNITS[name], *rest) for statistic, rest in _TEXTS.items() for name in PARAMETERS),
@@ -133,10 +140,10 @@ def release(params: Params) -> Params:
 
 
 class Networks(NamedTuple):
-    """The module, its parameters on the devices, and by what its SDs are multiplied."""
+    """The module, its members' parameters on the devices, and by what SDs are multiplied."""
 
     network: Network
-    params: Any
+    members: tuple[Any, ...]
     scales: np.ndarray  # [2, C], see `scales_at`
 
 
@@ -151,10 +158,12 @@ def load(params: Params, config: Config, policy: Policy) -> Networks:
     expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing())["params"])
     calibration = params.get("calibration", {"scales": np.ones((2, len(PARAMETERS)), np.float32)})
     scales = {"scales": jax.ShapeDtypeStruct((2, len(PARAMETERS)), np.float32)}
-    found = {"network": params["network"], "calibration": calibration}
-    check_parameters(found, {"network": expected, "calibration": scales})
-    trained = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params["network"])
-    return Networks(network, placement.replicate(trained), np.asarray(calibration["scales"], np.float32))
+    names = _names(config)
+    found = {**params, "calibration": calibration}
+    check_parameters(found, {**dict.fromkeys(names, expected), "calibration": scales})
+    trained = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), [params[name] for name in names])
+    members = tuple(placement.replicate(each) for each in trained)
+    return Networks(network, members, np.asarray(calibration["scales"], np.float32))
 
 
 def scales_at(means: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -185,11 +194,15 @@ def _posterior(
 
 
 class Posterior(NamedTuple):
-    """What is known of V voxels of one examination, and what of all of them."""
+    """What is known of V voxels of one examination, and what of all of them.
+
+    The covariance is that of noise plus `shared` times its transpose plus `model` times its transpose.
+    """
 
     mean: np.ndarray  # [V, C] of the logarithms
     covariance: np.ndarray  # [V, C, C]
-    shared: np.ndarray  # [V, C, R]
+    shared: np.ndarray  # [V, C, R] directions of errors that all voxels share
+    model: np.ndarray  # [V, C, M] of M members from their mean, scaled
     plasma: np.ndarray  # [G] mM, on GRID after the arrival
     arrival: float  # min
 
@@ -206,20 +219,34 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
         b1=context.b1._replace(values=None),
         points=None,
     )
-    network, params, scales = networks
-    common, encoded = _encode(network, params, shared)
+    network, members, scales = networks
+    encoded = [_encode(network, params, shared) for params in members]
+    common = encoded[0][0]
     parts = []
     for start in range(0, count, _CHUNK):
         progress("posterior", start, count, "voxels")
         chunk = [values[start : start + _CHUNK] for values in (series.curves, context.points, *maps)]
         size = len(chunk[0])
         chunk = [np.pad(a, [(0, _CHUNK - size)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
-        found = _posterior(network, params, encoded, common, tuple(chunk))
-        parts.append([np.asarray(leaf)[:size] for leaf in found])
-    mean, covariances, directions = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+        each = [
+            _posterior(network, params, one, common, tuple(chunk))
+            for params, (_, one) in zip(members, encoded, strict=True)
+        ]
+        parts.append([leaf[:size] for leaf in _together(each)])
+    mean, *spread = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
     by = scales_at(mean, scales)[..., None]
-    covariances, directions = by * covariances * by.swapaxes(1, 2), by * directions
-    return Posterior(mean, covariances, directions, np.asarray(encoded.plasma[0]), float(common.arrival))
+    covariances, directions, model = by * spread[0] * by.swapaxes(1, 2), by * spread[1], by * spread[2]
+    plasma = np.mean([np.asarray(one.plasma[0]) for _, one in encoded], axis=0)
+    return Posterior(mean, covariances, directions, model, plasma, float(common.arrival))
+
+
+def _together(each: Sequence[tuple[jax.Array, jax.Array, jax.Array]]) -> tuple[np.ndarray, ...]:
+    """Mean, covariance, shared directions and members' directions of the equal mixture of what `_posterior` gives."""
+    means, covariances, shared = (np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*each, strict=True))
+    count, mean = len(means), means.mean(axis=0)
+    model = np.moveaxis(means - mean, 0, -1) / np.sqrt(max(count - 1, 1))
+    covariance = covariances.mean(axis=0) + model @ model.swapaxes(1, 2)
+    return mean, covariance, np.concatenate(list(shared), axis=-1) / np.sqrt(count), model
 
 
 def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float, float]]:
@@ -227,7 +254,8 @@ def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[floa
 
     What voxels share is drawn (the same draws every time), what they do not share averages out but for its variance.
     """
-    mean, shared = found.mean[inside].astype(np.float64), found.shared[inside].astype(np.float64)
+    mean = found.mean[inside].astype(np.float64)
+    shared = np.concatenate([found.shared, found.model], axis=-1)[inside].astype(np.float64)
     chance = np.random.default_rng(0)
     z = chance.standard_normal((_DRAWS, shared.shape[-1]))
     noise, own = chance.standard_normal((_DRAWS, len(PARAMETERS))), {}
@@ -251,7 +279,8 @@ def predict(
     """
     del key
     found = posterior(networks, series, progress)
-    variance, common = np.diagonal(found.covariance, axis1=-2, axis2=-1), (found.shared**2).sum(axis=-1)
+    variance = np.diagonal(found.covariance, axis1=-2, axis2=-1)
+    common, of_model = ((directions**2).sum(axis=-1) for directions in (found.shared, found.model))
     sd = np.sqrt(variance)
     median = np.asarray(to_maps(found.mean))
     values = {
@@ -259,8 +288,9 @@ def predict(
         "p05": np.asarray(to_maps(found.mean - _INTERVAL * sd)),
         "p95": np.asarray(to_maps(found.mean + _INTERVAL * sd)),
         "sd": (median + FLOORS) * np.exp(0.5 * sd**2) * np.sqrt(np.expm1(sd**2)),
-        "sdnoise": np.sqrt(np.maximum(variance - common, 0.0)),
+        "sdnoise": np.sqrt(np.maximum(variance - common - of_model, 0.0)),
         "sdpatient": np.sqrt(common),
+        "sdmodel": np.sqrt(of_model),
     }
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
@@ -278,8 +308,12 @@ def predict(
     return Prediction(maps, record, partial(regional_means, found))
 
 
+def _names(config: Config) -> list[str]:
+    return [f"member_{index}" for index in range(1, config.members + 1)]
+
+
 def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
-    """One stage, the whole network."""
+    """A stage for each member of the ensemble, which is a whole network."""
     del policy  # small enough for any device
     network = Network(config.network, STEP)
 
@@ -302,5 +336,8 @@ def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]
         }
 
     settings = config.training
-    stage = Stage("network", settings, init, prepare, apply, apply, settings.losses, config.protocol)
-    return (lambda params: stage,)
+
+    def stage(name: str) -> Stage:
+        return Stage(name, settings, init, prepare, apply, apply, settings.losses, config.protocol)
+
+    return tuple(lambda params, name=name: stage(name) for name in _names(config))

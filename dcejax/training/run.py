@@ -42,7 +42,7 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
     for make_stage in method.of(config).stages(config, policy):
         stage = make_stage(params)
         folder = str(workdir / "checkpoints" / stage.name)
-        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.name, report)
+        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.config.batches, report)
         with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
             own = begin.get(stage.name)
             params[stage.name] = run_stage(drawing, config.seed, policy, checkpoints, writer, report, own)

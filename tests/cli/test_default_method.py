@@ -22,6 +22,7 @@ SMALL = {
     "network.context": 4,
     "network.voxel_width": 16,
     "network.voxel_layers": 1,
+    "members": 1,
     "training.pool_batches": 3,
     "training.patients_per_step": 2,
     "training.steps_per_epoch": 2,
@@ -48,7 +49,7 @@ def trained(tmp_path_factory):
 def test_a_run_keeps_its_pool_and_exports_weights(trained):
     folder, told = trained
     assert "simulating" in told
-    record = json.loads((folder / "pool" / "network" / batch_pool.RECORD).read_text())
+    record = json.loads((folder / "pool" / "examinations" / batch_pool.RECORD).read_text())
     assert record["batches"] == {"train": 2, "validation": 1}
     assert record["made_from"]["batches"] == "examinations"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -66,12 +67,14 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     again = [
         *flags,
         f"--config.init_from={folder / 'weights.npz'}",
-        f"--config.training.batches=pool:{folder}/pool/network",
+        f"--config.training.batches=pool:{folder}/pool/examinations",
     ]
     again += ["--config.training.pool_batches=0", "--config.training.learning_rate=1e-9"]
     done = run("train.py", "--config=configs/default.py", *again, f"--workdir={tmp_path / 'tuned'}")
     assert done.returncode == 0, done.stderr
-    before, after = (weights.load(str(path / "weights.npz")).params["network"] for path in (folder, tmp_path / "tuned"))
+    before, after = (
+        weights.load(str(path / "weights.npz")).params["member_1"] for path in (folder, tmp_path / "tuned")
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
     wider = [*again, "--config.network.voxel_width=24"]
     done = run("train.py", "--config=configs/default.py", *wider, f"--workdir={tmp_path / 'other'}")

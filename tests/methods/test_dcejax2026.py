@@ -22,14 +22,15 @@ from dcejax.rng import stream
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
 SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2)
-CONFIG = Config(network=SIZES)
+CONFIG = Config(network=SIZES, members=2)
 
 
 @pytest.fixture(scope="module")
 def networks():
     """Random weights."""
-    stage = dcejax2026.stages(CONFIG, default_policy())[0]({})
-    return dcejax2026.load({"network": stage.init(stream(0, "weights"))}, CONFIG, default_policy())
+    made = [make({}) for make in dcejax2026.stages(CONFIG, default_policy())]
+    params = {stage.name: stage.init(stream(0, stage.name)) for stage in made}
+    return dcejax2026.load(params, CONFIG, default_policy())
 
 
 def posterior(networks, scan, beside=NOTHING_BESIDE):
@@ -174,11 +175,14 @@ def test_a_batch_is_prepared_as_a_series(networks):
     times = np.linspace(0, 5, 50)
     truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
     seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
-    network, params, _ = networks
-    _, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)
+    network, members, _ = networks
+    means = [
+        network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)[1].mean[0]
+        for params in members
+    ]
     expected = dcejax2026.posterior(networks, series)
-    np.testing.assert_allclose(found.mean[0], expected.mean, atol=2e-3)
-    assert np.isfinite(to_maps(found.mean)).all()
+    np.testing.assert_allclose(np.mean(means, axis=0), expected.mean, atol=2e-3)
+    assert np.isfinite(to_maps(expected.mean)).all()
     assert len(GRID) == 52
 
 
@@ -203,7 +207,7 @@ def test_intervals_of_means_know_what_voxels_share():
     cholesky = np.tile(np.diag([0.3, 0.2, 0.25]), (voxels, 1, 1))
     shared = np.tile(rng.normal(size=(3, 3)) * 0.1, (voxels, 1, 1))
     covariance = cholesky @ cholesky.swapaxes(1, 2) + shared @ shared.swapaxes(1, 2)
-    found = dcejax2026.Posterior(mean, covariance, shared, np.zeros(52), 0.5)
+    found = dcejax2026.Posterior(mean, covariance, shared, np.zeros((voxels, 3, 1)), np.zeros(52), 0.5)
     inside = np.arange(voxels) < 50
     logs = mean + np.einsum("vij,svj->svi", cholesky, rng.normal(size=(4000, voxels, 3)))
     logs += np.einsum("vir,sr->svi", shared, rng.normal(size=(4000, 3)))
@@ -218,6 +222,21 @@ def test_intervals_of_means_know_what_voxels_share():
         assert np.ptp(alone[name][1:]) < np.ptp(found_interval)
 
 
+def test_members_differ_and_their_spread_is_part_of_the_covariance(networks):
+    series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
+    both = dcejax2026.posterior(networks, series)
+    alone = [dcejax2026.posterior(networks._replace(members=(one,)), series) for one in networks.members]
+    np.testing.assert_allclose(both.mean, (alone[0].mean + alone[1].mean) / 2, atol=1e-5)
+    apart = alone[0].mean - alone[1].mean
+    assert np.abs(apart).mean() > 0.01
+    np.testing.assert_allclose((both.model**2).sum(-1), apart**2 / 2, rtol=1e-3, atol=1e-6)
+    within = (alone[0].covariance + alone[1].covariance) / 2
+    np.testing.assert_allclose(both.covariance, within + apart[:, :, None] * apart[:, None] / 2, rtol=1e-3, atol=1e-5)
+    shared = [one.shared @ one.shared.swapaxes(1, 2) for one in (*alone, both)]
+    np.testing.assert_allclose(shared[2], (shared[0] + shared[1]) / 2, rtol=1e-3, atol=1e-6)
+    assert not alone[0].model.any()
+
+
 def test_weights_of_another_size_are_refused(networks):
     with pytest.raises(ValueError, match="expected parameter"):
-        dcejax2026.load({"network": jax.device_get(networks.params)}, Config(), default_policy())
+        dcejax2026.load(dict(zip("ab", networks.members, strict=True)), Config(members=2), default_policy())

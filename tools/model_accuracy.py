@@ -4,9 +4,9 @@
     python tools/model_accuracy.py DATA [WEIGHTS] > docs/model_accuracy.json
 
 Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of enhancing tumour with true Ktrans of
-.01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the share
-of true values between the 5 and 95 % quantiles. Weights were chosen and calibrated on these patients, so that coverage is
-no test. Simulated results.
+.01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the
+share of true values between the 5 and 95 % quantiles. Weights were chosen and calibrated on these patients, so that
+coverage is no test. Simulated results.
 """
 
 import json

@@ -123,7 +123,9 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
         sample=Sample(series.curves[some], points[some]),
         points=points,
     )
-    series = replace(series, context=context)
+    told = {name: value for name, value in series.provenance["input"].items() if not name.startswith("scale")}
+    told["scale"] = "median baseline of random voxels of the mask"
+    series = replace(series, context=context, provenance={**series.provenance, "input": told})
     if scan.quantity == "signal":
         stated = scan.provenance.get("acquisition", {})
         lacking = [name for name in ("tr_ms", "flip_angle_deg") if stated.get(name) is None]

@@ -104,6 +104,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
     assert len(sidecar["plasma"]["mM"]) == 52
+    assert sidecar["input"] == {"quantity": "signal", "scale": "median baseline of random voxels of the mask"}
     with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["map"] for row in rows] == ["Ktrans", "vp", "ve"]

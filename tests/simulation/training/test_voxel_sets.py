@@ -12,6 +12,7 @@ from dcejax.protocol import Protocol
 from dcejax.rng import stream
 from dcejax.simulation.anatomy import composition
 from dcejax.simulation.training import voxel_sets
+from dcejax.simulation.training.conditions import MOST_FRAMES
 from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.training.losses import whitened_residual
 
@@ -41,8 +42,8 @@ def test_a_batch_is_a_function_of_its_key(sampler, drawn):
 
 
 def test_shapes_and_what_is_outside_the_mask(drawn):
-    assert drawn.curves.shape == (PATIENTS, 16, voxel_sets.MOST_FRAMES)
-    assert drawn.context.brightest.curves.shape == (PATIENTS, 16, voxel_sets.MOST_FRAMES)
+    assert drawn.curves.shape == (PATIENTS, 16, MOST_FRAMES)
+    assert drawn.context.brightest.curves.shape == (PATIENTS, 16, MOST_FRAMES)
     assert drawn.context.sample.points.shape == (PATIENTS, 8, 3)
     assert drawn.context.points.shape == (PATIENTS, 16, 3)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(drawn))
@@ -81,7 +82,7 @@ def test_protocols_differ_and_frames_that_lack_repeat_the_last(drawn):
     assert 0.2 < usual.mean() < 0.7
     for curves, times in zip(drawn.curves, seconds, strict=True):
         frames = 1 + np.count_nonzero(np.diff(times) > 0)
-        assert 30 <= frames <= voxel_sets.MOST_FRAMES
+        assert 30 <= frames <= MOST_FRAMES
         assert times[-1] <= 310
         assert (curves[:, frames:] == curves[:, frames - 1 : frames]).all()
     assert set(np.round(seconds[usual, -1])) == {295}

@@ -1,0 +1,77 @@
+"""How training examinations are measured: whatever lies between scanners, protocols and users."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.protocol import Protocol
+from dcejax.rng import fold
+from dcejax.types import Acquisition
+
+MOST_FRAMES = 90
+LONGEST_S = 310.0
+"""Of a series."""
+
+_SLAB_MM = 60.0  # half of what is excited
+
+
+class Conditions(NamedTuple):
+    """How an examination is measured; scalars unless stated."""
+
+    acquisition: Acquisition
+    frame_interval: jax.Array  # min
+    frames: jax.Array
+    voxel_mm: jax.Array  # [3]
+    slab: jax.Array  # [2] mm, lowest and highest position
+    lobe: jax.Array  # share of each side lobe
+    motion_mm: jax.Array  # SD of each frame's position, which motion correction leaves
+    gain_drift: jax.Array  # relative, over the series
+    g_factor: jax.Array
+    known: jax.Array  # [3] bool: T1 map, B1 map, arterial input
+    lesion_only: jax.Array  # bool, whether the mask is that of the tumour, as some users' masks are
+
+
+def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Array) -> Conditions:
+    """Draw how an examination is measured; two of five as the protocol says but for voxel and slab."""
+
+    def uniform(name: str, low: float, high: float, shape: tuple[int, ...] = ()) -> jax.Array:
+        return jax.random.uniform(fold(key, name), shape, minval=low, maxval=high)
+
+    usual = uniform("usual", 0, 1) < 0.4
+    interval = jnp.where(
+        usual, protocol.frame_interval_s, jnp.exp(uniform("interval", float(np.log(2.0)), float(np.log(8.0))))
+    )
+    count = jnp.round(uniform("duration", 150.0, 300.0) / interval).clip(30, MOST_FRAMES)
+    most = jnp.floor((LONGEST_S - interval) / interval)
+    acquisition = protocol.acquisition
+    degrees = np.pi / 180
+    other = Acquisition(
+        uniform("TR", 2.5, 5.5) / 1e3 / SECONDS_PER_MINUTE,
+        uniform("flip angle", 8 * degrees, 20 * degrees),
+        acquisition.relaxivity * uniform("relaxivity", 0.8, 1.2),
+        0.0,
+        0.0,
+    )
+    about_tumour, height = uniform("slab", 0, 1) < 0.65, uniform("height", 20.0, 60.0)
+    low = (tumour_height - uniform("offset", 0.15, 0.85) * height).clip(-_SLAB_MM, _SLAB_MM - height)
+    whole = jnp.array([-_SLAB_MM, _SLAB_MM])
+    plane = jnp.exp(uniform("in plane", float(np.log(0.9)), float(np.log(3.0))))
+    size = jnp.stack([plane, plane, uniform("thickness", 2.0, 6.5)])
+    t10_map, aif = uniform("T1 map", 0, 1) < 0.4, uniform("AIF", 0, 1) < 0.3
+    b1_map = t10_map ^ (uniform("B1 map", 0, 1) < 0.2)  # who maps one usually maps both
+    return Conditions(
+        acquisition=jax.tree.map(lambda a, b: jnp.where(usual, jnp.asarray(a, jnp.float32), b), acquisition, other),
+        frame_interval=interval / SECONDS_PER_MINUTE,
+        frames=jnp.minimum(jnp.where(usual, protocol.frames, count), most).astype(int),
+        voxel_mm=jnp.where(uniform("points", 0, 1) < 0.1, 0.0, size),
+        slab=jnp.where(about_tumour, jnp.stack([low, low + height]), whole),
+        lobe=uniform("lobe", -0.025, 0.1).clip(0.0),
+        motion_mm=uniform("motion", 0.0, 0.2),
+        gain_drift=uniform("gain", -0.02, 0.02),
+        g_factor=uniform("g-factor", 1.0, 1.6),
+        known=jnp.stack([t10_map, b1_map, aif]),
+        lesion_only=uniform("mask", 0, 1) < 0.12,
+    )

@@ -83,7 +83,7 @@ def judge(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Co
         "log_rmse_all_zero": log_rmse(np.zeros_like(truth[tumour]), truth[tumour]),
         "bias": np.median(found.mean[tumour] - logs[tumour], axis=0).tolist(),
         "coverage_tumour": inside[tumour].mean(axis=0).tolist(),
-        "mean_of_tumour_in_interval": [low <= means[name] <= high for name, (_, low, high) in intervals.items()],
+        "mean_of_tumour_in_interval": [bool(low <= means[name] <= high) for name, (_, low, high) in intervals.items()],
     }
 
 

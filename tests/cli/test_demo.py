@@ -58,7 +58,12 @@ def test_weights_that_have_seen_another_population_say_so(tiny_weights):
 
 @pytest.mark.parametrize(
     ("errors", "words"),
-    [((0.5, 0.2, 0.8), "smaller than"), ((1.5, 1.2, 3.0), "larger than"), ((0.5, 1.2, 1.0), "not clearly different")],
+    [
+        ((0.5, 0.2, 0.8), "So all are better"),
+        ((1.5, 1.2, 3.0), "So no map is better"),
+        ((0.5, 1.2, 1.0), "So Ktrans is better"),
+        ((0.5, 0.3, 1.0), "So Ktrans and vp are better"),
+    ],
 )
 def test_the_last_sentence_says_how_good_the_maps_are(errors, words):
     rows = [

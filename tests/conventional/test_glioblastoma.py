@@ -4,7 +4,10 @@ import glioblastoma
 import pytest
 
 
-@pytest.mark.parametrize(("visit", "least"), [(1, 0.85), (2, 0.85), (3, 0.60)])
+@pytest.mark.parametrize(
+    ("visit", "least"),
+    [(1, 0.85), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((2, 0.85), (3, 0.60)))],
+)
 def test_released_weights_order_real_tumour_voxels(reference_data, visit, least):
     results = glioblastoma.compare(reference_data / "glioblastoma_rrift", visit)
     network, informed, published, default, fit, area = (results["Ktrans"][arm] for arm in glioblastoma.ARMS)

@@ -18,14 +18,13 @@ from dcejax.data import cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
+from dcejax.methods.dcejax2026 import LEAKING, QUANTILE_SDS
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.methods.parameters import to_half
 from dcejax.models.low_rank_gaussian import to_logs
 from dcejax.types import PARAMETERS
 
 INSIDE = 0.9
-QUANTILE = 1.6448536269514722  # SDs that hold it
-LEAKING = 0.005  # 1/min, of the predicted Ktrans
 LEAST_VOXELS = 20  # of a group, for a patient to count
 
 
@@ -36,7 +35,7 @@ def errors_of(case: cases.Case, networks: dcejax2026.Networks, config: dcejax202
     stem = str(case.path).removesuffix("_dce.nii.gz")
     truth = [nibabel.load(f"{stem}_desc-truth_{name}.nii.gz").get_fdata(dtype=np.float32) for name in PARAMETERS]
     logs = np.asarray(to_logs(np.stack([values[scan.mask] for values in truth], axis=-1)))
-    errors = (logs - found.mean) / np.sqrt(np.diagonal(found.covariance, axis1=-2, axis2=-1))
+    errors = (logs - found.mean) / found.sd
     leaking = found.mean[:, 0] > np.log(LEAKING)
     return [errors[~leaking], errors[leaking]]
 
@@ -70,13 +69,13 @@ def main() -> None:
             if len(errors) >= LEAST_VOXELS:
                 group.append(errors)
         print(case.case_id, flush=True)
-    scales = np.array([weighted_quantile(group, INSIDE) / QUANTILE for group in groups], np.float32)
+    scales = np.array([weighted_quantile(group, INSIDE) / QUANTILE_SDS for group in groups], np.float32)
 
     def coverage(by: np.ndarray) -> list[list[float]]:
-        each = [
-            [(np.abs(e) < QUANTILE * row).mean(axis=0) for e in group] for group, row in zip(groups, by, strict=True)
-        ]
-        return [np.mean(group, axis=0).round(4).tolist() for group in each]
+        def inside(group: list[np.ndarray], row: np.ndarray) -> list[float]:
+            return np.mean([(np.abs(e) < QUANTILE_SDS * row).mean(axis=0) for e in group], axis=0).round(4).tolist()
+
+        return [inside(group, row) for group, row in zip(groups, by, strict=True)]
 
     calibration = {
         "patients": [case.case_id for case in found],

@@ -14,8 +14,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
+from fit_accuracy import LEAKING, LEAST_KTRANS, NORMAL_KTRANS, NORMAL_VP, RESAMPLES, load
 
 from dcejax.data import aif_csv, cases, loading, weights
 from dcejax.data.facts import Facts
@@ -29,15 +29,7 @@ from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS
 
 KNOWN = {"nothing": (), "T1 and B1 maps": ("maps",), "arterial input": ("aif",), "all three": ("maps", "aif")}
-LEAST_KTRANS, LEAST_VOXELS = 0.01, 20
-NORMAL_KTRANS, NORMAL_VP, LEAKING = 0.002, 0.06, 0.02
-QUANTILE = 1.6448536269514722
-RESAMPLES = 2000
-
-
-def load(stem: str, ending: str) -> np.ndarray:
-    """The voxels of a patient's image."""
-    return nibabel.load(f"{stem}_{ending}.nii.gz").get_fdata(dtype=np.float32)
+LEAST_VOXELS = 20
 
 
 def log_rmse(found: np.ndarray, truth: np.ndarray) -> list[float]:
@@ -49,17 +41,21 @@ def log_rmse(found: np.ndarray, truth: np.ndarray) -> list[float]:
 def judge(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
     """Figures of one patient."""
     stem = str(case.path).removesuffix("_dce.nii.gz")
+
+    def image(ending: str) -> np.ndarray:
+        return load(Path(f"{stem}_{ending}.nii.gz"))
+
     scan, beside, aif = loading.load_scan(case), Beside(), aif_csv.read(Path(f"{stem}_aif.csv"))
     if "maps" in known:
-        scan = replace(scan, t1_map=load(stem, "T1map") / SECONDS_PER_MINUTE)
-        beside = beside._replace(b1_map=load(stem, "B1map"))
+        scan = replace(scan, t1_map=image("T1map") / SECONDS_PER_MINUTE)
+        beside = beside._replace(b1_map=image("B1map"))
     if "aif" in known:
         beside = beside._replace(aif=aif)
     found = dcejax2026.posterior(networks, dcejax2026.series_of(scan, beside, config))
-    truth = np.stack([load(stem, f"desc-truth_{name}")[scan.mask] for name in PARAMETERS], axis=-1)
-    label = load(stem, "desc-tumour_dseg")[scan.mask]
+    truth = np.stack([image(f"desc-truth_{name}")[scan.mask] for name in PARAMETERS], axis=-1)
+    label = image("desc-tumour_dseg")[scan.mask]
     median, logs = np.asarray(to_maps(found.mean)), np.asarray(to_logs(truth))
-    inside = np.abs(logs - found.mean) < QUANTILE * np.sqrt(np.diagonal(found.covariance, axis1=-2, axis2=-1))
+    inside = np.abs(logs - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
     tumour = (label == ENHANCING) & (truth[:, 0] >= LEAST_KTRANS)
     normal = (label == 0) & (truth[:, 0] < NORMAL_KTRANS) & (truth[:, 1] < NORMAL_VP)
     true_plasma = np.interp(found.arrival + dcejax2026.GRID, aif.times, aif.plasma, left=0.0)

@@ -232,7 +232,7 @@ def make_arms(settings: EvaluateSettings) -> list[Arm]:
     Raises:
         ValueError: weights or folders that cannot be used, or two arms of one name.
     """
-    chosen = settings.weights or (() if settings.maps else (None,))
+    chosen = settings.weights or (() if settings.maps else (weights_io.DEFAULT,))
     found: list[Arm] = [
         simple_arms.AllZero(),
         simple_arms.ClassMedian(),

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcejax.data.weights import DEFAULT
 from dcejax.evaluation.arms.folder_arms import MapFolder
 from dcejax.evaluation.arms.network_arms import Network
 from dcejax.evaluation.casework import Casework, make_arms
@@ -60,7 +59,7 @@ def _flags(settings: EvaluateSettings) -> dict[str, Any]:
         "size": settings.size,
         "limit": settings.limit,
         "cohort_seed": settings.cohort_seed,
-        "weights": [DEFAULT if path is None else Path(path).name for path in settings.weights],
+        "weights": [Path(path).name for path in settings.weights],
         "maps": [f"{label}={folder.resolve().name}" for label, folder in settings.maps],
         **settings.shaping(),
     }

@@ -14,7 +14,7 @@ class EvaluateSettings:
     size: str | None = None  # of images that are rendered on the fly; None where all cohorts are folders
     limit: int | None = None  # patients of each cohort, if not all
     cohort_seed: int = 0  # of cohorts that are rendered on the fly
-    weights: tuple[str | None, ...] = ()  # .npz files; None: those in the package
+    weights: tuple[str, ...] = ()  # .npz files, or names of weights in the package
     maps: tuple[tuple[str, Path], ...] = ()  # label and folder
     num_samples: int = 4
     seed: int = 0

@@ -23,7 +23,9 @@ STEPS = 52
 _BEFORE = 3  # steps of the grid before the bolus
 GRID = (np.arange(STEPS) - _BEFORE) * STEP  # min, relative to the arrival of the bolus
 _COVERED = 0.7  # share of a step by frames, below which it is a hole
-_ARRIVED = 0.15  # of the highest rise
+ARRIVED = 0.15
+"""Share of the highest rise by which the bolus counts as arrived."""
+
 _UNIT = 7.0  # median baselines, so that blood at its peak is about 1
 _TYPICAL_T10 = 1.8 / SECONDS_PER_MINUTE
 _T10_RANGE, _B1_RANGE = (0.1 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE), (0.2, 3.0)
@@ -76,7 +78,7 @@ def _arrival_frame(bright: jax.Array) -> jax.Array:
     """The first frame in which the mean of the brightest curves [P, T] has risen."""
     mean = bright.mean(axis=0)
     rise = mean - mean[:3].mean()
-    return jnp.argmax(rise > _ARRIVED * rise.max()).clip(1)
+    return jnp.argmax(rise > ARRIVED * rise.max()).clip(1)
 
 
 def _noise_sd(curves: jax.Array, times: jax.Array) -> jax.Array:
@@ -125,26 +127,28 @@ def prepare_common(context: Context) -> Common:
     )
 
 
+def _on_grid(curves: jax.Array, common: Common) -> tuple[jax.Array, jax.Array]:
+    """Signal [V, G] and baseline [V] of curves [V, T], in the unit."""
+    return curves @ common.to_grid.T / common.unit, curves @ common.to_baseline / common.unit
+
+
+def _places(points: jax.Array, common: Common) -> jax.Array:
+    return (points - common.centre) / _MM
+
+
 def prepare_examination(context: Context, common: Common) -> Examination:
     """What the encoder sees of one examination."""
-
-    def on_grid(curves: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return curves @ common.to_grid.T / common.unit, curves @ common.to_baseline / common.unit
-
-    def places(points: jax.Array) -> jax.Array:
-        return (points - common.centre) / _MM
-
-    signal, baseline = on_grid(context.brightest.curves)
-    points = places(context.brightest.points)
+    signal, baseline = _on_grid(context.brightest.curves, common)
+    points = _places(context.brightest.points, common)
     extra = jnp.stack([(baseline - 0.12) * 10, (signal.max(-1) - 0.7) * 3], axis=-1)
     bright = jnp.concatenate([signal * 3 - 1, points, extra], axis=-1)
 
-    tissue, before = on_grid(context.sample.curves)
+    tissue, before = _on_grid(context.sample.curves, common)
     bounded = jnp.maximum(before, LEAST_BASELINE)[:, None]
     curves = bounded_concentration(tissue, bounded, 1.5 / SECONDS_PER_MINUTE, common.acquisition) * common.valid
     coarse = jnp.arcsinh(5 * curves).reshape(len(curves), -1, 4).mean(-1)
     extra = [jnp.log(bounded[:, 0]) + 2.2, before * 8 - 1, tissue.max(-1) * 3 - 1]
-    sample = jnp.concatenate([coarse, places(context.sample.points), jnp.stack(extra, axis=-1)], axis=-1)
+    sample = jnp.concatenate([coarse, _places(context.sample.points, common), jnp.stack(extra, axis=-1)], axis=-1)
     return Examination(
         bright, signal, baseline, points, sample, before > LEAST_BASELINE, common.known_plasma, common.facts
     )
@@ -156,9 +160,8 @@ def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax
     # Where a map's own fit failed it holds zero, NaN or infinity.
     used_t10 = jnp.where((t10_known > 0) & (t10 > _T10_RANGE[0]) & (t10 < _T10_RANGE[1]), t10, _TYPICAL_T10)
     used_b1 = jnp.where((b1_known > 0) & (b1 > _B1_RANGE[0]) & (b1 < _B1_RANGE[1]), b1, 1.0)
-    baseline = curves @ common.to_baseline / common.unit
+    signal, baseline = _on_grid(curves, common)
     bounded = jnp.maximum(baseline, LEAST_BASELINE)
-    signal = curves @ common.to_grid.T / common.unit
     to_concentration = partial(bounded_concentration, acquisition=common.acquisition)
     concentration = to_concentration(signal, bounded[:, None], used_t10[:, None], b1=used_b1[:, None]) * common.valid
     slope = to_concentration(1.01 * bounded, bounded, used_t10, b1=used_b1) / (0.01 * bounded)
@@ -174,7 +177,7 @@ def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax
         slope * common.noise,
         baseline,
         signal.max(-1),
-        (points - common.centre) / _MM,
+        _places(points, common),
         jnp.stack(maps, axis=-1),
     )
 

@@ -35,10 +35,11 @@ from dcejax.methods.aligned_grid import (
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.parameters import check_parameters, to_half
+from dcejax.methods.patient_posterior import Posterior, regional_means, together
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.low_rank_gaussian import FLOORS, covariance, to_maps
-from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
-from dcejax.models.vascular_encoder import Encoded
+from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes, Voxels
+from dcejax.models.vascular_encoder import Encoded, Examination
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.vascular_voxels import vascular_score
@@ -67,7 +68,12 @@ class Config(MethodConfig):
         require_positive(self, "members")
 
 
-_INTERVAL = 1.6448536269514722  # SDs from the median to the 5 and 95 % quantiles
+QUANTILE_SDS = 1.6448536269514722
+"""SDs from the median of a logarithm to its 5 and 95 % quantiles."""
+
+LEAKING = 0.005
+"""Ktrans between tissue that leaks and tissue that does not, 1/min."""
+
 
 ABOUT = (
     "The arterial input estimated from the brightest voxels, a grid of exchange rates and delays as features, and a "
@@ -94,11 +100,7 @@ OUTPUTS = (
 )
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 _CHUNK = 4096  # voxels
-_DRAWS = 400  # of the errors that voxels share
-_LEAKING, _STEEPNESS = (
-    0.005,
-    3.0,
-)  # Ktrans in 1/min between tissue that leaks and that does not, and per unit of its log
+_STEEPNESS = 3.0  # of the way from one to the other, per unit of the logarithm of Ktrans
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
@@ -174,39 +176,42 @@ def scales_at(means: np.ndarray, scales: np.ndarray) -> np.ndarray:
     The first of the two scales [2, C] is that of tissue without leakage, the second that of leaking tissue; between
     them the predicted Ktrans decides.
     """
-    leaking = 1.0 / (1.0 + np.exp(-_STEEPNESS * (means[:, :1] - np.log(_LEAKING))))
+    leaking = 1.0 / (1.0 + np.exp(-_STEEPNESS * (means[:, :1] - np.log(LEAKING))))
     return (1.0 - leaking) * scales[0] + leaking * scales[1]
 
 
-@partial(jax.jit, static_argnums=0)
-def _encode(network: Network, params: Any, context: Context) -> tuple[Common, Encoded]:
+# What is prepared is the same for all members; each has the axis of examinations, of which there is one.
+
+
+def _alone(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+@jax.jit
+def _prepare(context: Context) -> tuple[Common, Examination]:
     common = prepare_common(context)
-    one = jax.tree.map(lambda leaf: leaf[None], (prepare_examination(context, common), common.acquisition))
-    return common, network.apply({"params": params}, *one, method="encode")
+    return common, _alone(prepare_examination(context, common))
+
+
+@jax.jit
+def _prepare_chunk(common: Common, curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array) -> Voxels:
+    return _alone(prepare_voxels(curves, points, t10, b1, common))
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(network: Network, params: Any, seen: Examination, common: Common) -> Encoded:
+    return network.apply({"params": params}, seen, _alone(common.acquisition), method="encode")
 
 
 @partial(jax.jit, static_argnums=0)
 def _posterior(
-    network: Network, params: Any, encoded: Encoded, common: Common, voxels: tuple[jax.Array, ...]
+    network: Network, params: Any, encoded: Encoded, voxels: Voxels, common: Common
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Means [V, C] of the logarithms, their covariances [V, C, C], and the part of these that voxels share."""
-    one = jax.tree.map(lambda leaf: leaf[None], (prepare_voxels(*voxels, common), common.facts, common.valid))
-    found = jax.tree.map(lambda leaf: leaf[0], network.apply({"params": params}, encoded, *one, method="voxels"))
+    known = _alone((common.facts, common.valid))
+    found = network.apply({"params": params}, encoded, voxels, *known, method="voxels")
+    found = jax.tree.map(lambda leaf: leaf[0], found)
     return found.mean, covariance(found), found.shared
-
-
-class Posterior(NamedTuple):
-    """What is known of V voxels of one examination, and what of all of them.
-
-    The covariance is that of noise plus `shared` times its transpose plus `model` times its transpose.
-    """
-
-    mean: np.ndarray  # [V, C] of the logarithms
-    covariance: np.ndarray  # [V, C, C]
-    shared: np.ndarray  # [V, C, R] directions of errors that all voxels share
-    model: np.ndarray  # [V, C, M] of M members from their mean, scaled
-    plasma: np.ndarray  # [G] mM, on GRID after the arrival
-    arrival: float  # min
 
 
 def posterior(networks: Networks, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
@@ -222,53 +227,22 @@ def posterior(networks: Networks, series: Series, progress: Callable[..., None] 
         points=None,
     )
     network, members, scales = networks
-    encoded = [_encode(network, params, shared) for params in members]
-    common = encoded[0][0]
+    common, seen = _prepare(shared)
+    encoded = [_encode(network, params, seen, common) for params in members]
     parts = []
     for start in range(0, count, _CHUNK):
         progress("posterior", start, count, "voxels")
         chunk = [values[start : start + _CHUNK] for values in (series.curves, context.points, *maps)]
         size = len(chunk[0])
         chunk = [np.pad(a, [(0, _CHUNK - size)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
-        each = [
-            _posterior(network, params, one, common, tuple(chunk))
-            for params, (_, one) in zip(members, encoded, strict=True)
-        ]
-        parts.append([leaf[:size] for leaf in _together(each)])
+        voxels = _prepare_chunk(common, *chunk)
+        each = [_posterior(network, *one, voxels, common) for one in zip(members, encoded, strict=True)]
+        parts.append([leaf[:size] for leaf in together(each)])
     mean, *spread = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
     by = scales_at(mean, scales)[..., None]
     covariances, directions, model = by * spread[0] * by.swapaxes(1, 2), by * spread[1], by * spread[2]
-    plasma = np.mean([np.asarray(one.plasma[0]) for _, one in encoded], axis=0)
+    plasma = np.mean([np.asarray(one.plasma[0]) for one in encoded], axis=0)
     return Posterior(mean, covariances, directions, model, plasma, float(common.arrival))
-
-
-def _together(each: Sequence[tuple[jax.Array, jax.Array, jax.Array]]) -> tuple[np.ndarray, ...]:
-    """Mean, covariance, shared directions and members' directions of the equal mixture of what `_posterior` gives."""
-    means, covariances, shared = (np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*each, strict=True))
-    count, mean = len(means), means.mean(axis=0)
-    model = np.moveaxis(means - mean, 0, -1) / np.sqrt(max(count - 1, 1))
-    covariance = covariances.mean(axis=0) + model @ model.swapaxes(1, 2)
-    return mean, covariance, np.concatenate(list(shared), axis=-1) / np.sqrt(count), model
-
-
-def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """The mean over voxels [V] bool, expected and its 5 and 95 % quantiles, by parameter.
-
-    What voxels share is drawn (the same draws every time), what they do not share averages out but for its variance.
-    """
-    mean = found.mean[inside].astype(np.float64)
-    shared = np.concatenate([found.shared, found.model], axis=-1)[inside].astype(np.float64)
-    chance = np.random.default_rng(0)
-    z = chance.standard_normal((_DRAWS, shared.shape[-1]))
-    noise, own = chance.standard_normal((_DRAWS, len(PARAMETERS))), {}
-    for c, name in enumerate(PARAMETERS):
-        variance = np.maximum(found.covariance[inside, c, c] - (shared[:, c] ** 2).sum(axis=-1), 0.0)
-        expected = np.exp(mean[:, c] + 0.5 * variance)
-        means = [(expected * np.exp(shared[:, c] @ draw)).mean() for draw in z]  # a draw at a time, for memory
-        spread = np.sqrt((expected**2 * np.expm1(variance)).sum()) / len(mean)
-        drawn = np.array(means) + spread * noise[:, c] - FLOORS[c]
-        own[name] = tuple(max(float(value), 0.0) for value in (drawn.mean(), *np.percentile(drawn, [5, 95])))
-    return own
 
 
 def predict(
@@ -281,16 +255,15 @@ def predict(
     """
     del key
     found = posterior(networks, series, progress)
-    variance = np.diagonal(found.covariance, axis1=-2, axis2=-1)
     common, of_model = ((directions**2).sum(axis=-1) for directions in (found.shared, found.model))
-    sd = np.sqrt(variance)
+    sd = found.sd
     median = np.asarray(to_maps(found.mean))
     values = {
         "median": median,
-        "p05": np.asarray(to_maps(found.mean - _INTERVAL * sd)),
-        "p95": np.asarray(to_maps(found.mean + _INTERVAL * sd)),
+        "p05": np.asarray(to_maps(found.mean - QUANTILE_SDS * sd)),
+        "p95": np.asarray(to_maps(found.mean + QUANTILE_SDS * sd)),
         "sd": (median + FLOORS) * np.exp(0.5 * sd**2) * np.sqrt(np.expm1(sd**2)),
-        "sdnoise": np.sqrt(np.maximum(variance - common - of_model, 0.0)),
+        "sdnoise": np.sqrt(np.maximum(sd**2 - common - of_model, 0.0)),
         "sdpatient": np.sqrt(common),
         "sdmodel": np.sqrt(of_model),
     }

@@ -5,6 +5,7 @@ The ranges are those of `simulation.training.voxel_sets`, with a little room.
 
 import numpy as np
 
+from dcejax.methods.aligned_grid import ARRIVED
 from dcejax.physics.bolus import residuals
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Series
@@ -41,7 +42,7 @@ def check(series: Series, case: str) -> tuple[str, ...]:
     mean = np.asarray(series.context.brightest.curves[:_BRIGHTEST], np.float64).mean(axis=0)
     rise = mean - mean[:3].mean()
     noise = float(np.median(np.abs(residuals(np.asarray(series.context.times, np.float64), mean[None]))))
-    arrival = int(np.argmax(rise > 0.15 * rise.max()))
+    arrival = int(np.argmax(rise > ARRIVED * rise.max()))
     if not rise.max() > max(_RISE_TO_NOISE * noise, _LEAST_RISE * mean[:3].mean()):
         raise ValueError(
             f"{case}: expected a bolus of contrast agent, found none in the voxels that brighten most; "

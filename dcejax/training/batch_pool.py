@@ -132,7 +132,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a whole pool.
+
+    Raises:
+        ValueError: there is none, or one that cannot be read.
+    """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         shapes = [record["arrays"][name]["shape"] for name in ("curves", "context.times")]
@@ -183,7 +188,7 @@ def open_pool(folder: Path, config: StageConfig, split: Split) -> Source:
         ValueError: no whole pool, or one of other shapes. The source raises it for a file that is missing or not the
             one that was written.
     """
-    record = _read_record(folder)
+    record = read_record(folder)
     _check_shapes(folder, record["arrays"], config)
     count, first = record["batches"][split], 0 if split == "train" else record["batches"]["train"]
 

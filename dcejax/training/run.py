@@ -65,9 +65,8 @@ def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter) -> Stage
         "protocol": configuration.to_dict(stage.protocol),
         "priors_sha256": priors_sha256(),
     }
-    record = folder / batch_pool.RECORD
-    if record.exists():
-        found = json.loads(record.read_text(encoding="utf-8"))
+    if (folder / batch_pool.RECORD).exists():
+        found = batch_pool.read_record(folder)
         if (found["seed"], found["made_from"], len(found["sha256"])) != (seed, made_from, count):
             raise ValueError(
                 f"{folder}: expected a pool of {count} batches made with seed {seed} from {made_from}, found "

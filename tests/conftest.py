@@ -9,8 +9,10 @@ import compiler_settings  # noqa: F401 - before anything imports JAX
 import jax
 import pytest
 import scans
+import simulations
 
 from dcejax.runner import interruption
+from dcejax.simulation.scanner import imaging
 
 _FORGET_ABOVE = 3 * 2**30  # bytes
 
@@ -43,6 +45,14 @@ def reference_data() -> Path:
 def tiny_weights(tmp_path_factory) -> Path:
     """Random weights of small networks, exported as training does."""
     return scans.export_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def coarse_slab():
+    """The slab of simulated cohorts on a grid that is rendered in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(imaging.SIZES, "slab", simulations.COARSE)
+        yield
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def _flags_in(words, known):
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if _python(path)], ids=_name)
-def test_python_runs_as_it_stands(path, tmp_path, monkeypatch):
+def test_python_runs_as_it_stands(path, tmp_path, monkeypatch, coarse_slab):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "document"}
     for number, code in enumerate(_python(path), start=1):

@@ -5,12 +5,10 @@ from functools import partial
 import exams
 import gliomas
 import pytest
-import simulations
 
 from dcejax.evaluation.arms import fit_arms
 from dcejax.evaluation.figures import all_figures
 from dcejax.physics.selection import select
-from dcejax.simulation.scanner import imaging
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +46,6 @@ def retest(tmp_path_factory):
     """A data set of three other patients, seen twice; tests leave it as it is."""
     people = gliomas.PEOPLE[:3]
     return gliomas.write(tmp_path_factory.mktemp("retest") / "again", people, sessions=2, prefix="again")
-
-
-@pytest.fixture(scope="module")
-def coarse_slab():
-    """The slab of simulated cohorts on a grid that is rendered in a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(imaging.SIZES, "slab", simulations.COARSE)
-        yield
 
 
 @pytest.fixture(scope="module")

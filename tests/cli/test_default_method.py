@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import compiler_settings
 import examinations
 import jax
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dcejax.cli import train
 from dcejax.data import weights
 from dcejax.training import batch_pool
 
@@ -70,16 +72,17 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
         f"--config.training.batches=pool:{folder}/pool/examinations",
     ]
     again += ["--config.training.pool_batches=0", "--config.training.learning_rate=1e-9"]
-    done = run("train.py", "--config=configs/default.py", *again, f"--workdir={tmp_path / 'tuned'}")
-    assert done.returncode == 0, done.stderr
+    config = f"--config={ROOT / 'configs' / 'default.py'}"
+    code, _, told = commands.call(train.main, config, *again, workdir=tmp_path / "tuned")
+    assert code == 0, told
     before, after = (
         weights.load(str(path / "weights.npz")).params["member_1"] for path in (folder, tmp_path / "tuned")
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
     wider = [*again, "--config.network.voxel_width=24"]
-    done = run("train.py", "--config=configs/default.py", *wider, f"--workdir={tmp_path / 'other'}")
-    assert done.returncode == 2
-    assert "expected parameter" in done.stderr
+    code, _, told = commands.call(train.main, config, *wider, workdir=tmp_path / "other")
+    assert code == 2
+    assert "expected parameter" in told
 
 
 def test_files_of_any_frame_times_become_maps(trained, tmp_path):

@@ -16,6 +16,16 @@ from dcejax.simulation.scanner.session_fields import transmit_field
 from dcejax.simulation.training import point_measurement
 
 
+sample_kernels = jax.jit(point_measurement.sample_kernels, static_argnums=2)
+concentration = jax.jit(point_measurement.concentration)
+
+
+@jax.jit
+def arriving_plasma(times, injection):
+    """Plasma concentration at the tissue, on a fine grid."""
+    return aif_prior.disperse(times, aif_prior.plasma_concentration(injection, times), injection.tissue_dispersion)
+
+
 def tofts_voxels(ktrans, vp, ve, t10=1 / 60):
     zero = jnp.zeros(len(ktrans))
     return tissue_kinetics.Properties(
@@ -36,15 +46,15 @@ def test_table_of_rates_agrees_with_the_exact_model(one_patient):
     frames, interval = point_measurement.frame_count(PROTOCOL.duration_s), one_patient.frame_interval
     node = 2.0 / 60  # a delay the table holds
     injection = one_patient.arterial._replace(tissue_delay=jnp.array(node))
-    kernels = point_measurement.sample_kernels(injection, interval, frames)
+    kernels = sample_kernels(injection, interval, frames)
     ktrans, vp, ve = (
         np.array([0.07, 0.25, 0.03, 0.0004]),
         np.array([0.05, 0.1, 0.03, 0.01]),
         np.array([0.25, 0.4, 0.2, 0.15]),
     )
-    measured = point_measurement.concentration(tofts_voxels(ktrans, vp, ve), injection, kernels)
+    measured = concentration(tofts_voxels(ktrans, vp, ve), injection, kernels)
     fine = jnp.arange(0, frames * 60) * interval / 60
-    arriving = aif_prior.disperse(fine, aif_prior.plasma_concentration(injection, fine), injection.tissue_dispersion)
+    arriving = arriving_plasma(fine, injection)
     for i in range(4):
         exact = extended_tofts(ExtendedTofts(ktrans[i], vp[i], ve[i]), fine, arriving, delay=node)
         expected = exact.reshape(frames, 60).mean(axis=1)
@@ -60,7 +70,7 @@ def test_noise_free_voxels_of_the_training_generator_give_back_their_truth():
     truth = ExtendedTofts(kep * ve, generator.uniform(0.005, 0.2, 200), ve)
     injection = typical_aif("Parker")._replace(injection=2 / 60)
     second = jnp.array(1 / 60)
-    kernels = point_measurement.sample_kernels(injection, second, 300)
+    kernels = sample_kernels(injection, second, 300)
     tissue = tofts_voxels(*truth, t10=1.8 / 60)
     still = examine(stream(0, "truth check")).scanner._replace(noise=jnp.array(0.0))
     at = jnp.broadcast_to(jnp.array([10.0, -20.0, 5.0]), (200, 3))

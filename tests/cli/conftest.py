@@ -9,6 +9,7 @@ import pytest
 from dcejax.evaluation.arms import fit_arms
 from dcejax.evaluation.figures import all_figures
 from dcejax.physics.selection import select
+from dcejax.simulation.reference_object import readers
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +51,11 @@ def retest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quick_fits():
-    """Evaluations whose fits choose a model but no delay; the tests of the arms fit as users' evaluations do."""
+    """Evaluations and readers whose fits have one model and no delay; the tests of the arms and of the readers fit as
+    users' do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_arms, "select_carefully", partial(select, "extended_tofts"))
+        for module in (fit_arms, readers):
+            patch.setattr(module, "select_carefully", partial(select, "extended_tofts"))
         yield
 
 

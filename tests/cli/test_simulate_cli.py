@@ -20,11 +20,11 @@ from dcejax.simulation.priors import TUMOUR_CLASSES
 from dcejax.simulation.reference_object import render, session
 
 CASES = [f"sub-retestp000{patient}_ses-{number}" for patient in (1, 2) for number in (1, 2)]
-pytestmark = pytest.mark.usefixtures("coarse_slab")
+pytestmark = pytest.mark.usefixtures("coarse_slab", "quick_fits")
 
 
 @pytest.fixture(scope="module")
-def whole(coarse_slab, tmp_path_factory):
+def whole(coarse_slab, quick_fits, tmp_path_factory):
     """Two patients, two sessions each, in one go; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("retest") / "whole"
     code, _, err = simulate(folder)

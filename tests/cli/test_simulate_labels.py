@@ -9,7 +9,7 @@ from simulations import simulate
 
 from dcejax.cohorts import manifest
 
-pytestmark = pytest.mark.usefixtures("coarse_slab")
+pytestmark = pytest.mark.usefixtures("coarse_slab", "quick_fits")
 
 
 PHANTOM = {

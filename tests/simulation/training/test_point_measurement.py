@@ -15,7 +15,6 @@ from dcejax.simulation.reference_object import fine_time
 from dcejax.simulation.scanner.session_fields import transmit_field
 from dcejax.simulation.training import point_measurement
 
-
 sample_kernels = jax.jit(point_measurement.sample_kernels, static_argnums=2)
 concentration = jax.jit(point_measurement.concentration)
 

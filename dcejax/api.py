@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from dcejax import rng
 from dcejax.conventional import plausibility
-from dcejax.data import loading, nifti, results
+from dcejax.data import loading, nifti, results, timing
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.cases import Case
 from dcejax.data.facts import Facts
@@ -60,7 +60,7 @@ def _shaped(name: str, array: Any, rank: int | tuple[int, ...], shape: str) -> N
 
 def _check_minutes(times: np.ndarray) -> None:
     """Refuse frame times in seconds or milliseconds."""
-    plausibility.check_frame_times("times", times)
+    timing.check_interval("times", np.asarray(times) * SECONDS_PER_MINUTE)
     if times[-1] - times[0] > _LONGEST_SCAN_MIN:
         raise ValueError(
             f"times: expected frame times in min, found a scan of {times[-1] - times[0]:.4g}; divide times in s by 60"

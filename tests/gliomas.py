@@ -87,7 +87,11 @@ def simulate(number: int, session: int = 0) -> SimulatedScan:
         t1_map=t1.astype(np.float32),
         segmentation=labels,
     )
-    sidecar = {"FrameTimesStart": (TIMES * 60).round(6).tolist(), "RepetitionTime": TR_MS / 1e3, "FlipAngle": FLIP_DEG}
+    sidecar = {
+        "VolumeTiming": (TIMES * 60).round(6).tolist(),
+        "RepetitionTimeExcitation": TR_MS / 1e3,
+        "FlipAngle": FLIP_DEG,
+    }
     return SimulatedScan(
         scan, truth, b1, tissue, NAMES, plasma, sidecar, {"tumour": {"class": "made"}}, "made by hand", readers
     )

@@ -11,7 +11,7 @@ import numpy as np
 from dcejax.conventional.fit_facts import FitFacts
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import VoxelStatus
-from dcejax.data import loading, nifti
+from dcejax.data import loading, nifti, sidecars
 from dcejax.data.cases import Case
 from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.data.timing import AGREEMENT
@@ -74,7 +74,7 @@ def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition
         ValueError: TR or flip angle that is not stated, or in another unit.
     """
     known = scan.provenance["acquisition"]
-    for name, key in (("tr_ms", "RepetitionTime (s)"), ("flip_angle_deg", "FlipAngle (degrees)")):
+    for name, key in (("tr_ms", "RepetitionTimeExcitation (s)"), ("flip_angle_deg", "FlipAngle (degrees)")):
         if name not in known:
             raise ValueError(
                 f"{case.path}: expected {name} to turn signal into concentration, found none; give --{name}, a column "
@@ -132,8 +132,14 @@ def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[float,
 
 def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float) -> tuple[float, str]:
     """TR of a series over flip angles, and where it comes from."""
-    stated, key = facts.vfa_tr_ms, "RepetitionTime"
-    listed = 1e3 * loading.positive_number(facts.vfa, sidecar, key) if key in sidecar else None
+    stated = facts.vfa_tr_ms
+    try:
+        found = sidecars.excitation_s(facts.vfa, sidecar)
+    except ValueError:
+        if stated is None:
+            raise
+        found = None  # what was stated wins over what may be another TR
+    listed = None if found is None else 1e3 * found[0]
     if stated is not None and listed is not None:
         _agree(facts.vfa, "TR in ms", [stated], [listed])
     if stated is not None:
@@ -143,7 +149,7 @@ def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float)
 
 def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
     facts: FitFacts = case.facts
-    sidecar = nifti.read_sidecar(facts.vfa)
+    sidecar = sidecars.read(facts.vfa)
     angles_deg = _vfa_angles_deg(facts, sidecar)
     if len(set(angles_deg)) < 2:
         found = ", ".join(f"{a:g}" for a in angles_deg) or "none"

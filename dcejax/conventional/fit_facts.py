@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import nifti
+from dcejax.data import sidecars
 from dcejax.data.facts import GRID_FILE, NUMBER, POSITIVE, Facts, fact
 
 POPULATION_INPUTS = ("parker", "georgiou", "weinmann")
@@ -62,13 +62,11 @@ class FitFacts(Facts):
         return endings | {"b1_map": "_B1map.nii.gz"} | ({} if t1_is_stated else {"t1_map": "_T1map.nii.gz"})
 
     def files(self) -> dict[str, Path]:
-        """Every file stated, by role, and the sidecar of `vfa` if there is one."""
+        """Every file stated, by role, and the sidecars of `vfa` if there are any."""
         files = super().files()
         if self.aif is not None and self.aif.path:
             files["aif"] = self.aif.path
-        if self.vfa is not None and (sidecar := nifti.sidecar_path(self.vfa)).is_file():
-            files["vfa_sidecar"] = sidecar
-        return files
+        return files if self.vfa is None else files | sidecars.by_role(self.vfa, "vfa_sidecar")
 
     def on_grid(self) -> list[str]:
         """Names of the files stated that lie on one image's grid."""

@@ -7,7 +7,6 @@ import numpy as np
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 # Frames of DCE-MRI take 0.3 s (one slice) to 2 min (breast); 5 s are 0.083 when written in min and 5000 in ms.
-_FRAME_INTERVAL_RANGE_S = (0.2, 300.0)
 # An arterial input may be sampled longer than the scan, but not 30 times as long.
 _LONGEST_RATIO = 30.0
 # First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one
@@ -22,21 +21,6 @@ _TISSUE_RATIO_RANGE = (1.0 / 1000.0, 5.0)
 _TOP_PERCENTILE = 99.0
 # Inputs without a first pass (Weinmann's peaks at 0.9 mM) lie below the vessels in their own series.
 _LEAST_FIRST_PASS_MM = 2.0
-
-
-def check_frame_times(name: str, times: np.ndarray) -> None:
-    """Refuse frame times [T], min, of a series whose files have minutes or milliseconds in place of seconds.
-
-    Raises:
-        ValueError: frames closer or farther apart than any acquisition has them.
-    """
-    interval = float(np.median(np.diff(times))) * SECONDS_PER_MINUTE
-    low, high = _FRAME_INTERVAL_RANGE_S
-    if not low <= interval <= high:
-        unit = "min (multiply by 60)" if interval < low else "ms (divide by 1000)"
-        raise ValueError(
-            f"{name}: expected frames {low:g} to {high:g} s apart, found {interval:.4g} s; times seem to be in {unit}"
-        )
 
 
 def check_arterial_duration(path: Path, times: np.ndarray, scan_times: np.ndarray) -> None:

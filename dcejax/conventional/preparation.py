@@ -131,7 +131,6 @@ def prepare(case: Case, settings: FitSettings) -> Prepared:
         ValueError: whatever is wrong with the input, or no voxel that can be fitted.
     """
     scan = loading.load_scan(case)
-    plausibility.check_frame_times(str(case.path), scan.times)
     curves = scan.values[scan.mask]
     data_arrival = partial(_arrival, case, scan, curves)  # found when it is asked for
     if scan.quantity == "concentration":

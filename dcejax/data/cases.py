@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcejax.data import facts, nifti
+from dcejax.data import facts, nifti, sidecars
 from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
@@ -36,10 +36,8 @@ class Case:
         return self.facts.input_quantity or "signal"
 
     def files(self) -> dict[str, Path]:
-        """Every file the result depends on, by role; the sidecar only if there is one."""
-        files = {"input": self.path, **self.facts.files()}
-        sidecar = nifti.sidecar_path(self.path)
-        return files | ({"sidecar": sidecar} if sidecar.is_file() else {})
+        """Every file the result depends on, by role; sidecars only if there are any."""
+        return {"input": self.path, **self.facts.files(), **sidecars.by_role(self.path, "sidecar")}
 
 
 def _case_id(path: Path) -> str:

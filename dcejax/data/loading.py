@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import foreground, nifti, timing
+from dcejax.data import foreground, nifti, sidecars, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
@@ -37,26 +37,17 @@ def _read_map(
     return values
 
 
-def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
-    """A number that the sidecar of an image holds.
+def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
+    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s).
 
     Raises:
-        ValueError: something else than a positive number.
+        ValueError: what the sidecar holds is no positive number, or may be another TR.
     """
-    value = sidecar[key]
-    if type(value) not in (int, float) or not value > 0:
-        raise ValueError(
-            f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r}; change it"
-        )
-    return float(value)
-
-
-def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
-    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s)."""
     known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
-    for name, key, factor in (("tr_ms", "RepetitionTime", 1e3), ("flip_angle_deg", "FlipAngle", 1.0)):
-        if known[name] is None and key in sidecar:
-            known[name] = positive_number(case.path, sidecar, key) * factor
+    if known["tr_ms"] is None and (found := sidecars.excitation_s(case.path, sidecar)) is not None:
+        known["tr_ms"] = found[0] * 1e3
+    if known["flip_angle_deg"] is None and "FlipAngle" in sidecar:
+        known["flip_angle_deg"] = sidecars.positive_number(case.path, sidecar, "FlipAngle")
     return {name: float(value) for name, value in known.items() if value is not None}
 
 
@@ -71,7 +62,7 @@ def load_scan(case: Case) -> Scan:
     """
     _check_numbers(case)
     image = nifti.read_series(case.path)
-    sidecar = nifti.read_sidecar(case.path)
+    sidecar = sidecars.read(case.path)
     given = {"times_file": case.facts.times, "dt_s": case.facts.dt_s}
     resolved = timing.resolve(case.path, image.values.shape[-1], sidecar, image.header, **given)
     warnings = list(resolved.warnings)

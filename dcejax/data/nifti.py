@@ -3,7 +3,6 @@
 Every failure is a ValueError that names the file, what was expected, what was found and the remedy.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,24 +214,6 @@ def read_labels(path: Path, grid: Image) -> np.ndarray:
 def sidecar_path(path: Path) -> Path:
     """Where a NIfTI file's JSON sidecar lies: the same name with .json."""
     return path.with_name(f"{strip_suffix(path)}.json")
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read the JSON sidecar of a NIfTI file; empty when there is none.
-
-    Raises:
-        ValueError: the sidecar is not a JSON object.
-    """
-    sidecar = sidecar_path(path)
-    if not sidecar.is_file():
-        return {}
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:  # malformed JSON or malformed UTF-8
-        raise ValueError(f"{sidecar}: expected JSON, found {error}; correct or remove it") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{sidecar}: expected a JSON object, found {type(content).__name__}; correct or remove it")
-    return content
 
 
 def header_for_series(frame_interval_s: float | None) -> Any:

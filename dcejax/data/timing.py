@@ -1,20 +1,31 @@
 """When each frame of a series was acquired.
 
-Sources, in order: a file of times, a frame interval given by the user, FrameTimesStart in the sidecar, pixdim[4] in a
-header that knows its unit. A file of times always wins. Among the others, two that differ by more than 1 % are an
-error, never a guess. RepetitionTime is the repetition time of the excitations and is never read as timing.
+Sources, in order: what the user states (a file of times, then a frame interval), then what files say: VolumeTiming and
+FrameTimesStart in the sidecar, RepetitionTime above 0.2 s, pixdim[4] of a header that knows its unit. What the user
+states wins, with a warning where files say otherwise; files that contradict each other are an error, never a guess.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dcejax.data import sidecars
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 AGREEMENT = 0.01  # sources may differ by this share of the scan's duration
 
+LISTS = ("VolumeTiming", "FrameTimesStart")
+"""Keys of a sidecar that hold the time of each frame in s."""
+
+_INTERVAL_RANGE_S = (0.2, 300.0)  # median between frames
+_SHORTEST_SERIES_S, _MANY_FRAMES = 30.0, 10  # so many frames last longer, unless their times are in minutes
+_UNEVEN = 0.05  # of the median: lists that vary by more need not agree with an interval, which is a mean or nominal
+_HEADER = "header pixdim[4]"
+_MEANS = ("sidecar RepetitionTime", _HEADER)
+_DEFAULT_S = 1.0  # what tools write that know nothing
 _SECONDS_PER_HEADER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -42,11 +53,43 @@ def _checked(seconds: np.ndarray, name: str, frames: int) -> np.ndarray:
     return seconds
 
 
+def check_interval(name: str, seconds: np.ndarray) -> None:
+    """Refuse times [T] that are minutes or milliseconds in place of seconds.
+
+    Raises:
+        ValueError: frames closer or farther apart than any acquisition has them, or many in no time.
+    """
+    interval, total = float(np.median(np.diff(seconds))), float(seconds[-1] - seconds[0])
+    low, high = _INTERVAL_RANGE_S
+    short = seconds.size >= _MANY_FRAMES and total < _SHORTEST_SERIES_S
+    if not low <= interval <= high or short:
+        unit = "min (multiply by 60)" if interval < low or short else "ms (divide by 1000)"
+        raise ValueError(
+            f"{name}: expected frames {low:g} to {high:g} s apart, and {_MANY_FRAMES} over {_SHORTEST_SERIES_S:g} s or "
+            f"more, found {interval:.4g} s and {total:.4g} s in all; times seem to be in {unit}"
+        )
+
+
+def _check_clock(name: str, seconds: np.ndarray) -> None:
+    """Refuse times of day, HHMMSS read as numbers, which jump by 40 s where a minute ends."""
+    hours, minutes, rest = seconds // 10_000, seconds // 100 % 100, seconds % 100
+    if seconds[0] >= 100 and hours.max() < 24 and minutes.max() < 60 and rest.max() < 60:
+        clock, gaps = np.diff(hours * 3600 + minutes * 60 + rest), np.diff(seconds)
+        jumps = np.abs(gaps - clock) > 1
+        if jumps.any() and clock.min() > 0 and np.ptp(clock) < 0.5 * np.ptp(gaps):
+            frame = int(np.argmax(jumps))
+            raise ValueError(
+                f"{name}: expected seconds from a start, found {seconds[frame]:g} then {seconds[frame + 1]:g} at "
+                f"frames {frame} and {frame + 1} (counted from 0), which look like times of day (HHMMSS); give seconds"
+            )
+
+
 def _times_file(path: Path, frames: int) -> np.ndarray:
+    """Times in s of a file with one in a line."""
     if not path.is_file():
         raise ValueError(f"{path}: expected a text file of frame times in seconds, found none; check the path")
     try:
-        seconds = [float(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        seconds = [float(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path}: expected one time in seconds per line, found {error}") from error
     return _checked(np.array(seconds, np.float64), str(path), frames)
@@ -58,8 +101,8 @@ def _evenly_spaced(dt_s: float, path: Path, name: str, frames: int) -> np.ndarra
     return np.arange(frames) * dt_s
 
 
-def _frame_times_start(sidecar: Mapping[str, Any], path: Path, frames: int) -> np.ndarray:
-    values, name = sidecar["FrameTimesStart"], f"{path}: FrameTimesStart in the sidecar"
+def _list_of_times(sidecar: Mapping[str, Any], key: str, path: Path, frames: int) -> np.ndarray:
+    values, name = sidecar[key], f"{path}: {key} in the sidecar"
     if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
         raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; correct it or give --times")
     return _checked(np.array(values, np.float64), name, frames)
@@ -98,46 +141,61 @@ def resolve(
         Times in min from the first frame, when that was, where they came from, and warnings.
 
     Raises:
-        ValueError: no source, sources that disagree, a wrong count, or times that do not increase.
+        ValueError: no source, files that disagree, a wrong count, times that do not increase or are not in seconds.
     """
     if frames < 2:
         raise ValueError(f"{path}: expected a series of 2 frames or more, found {frames}; give the whole series")
+    spacing = sidecars.frame_interval_s(path, sidecar)
     interval = _header_interval_s(header)
-    name_of_file = times_file.name if times_file is not None else ""
-    known: tuple[tuple[bool, str, Callable[[], np.ndarray]], ...] = (
-        (times_file is not None, f"times file {name_of_file}", lambda: _times_file(times_file, frames)),
-        (dt_s is not None, "dt_s", lambda: _evenly_spaced(dt_s, path, "dt_s", frames)),
-        ("FrameTimesStart" in sidecar, "sidecar FrameTimesStart", lambda: _frame_times_start(sidecar, path, frames)),
-        (interval is not None, "header pixdim[4]", lambda: _evenly_spaced(interval, path, "header pixdim[4]", frames)),
-    )
-    sources = [(name, read) for stated, name, read in known if stated]
+    if interval is not None and interval < sidecars.LONGEST_EXCITATION_S:
+        interval = None  # the TR of the excitation, which some scanners' converters leave there
+    stated: list[tuple[str, Callable[[], np.ndarray]]] = []
+    if times_file is not None:
+        stated.append((f"times file {times_file.name}", partial(_times_file, times_file, frames)))
+    if dt_s is not None:
+        stated.append(("dt_s", partial(_evenly_spaced, dt_s, path, "dt_s", frames)))
+    lists = [key for key in LISTS if key in sidecar]
+    found = [(f"sidecar {key}", partial(_list_of_times, sidecar, key, path, frames)) for key in lists]
+    for name, seconds in (("sidecar RepetitionTime", spacing), (_HEADER, interval)):
+        if seconds is not None:
+            found.append((name, partial(_evenly_spaced, seconds, path, name, frames)))
+    sources = [*stated, *found]
     if not sources:
         raise ValueError(
-            f"{path}: expected frame times, found none: no FrameTimesStart in a sidecar and no frame interval with a "
-            "unit in the header; give --dt_s=SECONDS or --times=FILE (RepetitionTime is not used)"
+            f"{path}: expected frame times, found none: no {', '.join(LISTS)} or RepetitionTime above "
+            f"{sidecars.SHORTEST_FRAME_S:g} s in a sidecar (the TR of excitations is no timing) and no frame interval "
+            "with a unit in the header; give --dt_s=SECONDS or --times=FILE"
         )
     (name, read), *others = sources
+    if not others and name == _HEADER and interval == _DEFAULT_S:
+        raise ValueError(
+            f"{path}: expected frame times, found {name} of exactly 1 s alone, which many tools write where they know "
+            "nothing; give --dt_s=SECONDS or --times=FILE, and --dt_s=1 where frames are 1 s apart"
+        )
     clock = read()
-    seconds = clock - clock[0]
-    warnings = []
+    for check in (_check_clock, check_interval):
+        check(f"{path}: {name}", clock)
+    seconds, warnings = clock - clock[0], []
     for other_name, read_other in others:
         try:
             other = read_other()
             other = other - other[0]
         except ValueError as error:
-            if times_file is None:
+            if not stated:
                 raise
             warnings.append(f"frame times from {name}; {other_name} cannot be used ({error})")
             continue
         if np.abs(other - seconds).max() > AGREEMENT * seconds[-1]:
             both = ((name, seconds), (other_name, other))
             difference = ", ".join(f"{source} gives {s.size} frames over {s[-1]:.6g} s" for source, s in both)
-            if times_file is None:
+            uneven = np.ptp(np.diff(seconds)) > _UNEVEN * np.median(np.diff(seconds))
+            default = other_name == _HEADER and interval == _DEFAULT_S
+            if not stated and not default and not (uneven and other_name in _MEANS):
                 raise ValueError(
                     f"{path}: expected one timing, found two that differ by more than {AGREEMENT:.0%}: {difference}; "
                     "give --times=FILE, which always wins"
                 )
-            warnings.append(f"frame times disagree and the times file is used: {difference}")
+            warnings.append(f"frame times disagree and {name} is used: {difference}")
     provenance = {
         "source": name,
         "frames": frames,

@@ -14,7 +14,7 @@ import numpy as np
 
 from dcejax.cohorts import manifest
 from dcejax.cohorts import simulate_cases as dro
-from dcejax.data import aif_csv, loading, nifti, provenance, results
+from dcejax.data import aif_csv, loading, nifti, provenance, results, sidecars
 from dcejax.data.cases import Case
 from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
@@ -92,7 +92,7 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
 def _render(made: dro.Examination, progress: Callable[..., None] = lambda *_: None) -> Loaded:
     simulated = made.simulate(progress=progress)
     scan, sidecar = simulated.scan, simulated.sidecar
-    acquisition = {"tr_ms": sidecar["RepetitionTime"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
+    acquisition = {"tr_ms": sidecar["RepetitionTimeExcitation"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
     scan = replace(
         scan, values=scan.values.astype(np.float32), provenance={**scan.provenance, "acquisition": acquisition}
     )
@@ -229,7 +229,7 @@ def _read(folder: Path, subject: str, session: str | None, progress: Callable[..
         tissue=nifti.read_labels(path("desc-tissue_dseg.nii.gz"), grid).astype(np.uint8),
         tissue_names=_tissue_names(path("desc-tissue_dseg.tsv")),
         arterial=arterial.plasma,
-        sidecar=nifti.read_sidecar(series),
+        sidecar=sidecars.read(series),
         settings=record["settings"],
         description=str(record.get("description", "")),
         readers={name: maps(name) for name in described if name != TRUTH},

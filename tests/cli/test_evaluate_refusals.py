@@ -36,7 +36,7 @@ def test_weights_that_refuse_a_case_and_a_bad_case(patients, tiny_weights, plain
     copy = shutil.copytree(patients, tmp_path / "data")
     short = copy / CASES[0] / "perf" / f"{CASES[0]}_dce.json"
     content = json.loads(short.read_text())
-    content["FrameTimesStart"] = [2.0 * t for t in content["FrameTimesStart"]]
+    content["VolumeTiming"] = [2.0 * t for t in content["VolumeTiming"]]
     short.write_text(json.dumps(content))
     series = short.with_name(f"{CASES[0]}_dce.nii.gz")
     image = nib.load(series)

@@ -76,7 +76,7 @@ def damage(scan, what):
         scans.save(scan, scans.signal()[:, :, :, None])
     elif what == "no timing":
         scans.save_scan(scan, dt_s=None)
-        scans.save_sidecar(scan, RepetitionTime=5.0)
+        scans.save_sidecar(scan, RepetitionTime=0.005)
     elif what == "two timings":
         scans.save_sidecar(scan, FrameTimesStart=[4.0 * i for i in range(60)])
     elif what == "times that fall":

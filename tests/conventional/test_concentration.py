@@ -131,7 +131,8 @@ def test_the_sidecar_of_flip_angles_is_used(beside, exam, stated, fields, tr, so
             r"vfa\.nii\.gz: expected one TR in ms, found two that differ by more than 1%: stated 4, sidecar vfa\.json "
             r"4\.05; correct one of them",
         ),
-        ({}, {"RepetitionTime": 4.0}, r"expected a TR of 0\.5 to 500 ms, found 4000; check its unit"),
+        ({}, {"RepetitionTimeExcitation": 4.0}, r"expected a TR of 0\.5 to 500 ms, found 4000; check its unit"),
+        ({}, {"RepetitionTime": 0.15}, r"expected RepetitionTime below 0\.1 s"),
         ({}, {"RepetitionTime": "4 ms"}, r"vfa\.json: expected a positive number for RepetitionTime, found '4 ms'"),
         ({}, {"FlipAngle": [2, 5, 10, 20]}, r"expected one list of flip angles, .* stated 2, 5, 10, 15, sidecar"),
         ({}, {"FlipAngle": [2, 5, 10]}, r"expected one list of flip angles"),
@@ -176,6 +177,6 @@ def test_acquisition_comes_from_the_sidecar(files, exam, tmp_path):
     found = concentration.acquisition_of(case, loading.load_scan(case), settings)
     expected = (4e-3 / 60, np.deg2rad(15), 3.3 * 60, 1.2e-3 / 60, 360.0)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    scans.save_sidecar(path, RepetitionTime=4.0, FlipAngle=15)
+    scans.save_sidecar(path, RepetitionTimeExcitation=4.0, FlipAngle=15)
     with pytest.raises(ValueError, match=r"expected tr_ms of 0\.5 to 500 ms, found 4000; check its unit"):
         concentration.acquisition_of(case, loading.load_scan(case), SETTINGS)

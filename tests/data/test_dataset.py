@@ -48,8 +48,8 @@ def simulated(exam, times=exams.TIMES):
         tissue_names=NAMES,
         arterial=exams.PLASMA,
         sidecar={
-            "FrameTimesStart": [round(60 * float(t), 6) for t in times],
-            "RepetitionTime": exams.TR_MS / 1e3,
+            "VolumeTiming": [round(60 * float(t), 6) for t in times],
+            "RepetitionTimeExcitation": exams.TR_MS / 1e3,
             "FlipAngle": exams.FLIP_DEG,
         },
         settings={},

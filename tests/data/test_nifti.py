@@ -155,17 +155,6 @@ def test_labels_must_be_whole(tmp_path, grid):
         nifti.read_labels(split, grid)
 
 
-def test_sidecar(tmp_path):
-    image = tmp_path / "scan.nii.gz"
-    assert nifti.read_sidecar(image) == {}
-    scans.save_sidecar(image, FlipAngle=10)
-    assert nifti.read_sidecar(image) == {"FlipAngle": 10}
-    for text, found in (("{", "expected JSON"), ("[1]", "expected a JSON object, found list")):
-        (tmp_path / "scan.json").write_text(text)
-        with pytest.raises(ValueError, match=rf"scan\.json: {found}"):
-            nifti.read_sidecar(image)
-
-
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")

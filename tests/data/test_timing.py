@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -39,9 +40,72 @@ def test_no_timing(head):
         resolve(head=head)
 
 
-def test_repetition_time_is_not_timing():
-    with pytest.raises(ValueError, match="RepetitionTime is not used"):
-        resolve(sidecar={"RepetitionTime": 5.0})
+def test_repetition_time_of_frames_is_timing_and_that_of_excitations_is_not():
+    """dcm2niix writes the first for most scanners, and the second, in the header too, for others."""
+    siemens = {"RepetitionTime": 5.13, "RepetitionTimeExcitation": 0.005}
+    found = resolve(sidecar=siemens, head=header(5.13, "sec"))
+    np.testing.assert_allclose(found.times * 60, np.arange(4) * 5.13)
+    assert found.provenance["source"] == "sidecar RepetitionTime"
+    assert found.warnings == ()
+    other = {"sidecar": {"RepetitionTime": 0.005}, "head": header(0.005, "sec")}
+    with pytest.raises(ValueError, match=r"found none: .*the TR of excitations is no timing"):
+        resolve(**other)
+    np.testing.assert_allclose(resolve(**other, dt_s=5.0).times * 60, np.arange(4) * 5.0)
+
+
+@pytest.mark.parametrize("key", ["VolumeTiming", "FrameTimesStart"])
+def test_lists_come_before_intervals(key):
+    found = resolve(sidecar={key: [0, 4, 9, 15], "RepetitionTime": 5.0}, head=header(5.0, "sec"))
+    np.testing.assert_allclose(found.times * 60, [0, 4, 9, 15])
+    assert found.provenance["source"] == f"sidecar {key}"
+    assert len(found.warnings) == 2  # of an uneven list an interval is the mean at best
+
+
+def test_a_header_of_one_second_alone_is_refused():
+    with pytest.raises(ValueError, match=r"exactly 1 s alone, .* --dt_s=1 where frames are 1 s apart"):
+        resolve(head=header(1.0, "sec"))
+    assert resolve(head=header(1.0, "sec"), dt_s=1.0).warnings == ()
+    found = resolve(head=header(1.0, "sec"), sidecar={"FrameTimesStart": [0, 5, 10, 15]})
+    assert found.provenance["duration_s"] == 15
+    assert "sidecar FrameTimesStart is used" in found.warnings[0]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 5.0, 39.6, 90.0, 120.0])
+def test_frame_intervals_in_use_pass(seconds):
+    timing.check_interval("x", np.arange(120) * seconds)
+
+
+@pytest.mark.parametrize(("seconds", "unit"), [(5 / 60, "min"), (1 / 60, "min"), (1500.0, "ms"), (39600.0, "ms")])
+def test_frame_intervals_in_another_unit(seconds, unit):
+    with pytest.raises(ValueError, match=f"times seem to be in {unit}"):
+        timing.check_interval("x", np.arange(120) * seconds)
+
+
+@pytest.mark.parametrize("seconds", [np.arange(12) / 3, np.arange(12) * 5 / 60, np.arange(4) * 0.1])
+def test_minutes_are_refused(tmp_path, seconds):
+    with pytest.raises(ValueError, match=r"times seem to be in min \(multiply by 60\)"):
+        resolve(len(seconds), times_file=times_file(tmp_path, *seconds))
+    with pytest.raises(ValueError, match="times seem to be in min"):
+        resolve(len(seconds), sidecar={"VolumeTiming": seconds.tolist()})
+
+
+def test_milliseconds_are_refused():
+    with pytest.raises(ValueError, match=r"times seem to be in ms \(divide by 1000\)"):
+        resolve(dt_s=5000.0)
+
+
+def test_times_of_day_are_refused(tmp_path):
+    since = np.arange(60) * 5 + 30
+    clock = [101500 + 100 * int(s // 60) + int(s % 60) for s in since]
+    with pytest.raises(ValueError, match=r"found 101555 then 101600 .* which look like times of day \(HHMMSS\)"):
+        resolve(60, times_file=times_file(tmp_path, *clock))
+    resolve(60, times_file=times_file(tmp_path, *(36900 + since)))  # seconds of the day are fine
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path):
+    path = tmp_path / "times.txt"
+    path.write_text("0\n5\n10\n15\n", encoding="utf-8-sig")
+    np.testing.assert_allclose(resolve(times_file=path).times * 60, [0, 5, 10, 15])
 
 
 def test_times_count_from_the_first_frame():
@@ -57,11 +121,15 @@ def test_sources_that_agree_within_one_percent():
     assert found.warnings == ()
 
 
-def test_sources_that_disagree():
-    with pytest.raises(
-        ValueError, match=r"found two that differ by more than 1%: dt_s gives .* header pixdim\[4\] gives"
-    ):
-        resolve(head=header(5.2, "sec"), dt_s=5.0)
+def test_files_that_disagree():
+    with pytest.raises(ValueError, match=r"differ by more than 1%: sidecar VolumeTiming gives .* header pixdim\[4\]"):
+        resolve(head=header(5.2, "sec"), sidecar={"VolumeTiming": [0, 5, 10, 15]})
+
+
+def test_what_the_user_states_wins_and_says_so():
+    found = resolve(head=header(5.2, "sec"), dt_s=5.0)
+    np.testing.assert_allclose(found.times * 60, np.arange(4) * 5.0)
+    assert re.search(r"disagree and dt_s is used: .*header pixdim\[4\] gives 4 frames over 15.6 s", found.warnings[0])
 
 
 def test_times_file_wins_over_all_and_says_so(tmp_path):

@@ -278,8 +278,8 @@ def _simulated_scan(
         arterial=aif,
         sidecar={
             "Simulated": True,
-            "FrameTimesStart": [round(float(t) * SECONDS_PER_MINUTE, 6) for t in protocol.times],
-            "RepetitionTime": protocol.tr_ms / 1e3,
+            "VolumeTiming": [round(float(t) * SECONDS_PER_MINUTE, 6) for t in protocol.times],
+            "RepetitionTimeExcitation": protocol.tr_ms / 1e3,
             "EchoTime": protocol.te_ms / 1e3,
             "FlipAngle": protocol.flip_angle_deg,
             "MagneticFieldStrength": 3,

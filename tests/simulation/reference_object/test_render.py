@@ -169,7 +169,7 @@ def test_a_scan_with_its_truth(rendered, patient):
     assert inside.max() < 6
     assert rendered.b1_map.min() > 0.5
     assert rendered.arterial.argmax() * 5 == pytest.approx(float(patient.arterial.arrival) * 60 + 10, abs=8)
-    assert rendered.sidecar["FrameTimesStart"] == [5.0 * i for i in range(20)]
+    assert rendered.sidecar["VolumeTiming"] == [5.0 * i for i in range(20)]
     assert np.isfinite(rendered.truth).all()
     assert set(np.unique(rendered.tissue)) >= {WHITE, CSF, AIR}
 

@@ -166,13 +166,17 @@ class Series:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # input, and conversion from concentration
 
 
+Kind = Literal["estimate", "spread", "quantile", "mask"]
+"""What kind of number a map holds."""
+
+
 class Output(NamedTuple):
     """One map that a method gives."""
 
     statistic: str  # what files call it: <case>_desc-<statistic>_<quantity>.nii.gz
     quantity: str  # Ktrans, vp, ve, ...
     unit: str  # "1" for fractions
-    kind: Literal["estimate", "spread", "quantile", "mask"]
+    kind: Kind
     text: str  # one line
 
     @property

@@ -24,6 +24,8 @@ from dcejax.types import PARAMETERS, SimulatedScan
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Of the central intervals whose coverage is given."""
 
+_STATED = "90"  # the level of an arm's own interval, as `key_of` gives it
+
 BRAIN_PERCENTILE = 99.9
 """Of the reference in the brain: the range of values that SSIM within the brain is given."""
 
@@ -162,9 +164,13 @@ def uncertainty_scores(maps: Maps, simulated: SimulatedScan) -> dict[str, dict[s
         stacks = (simulated.truth, maps.values, maps.sd)
         true, mean, sd = (stack[region, channel].astype(np.float64) for stack in stacks)
         covered = coverage(true, mean, sd, LEVELS)
+        inside, width = (dict(zip(map(key_of, LEVELS), values, strict=True)) for values in covered)
+        if maps.interval is not None:  # as the arm states it, which need not lie evenly about its estimate
+            low, high = (end[region, channel].astype(np.float64) for end in maps.interval)
+            inside[_STATED], width[_STATED] = np.mean((low <= true) & (true <= high)), (high - low).mean()
         return {
-            "coverage": dict(zip(map(key_of, LEVELS), covered.inside, strict=True)),
-            "width": dict(zip(map(key_of, LEVELS), covered.width, strict=True)),
+            "coverage": inside,
+            "width": width,
             "crps": float(crps_gaussian(true, mean, sd).mean()),
             "mean_absolute_error": float(np.abs(mean - true).mean()),
             "ause_sd": ause(mean - true, sd, sd_resolution(mean)),

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from dcejax.config import require
 from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.stage import Stage
-from dcejax.types import PARAMETERS, Output, Scan, Series, Weights
+from dcejax.types import PARAMETERS, Kind, Output, Scan, Series, Weights
 
 Params = Mapping[str, Any]
 """Part of the weights -> tree of arrays."""
@@ -84,15 +84,13 @@ class Method(Protocol):
         """
 
 
-def of_parameters(outputs: Sequence[Output], kind: Literal["estimate", "spread"]) -> tuple[Output, ...] | None:
+def of_parameters(outputs: Sequence[Output], kind: Kind) -> tuple[Output, ...] | None:
     """The first output of a kind for Ktrans, vp and ve; None where one of them has none."""
     found = [next((o for o in outputs if (o.kind, o.quantity) == (kind, name)), None) for name in PARAMETERS]
     return None if None in found else tuple(found)
 
 
-def stacked(
-    outputs: Sequence[Output], maps: Mapping[str, np.ndarray], kind: Literal["estimate", "spread"]
-) -> np.ndarray | None:
+def stacked(outputs: Sequence[Output], maps: Mapping[str, np.ndarray], kind: Kind) -> np.ndarray | None:
     """Maps of a kind as [X, Y, Z, C] in the order Ktrans, vp, ve; None where one of them has none."""
     chosen = of_parameters(outputs, kind)
     return None if chosen is None else np.stack([maps[output.name] for output in chosen], axis=-1)

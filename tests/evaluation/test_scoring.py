@@ -120,6 +120,24 @@ def test_true_uncertainty_covers(simulated):
         assert found[tumour_regions.BRAIN][name]["without_sd"] == 0
 
 
+def test_an_interval_of_its_own_counts_in_place_of_a_gaussians(simulated):
+    """Of a log-normal distribution, whose SD says little of its ends."""
+    rng = np.random.default_rng(5)
+    logs = rng.normal(np.log(0.1), 0.8, simulated.truth.shape)
+    truth = dataclasses.replace(simulated, truth=np.exp(logs + 0.8 * rng.normal(size=logs.shape)))
+    ends = tuple(np.exp(logs + sign * 0.8 * 1.645) for sign in (-1, 1))
+    sd = np.exp(logs + 0.32) * np.sqrt(np.expm1(0.64))
+    stated, gaussian = (
+        scoring.uncertainty_scores(Maps(np.exp(logs), sd, interval), truth)[tumour_regions.BRAIN]["vp"]
+        for interval in (ends, None)
+    )
+    assert stated["coverage"]["90"] == pytest.approx(0.9, abs=0.015)
+    assert gaussian["coverage"]["90"] != pytest.approx(0.9, abs=0.015)
+    inside = simulated.scan.mask
+    assert stated["width"]["90"] == pytest.approx((ends[1] - ends[0])[inside][:, 1].mean())
+    assert stated["coverage"]["50"] == gaussian["coverage"]["50"]
+
+
 def test_rounding_of_nearly_equal_deviations_does_not_change_what_they_tell(simulated):
     """Half-way along its sigmoid a network states nearly one SD for all voxels, rounded as its mean."""
     rng = np.random.default_rng(6)

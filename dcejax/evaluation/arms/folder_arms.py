@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcejax.data import nifti, results
-from dcejax.evaluation.arms.simple_arms import Description, Maps
+from dcejax.evaluation.arms.simple_arms import INTERVAL, Description, Maps
 from dcejax.evaluation.examinations import Loaded
 from dcejax.methods.method import of_parameters
 from dcejax.types import PARAMETERS, Output
@@ -92,7 +92,7 @@ class MapFolder:
             ValueError: there is no map of this case.
         """
         writer = self._writer(case_id)
-        maps = [*self._files(case_id, writer.estimate), *self._files(case_id, writer.sd)]
+        maps = [file for name in (writer.estimate, writer.sd, *INTERVAL) for file in self._files(case_id, name)]
         paths = [*maps, self._sidecar(case_id, writer.sidecar)]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
@@ -125,5 +125,8 @@ class MapFolder:
                 raise ValueError(f"{paths[0]}: expected finite maps in the brain, found NaN or infinity")
             return np.where(scan.mask[..., None], found, np.float32(0.0))
 
-        values, spread = (read(self._files(scan.case_id, name)) for name in (writer.estimate, writer.sd))
-        return Maps(values, spread, seconds=self._seconds(self._sidecar(scan.case_id, writer.sidecar), writer.stages))
+        names = (writer.estimate, writer.sd, *INTERVAL)
+        values, spread, *ends = (read(self._files(scan.case_id, name)) for name in names)
+        interval = None if any(end is None for end in ends) else tuple(ends)
+        seconds = self._seconds(self._sidecar(scan.case_id, writer.sidecar), writer.stages)
+        return Maps(values, spread, interval, seconds=seconds)

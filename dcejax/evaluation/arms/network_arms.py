@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.evaluation.arms.simple_arms import Description, Maps
+from dcejax.evaluation.arms.simple_arms import INTERVAL, Description, Maps
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Loaded
 from dcejax.execution.policy import default_policy
@@ -60,14 +60,23 @@ class Network:
         outputs = self._method.OUTPUTS
         return tuple(method.stacked(outputs, prediction.maps, kind) for kind in ("estimate", "spread"))
 
+    def _interval(self, prediction: method.Prediction) -> tuple[np.ndarray, np.ndarray] | None:
+        """Between the quantiles of 5 and 95 %, where the method gives them."""
+        ends = []
+        for statistic in INTERVAL:
+            outputs = [output for output in self._method.OUTPUTS if output.statistic == statistic]
+            ends.append(method.stacked(outputs, prediction.maps, "quantile"))
+        return None if any(end is None for end in ends) else tuple(ends)
+
     def _predicted(self, series: Any, case_id: str) -> Maps:
         if not hasattr(self._method, "predict_halves"):
-            return Maps(*self._stacked(self._method.predict(self._networks, series, self._key(case_id, 0))))
+            found = self._method.predict(self._networks, series, self._key(case_id, 0))
+            return Maps(*self._stacked(found), self._interval(found))
         keys = self._key(case_id, 0), self._key(case_id, 1)
         halves = self._method.predict_halves(self._networks, series, keys)
         (first, first_sd), (second, second_sd) = self._stacked(halves.first), self._stacked(halves.second)
         mean, sd = combine(first, first_sd, second, second_sd, self._settings.num_samples // 2)
-        return Maps(mean, sd, (first, second), (halves.latent_mean, halves.latent_sd))
+        return Maps(mean, sd, None, (first, second), (halves.latent_mean, halves.latent_sd))
 
     def maps(self, loaded: Loaded) -> Maps:
         """Predict.

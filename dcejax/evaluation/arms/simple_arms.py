@@ -23,12 +23,17 @@ class Description:
     text: str  # one sentence
 
 
+INTERVAL = ("q05", "q95")
+"""What methods call the ends of an interval of 90 %."""
+
+
 @dataclass(frozen=True)
 class Maps:
     """What an arm gives for one examination."""
 
     values: np.ndarray  # [X, Y, Z, C] float32
     sd: np.ndarray | None = None  # [X, Y, Z, C] at or above 0; None where the arm states no uncertainty
+    interval: tuple[np.ndarray, np.ndarray] | None = None  # ends [X, Y, Z, C] of 90 %; those of a Gaussian if None
     halves: tuple[np.ndarray, np.ndarray] | None = None  # [X, Y, Z, C] means of two halves of the samples
     prior: tuple[np.ndarray, np.ndarray] | None = None  # means and SDs [Z', L] of the latent in each slice with brain
     seconds: Mapping[str, float | None] = field(default_factory=dict)  # inference, and total with reading

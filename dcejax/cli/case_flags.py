@@ -18,6 +18,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("segmentation", None, "Labels for the table of regions.", **own)
     flags.DEFINE_string("times", None, "Text file of frame times in s, one per line; wins over other timing.", **own)
     flags.DEFINE_float("dt_s", None, "Frame interval in s.", **own)
+    flags.DEFINE_string("drop_frames", None, "Frames to leave out, counted from 0, such as 0,50-59.", **own)
     flags.DEFINE_enum("input_quantity", None, ["signal", "concentration"], "What the input holds (signal).", **own)
     define_run(values)
 

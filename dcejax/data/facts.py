@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from dcejax.data import frames
 from dcejax.types import Quantity
 
 
@@ -37,6 +38,7 @@ FILE = fact(lambda text, folder: folder / text, "a path")
 GRID_FILE = fact(lambda text, folder: folder / text, "a path", on_grid=True)
 NUMBER = fact(lambda text, folder: float(text), "a number")
 POSITIVE = fact(lambda text, folder: float(text), "a number", positive=True)
+FRAMES = fact(lambda text, folder: frames.parse(text), "numbers of frames such as 0,50-59")
 QUANTITY = fact(_quantity, "signal or concentration")
 
 
@@ -50,6 +52,7 @@ class Facts:
     segmentation: Path | None = field(default=None, metadata=GRID_FILE)
     times: Path | None = field(default=None, metadata=FILE)  # text, one frame time in s per line
     aif: Path | None = field(default=None, metadata=FILE)  # CSV, plasma mM
+    drop_frames: tuple[int, ...] | None = field(default=None, metadata=FRAMES)  # from 0 on
     dt_s: float | None = field(default=None, metadata=POSITIVE)
     tr_ms: float | None = field(default=None, metadata=POSITIVE)
     flip_angle_deg: float | None = field(default=None, metadata=POSITIVE)

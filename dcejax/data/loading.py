@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import foreground, nifti, sidecars, timing
+from dcejax.data import foreground, frames, nifti, sidecars, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
@@ -65,7 +65,11 @@ def load_scan(case: Case) -> Scan:
     sidecar = sidecars.read(case.path)
     given = {"times_file": case.facts.times, "dt_s": case.facts.dt_s}
     resolved = timing.resolve(case.path, image.values.shape[-1], sidecar, image.header, **given)
-    warnings = list(resolved.warnings)
+    warnings, times, start = list(resolved.warnings), resolved.times, resolved.start
+    numbers = frames.kept(str(case.path), times.size, case.facts.drop_frames or ())
+    if case.facts.drop_frames:
+        image = dataclasses.replace(image, values=image.values[..., numbers])
+        start, times = start + times[numbers[0]], times[numbers] - times[numbers[0]]
     if case.facts.mask is not None:
         mask, mask_source = nifti.read_mask(case.facts.mask, image), f"file {case.facts.mask.name}"
     else:
@@ -75,6 +79,7 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
+    frames.check(str(case.path), image.values, mask, case.quantity, numbers)
     t1_map = None
     if case.facts.t1_map is not None:
         plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"
@@ -89,8 +94,8 @@ def load_scan(case: Case) -> Scan:
         case_id=case.case_id,
         values=image.values,
         quantity=case.quantity,
-        times=resolved.times,
-        start=resolved.start,
+        times=times,
+        start=start,
         mask=mask,
         affine=image.affine,
         header=image.header,
@@ -99,6 +104,7 @@ def load_scan(case: Case) -> Scan:
         warnings=tuple(warnings),
         provenance={
             "timing": resolved.provenance,
+            **({"dropped_frames": list(case.facts.drop_frames)} if case.facts.drop_frames else {}),
             "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
             "acquisition": _stated_acquisition(case, sidecar),
         },

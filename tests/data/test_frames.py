@@ -1,0 +1,106 @@
+"""Frames that cannot be used: what is found of them, what is not, and what leaving them out gives."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scans
+
+from dcejax.data import frames, loading
+from dcejax.data.cases import Case
+from dcejax.data.facts import Facts
+
+MASK = np.ones((6, 5, 3), bool)
+MASK[0] = False
+
+
+def series():
+    """Signal that contrast raises by half within two frames, with noise."""
+    rng = np.random.default_rng(0)
+    curve = 100 + 50 * np.exp(-np.maximum(np.arange(20) - 8, 0) / 6) * (np.arange(20) >= 8)
+    return (curve + rng.normal(0, 2, (6, 5, 3, 20))).astype(np.float32)
+
+
+def test_a_good_series_has_no_faults():
+    assert frames.faults(series(), MASK, "signal") == {}
+    values = series()
+    values[1, 1, 1, 5] = np.nan  # of a voxel alone
+    values[2, 2, :, :] = 0
+    assert frames.faults(values, MASK, "signal") == {}
+    assert frames.faults(0 * series(), MASK, "signal") == {}
+    zero = np.maximum(series() - 105, 0)  # concentration before contrast
+    assert frames.faults(zero, MASK, "concentration") == {}
+
+
+def zero(values):
+    values[..., 15:] = 0
+
+
+def not_finite(values):
+    values[1:4, ..., 3] = np.nan
+
+
+def empty(values):
+    values[:, :, 1, 4] = 0
+
+
+def dark(values):
+    values[..., 12] *= 0.5
+
+
+def bright(values):
+    values[..., 0] *= 1.3
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "which"),
+    [
+        (zero, "zero", [15, 16, 17, 18, 19]),
+        (not_finite, "without finite values", [3]),
+        (empty, "empty in some slices", [4]),
+        (dark, "much darker than the frames beside", [12]),
+        (bright, "brighter than the next, before a steady state", [0]),
+    ],
+)
+def test_what_is_found(damage, what, which):
+    values = series()
+    damage(values)
+    assert frames.faults(values, MASK, "signal") == {what: which}
+
+
+def test_frames_are_named_and_left_out(tmp_path):
+    values = scans.signal()
+    values[..., 3] = 0
+    values[..., 50:] = 0
+    image = scans.save(tmp_path / "a.nii.gz", values, dt_s=5.0)
+    mask = scans.save_mask(tmp_path / "mask.nii.gz")
+    case = Case("a", image, Facts(mask=mask))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: .* zero: 3,50-59; .* --drop_frames=3,50-59"):
+        loading.load_scan(case)
+    found = loading.load_scan(dataclasses.replace(case, facts=Facts(mask=mask, drop_frames=(0, 3, *range(50, 60)))))
+    stay = [1, 2, *range(4, 50)]
+    np.testing.assert_array_equal(found.values, values[..., stay])
+    np.testing.assert_allclose(found.times * 60, np.array(stay) * 5.0 - 5.0)
+    assert found.start == pytest.approx(5 / 60)
+    assert found.provenance["dropped_frames"] == [0, 3, *range(50, 60)]
+    # Numbers are those of the file, also of what is found after some are left out.
+    with pytest.raises(ValueError, match="zero: 50-59"):
+        loading.load_scan(dataclasses.replace(case, facts=Facts(mask=mask, drop_frames=(3,))))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", (0,)), ("0,50-52", (0, 50, 51, 52)), ("5, 3-4", (3, 4, 5))])
+def test_numbers_as_text(text, expected):
+    assert frames.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1.5"])
+def test_other_text_is_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011 - whoever calls says more
+        frames.parse(text)
+
+
+def test_frames_that_do_not_exist():
+    with pytest.raises(ValueError, match="expected --drop_frames from 0 to 19, found 20; count from 0"):
+        frames.kept("a", 20, (1, 20))
+    with pytest.raises(ValueError, match="two frames or more to stay, found 1"):
+        frames.kept("a", 3, (0, 1))

@@ -61,6 +61,8 @@ class FitSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name}: expected a positive number, found {value}")
+        if self.te_ms is not None and not 0.2 <= self.te_ms <= 50:
+            raise ValueError(f"--te_ms: expected 0.2 to 50 ms, found {self.te_ms:g}; multiply one in s by 1000")
         if not 0 < self.blood_t1_s <= LONGEST_PLAUSIBLE_T1_S:
             raise ValueError(f"--blood_t1_s: expected T1 in s, found {self.blood_t1_s:g}; divide a T1 in ms by 1000")
 

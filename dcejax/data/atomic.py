@@ -11,8 +11,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ValueError: the folder cannot be written, with the system's reason.
     """
-    # Processes of other machines may have the same number.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # Random, for processes of other machines may have the same number; short, for the final name may be the longest.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

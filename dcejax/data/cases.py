@@ -21,6 +21,8 @@ _BIDS_PATTERNS = tuple(
     f"sub-*/{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
 )
 
+_LONGEST_ID = 215  # leaves forty for the longest ending of a file's name
+
 
 @dataclass(frozen=True)
 class Case:
@@ -50,6 +52,11 @@ def _case(case_id: str, path: Path, facts: Facts, source: str) -> Case:
         raise ValueError(
             f"{source}: expected a case id of letters, digits, '.', '_' and '-' (it names the output files), found "
             f"{case_id!r}; give one in a manifest's case_id column"
+        )
+    if len(case_id) > _LONGEST_ID:
+        raise ValueError(
+            f"{source}: expected a case id of at most {_LONGEST_ID} characters (it names the output files), found "
+            f"{len(case_id)}; give a shorter one in a manifest's case_id column"
         )
     return Case(case_id, path, facts)
 

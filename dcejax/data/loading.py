@@ -15,12 +15,20 @@ from dcejax.types import Scan
 LONGEST_PLAUSIBLE_T1_S = 20.0
 """No tissue has more: a number above it is in ms."""
 
+_RELAXIVITY_RANGE = (1.0, 20.0)  # of agents in use, 1/(mM s)
+
 
 def _check_numbers(case: Case) -> None:
     for field in dataclasses.fields(case.facts):
         value = getattr(case.facts, field.name)
         if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
             raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}")
+    low, high = _RELAXIVITY_RANGE
+    if case.facts.relaxivity is not None and not low <= case.facts.relaxivity <= high:
+        raise ValueError(
+            f"{case.path}: expected a relaxivity of {low:g} to {high:g} 1/(mM s), found {case.facts.relaxivity:g}; "
+            "multiply one per ms by 1000, divide one per min by 60 and one per M by 1000"
+        )
 
 
 def _read_map(
@@ -83,7 +91,14 @@ def load_scan(case: Case) -> Scan:
     t1_map = None
     if case.facts.t1_map is not None:
         plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"
-        t1_map = _read_map(case.facts.t1_map, image, mask, *plausible) / np.float32(SECONDS_PER_MINUTE)
+        t1_s = _read_map(case.facts.t1_map, image, mask, *plausible)
+        impossible = t1_s > LONGEST_PLAUSIBLE_T1_S
+        if count := np.count_nonzero(impossible & mask):
+            warnings.append(
+                f"{case.facts.t1_map.name}: {count} voxels of the mask have T1 above {LONGEST_PLAUSIBLE_T1_S:g} s and "
+                "count as without T1; check the fit of the map"
+            )
+        t1_map = np.where(impossible, np.float32(0.0), t1_s) / np.float32(SECONDS_PER_MINUTE)
     stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
     if stated and case.quantity == "concentration":
         warnings.append(f"{' and '.join(stated)} without effect on concentration input")
@@ -144,5 +159,6 @@ def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
     if case.facts.b1_map is None:
         return None
     ratio = "the ratio of true to nominal flip angle"
-    plausible = "B1 map", ratio, 0.2, 5.0, "divide a map in percent by 100"
+    remedy = "divide a map in percent by 100, one of flip angles by the nominal one in the same unit"
+    plausible = "B1 map", ratio, 0.2, 5.0, remedy
     return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, *plausible)

@@ -196,19 +196,22 @@ def read_labels(path: Path, grid: Image) -> np.ndarray:
     """Read a segmentation.
 
     Returns:
-        [X, Y, Z] int32, 0 for background.
+        [X, Y, Z] int64, 0 for background.
 
     Raises:
         ValueError: as `read_volume`, or values that are not whole numbers of 0 or more.
     """
     values = read_volume(path, "segmentation", grid).values
+    image = nib.load(path)
+    if image.get_data_dtype().kind in "iub" and (image.dataobj.slope, image.dataobj.inter) == (1, 0):
+        values = np.asarray(image.dataobj).astype(np.int64)  # float32 would round labels of eight digits
     wrong = ~np.isfinite(values) | (np.abs(values - np.rint(values)) > 1e-3) | (values < -1e-3)
     if wrong.any():
         raise ValueError(
             f"{path}: expected whole labels of 0 or more, found {np.count_nonzero(wrong)} other values, for instance "
             f"{values[wrong][0]:.6g}; resample segmentations with nearest neighbour"
         )
-    return np.rint(values).astype(np.int32)
+    return np.rint(values).astype(np.int64)
 
 
 def sidecar_path(path: Path) -> Path:

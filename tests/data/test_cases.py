@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dcejax.data import cases, loading
+from dcejax.data import atomic, cases, loading
 from dcejax.data.facts import Facts
 
 NOTHING = Facts()
@@ -134,3 +134,13 @@ def test_two_cases_with_one_id():
 def test_one_mask_for_two_cases():
     with pytest.raises(ValueError, match=r"--mask: expected one case.*found 2; use a CSV manifest"):
         cases.enumerate_cases(["a.nii.gz", "b.nii.gz"], Facts(mask=Path("m.nii.gz")))
+
+
+def test_names_of_files_fit(tmp_path):
+    """A file system takes 255 bytes; forty are kept for endings, and temporary names are short."""
+    path = tmp_path / f"{'x' * 216}.nii.gz"
+    with pytest.raises(ValueError, match=r"expected a case id of at most 215 characters .* found 216; give a shorter"):
+        cases.enumerate_cases([str(path)], Facts())
+    final = tmp_path / ("y" * 255)
+    atomic.write_text(final, "content")
+    assert final.read_text() == "content"

@@ -121,11 +121,29 @@ def test_implausible_t1_map(tmp_path, value, found):
         loading.load_scan(case_of(tmp_path, t1_map=t1))
 
 
-def test_b1_map_is_a_ratio(tmp_path):
-    b1 = scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, 95.0, np.float32))
+@pytest.mark.parametrize("value", [95.0, 80.0, 800.0])  # percent, degrees, tenths of them
+def test_b1_map_is_a_ratio(tmp_path, value):
+    b1 = scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, value, np.float32))
     case = case_of(tmp_path, b1_map=b1)
-    with pytest.raises(ValueError, match=r"b1\.nii\.gz: expected the ratio.*median of 95.*in percent by 100"):
+    remedy = "divide a map in percent by 100, one of flip angles by the nominal one"
+    with pytest.raises(ValueError, match=rf"b1\.nii\.gz: expected the ratio.*median of {value:g}.*{remedy}"):
         loading.load_b1_map(case, loading.load_scan(case))
+
+
+def test_voxels_of_impossible_t1_have_none(tmp_path):
+    values = np.full(scans.SHAPE, 1.5, np.float32)
+    values[:3] = 1500.0
+    found = loading.load_scan(case_of(tmp_path, t1_map=scans.save(tmp_path / "t1.nii.gz", values)))
+    assert (found.t1_map[:3] == 0).all()
+    np.testing.assert_allclose(found.t1_map[3:] * 60, 1.5)
+    count = np.count_nonzero(found.mask[:3])
+    assert any(f"t1.nii.gz: {count} voxels of the mask have T1 above 20 s" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("relaxivity", [0.0056, 270.0, 4500.0])
+def test_relaxivity_in_another_unit(tmp_path, relaxivity):
+    with pytest.raises(ValueError, match=rf"expected a relaxivity of 1 to 20 1/\(mM s\), found {relaxivity:g}"):
+        loading.load_scan(case_of(tmp_path, relaxivity=relaxivity))
 
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf, 0.0])

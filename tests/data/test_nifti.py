@@ -155,6 +155,14 @@ def test_labels_must_be_whole(tmp_path, grid):
         nifti.read_labels(split, grid)
 
 
+def test_labels_of_many_digits_stay_apart(tmp_path, grid):
+    """float32 has seven digits; atlases number regions with nine and ten."""
+    labels = np.zeros(grid.values.shape[:3], np.uint32)
+    labels[0, 0], labels[0, 1], labels[1] = 312782546, 312782550, 3000000000
+    nib.save(nib.Nifti1Image(labels, grid.affine), tmp_path / "labels.nii.gz")
+    np.testing.assert_array_equal(nifti.read_labels(tmp_path / "labels.nii.gz", grid), labels)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")

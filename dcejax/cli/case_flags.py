@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-import re
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -27,7 +27,7 @@ def define_run(values: flags.FlagValues) -> None:
     """Define the flags that say how a run is made, and --help."""
     own = {"flag_values": values}
     flags.DEFINE_string("output_dir", None, "Folder for the results.", **own)
-    flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0.", **own)
+    flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0; auto.", **own)
     flags.DEFINE_boolean("overwrite", False, "Redo cases that are done.", **own)
     flags.DEFINE_boolean("dry_run", False, "Check everything, run and write nothing.", **own)
     command.define_help(values)
@@ -60,13 +60,14 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None):
     Raises:
         ValueError: no folder, or a share that is none.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", values.shard)
-    if not match:
-        raise ValueError(f"--shard: expected i/n such as 0/4, found {values.shard!r}")
+    from dcejax.runner import scheduler_share
+
+    shard = scheduler_share.parse(values.shard, os.environ)
+    if not values["shard"].present and (told := scheduler_share.warning(os.environ)):
+        print(f"warning: {told}", file=sys.stderr)
     folder = values.output_dir or default_dir
     if folder is None:
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
     from dcejax.runner.case_record import RunSettings
 
-    shard = int(match[1]), int(match[2])
     return RunSettings(output_dir=Path(folder), shard=shard, overwrite=values.overwrite, dry_run=values.dry_run)

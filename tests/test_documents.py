@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dcejax.cli import benchmark, evaluate, fit, infer, selfcheck, simulate, train
+from dcejax.cli import benchmark, evaluate, fit, infer, selfcheck, simulate, status, train
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -26,12 +26,13 @@ COMMANDS = {
     "dcejax-train": train,
     "dcejax-selfcheck": selfcheck,
     "dcejax-benchmark": benchmark,
+    "dcejax-status": status,
 }
 CONFIGS = [runpy.run_path(str(ROOT / "configs" / name))["get_config"]() for name in ("default.py", "paper.py")]
 # What else a line may begin with, and the command that it calls.
 SCRIPTS = {"infer.py": "dcejax-infer", "train.py": "dcejax-train"}
 DESCRIBED_IN = {
-    "infer.md": ("dcejax-infer",),
+    "infer.md": ("dcejax-infer", "dcejax-status"),
     "fit.md": ("dcejax-fit",),
     "simulate.md": ("dcejax-simulate",),
     "evaluate.md": ("dcejax-evaluate",),

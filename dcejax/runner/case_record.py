@@ -18,6 +18,9 @@ Status = Literal["done", "skipped", "checked", "bad", "failed"]
 """`bad`: the input is wrong, as the reason says; `failed`: the program is wrong, and the log holds the traceback."""
 
 
+RECORD = "cases.jsonl"
+"""Name of the record of cases in a folder of results: a line of JSON each."""
+
 CaseT = TypeVar("CaseT")
 """What has a `case_id`, which names it in messages, records and files."""
 
@@ -115,7 +118,7 @@ class Ledger:
             "reason": reason,
             "seconds": round(seconds, 3),
         }
-        with open(folder / "cases.jsonl", "ab", buffering=0) as file:
+        with open(folder / RECORD, "ab", buffering=0) as file:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
     def _counted(self) -> str:

@@ -19,8 +19,8 @@ def get_config() -> Config:
             warmup_steps=200,
             most_gradient=1.0,
             steps_per_epoch=500,
-            max_epochs=16,  # five times as many fit the generator better and the reference object worse
-            patience=16,
+            max_epochs=24,
+            patience=24,
             validation_patients=480,
         )
     )

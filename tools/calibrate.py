@@ -1,11 +1,12 @@
 """Give weights of the recommended method scales of their SDs, by which 90 % intervals hold 90 % of simulated truth.
 
-    dcejax-simulate --cohort=val-62 --size=half --limit=10 --output_dir=DATA
+    dcejax-simulate --cohort=val-62 --size=half --limit=40 --output_dir=DATA
     python tools/calibrate.py DATA RUN/weights.npz OUT/name
 
-One scale for each parameter in tissue that leaks, and one in tissue that does not (`methods.dcejax2026.scales_at`). A
-patient counts as another does, whatever the size of head or tumour. Use validation patients alone: their intervals hold
-90 % by construction. The record gains what was done, and the coverage before and after.
+For each parameter, in tissue that leaks and in tissue that does not, a scale for each fifth of the predicted SDs
+(`methods.ensemble.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
+patients alone: their intervals hold 90 % by construction. The record gains what was done, and the coverage before and
+after.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from dcejax.data import cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
-from dcejax.methods.dcejax2026 import LEAKING, QUANTILE_SDS
+from dcejax.methods.dcejax2026 import QUANTILE_SDS
+from dcejax.methods.ensemble import KNOTS, LEAKING, Calibration, no_calibration, scales_at
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.methods.parameters import to_half
 from dcejax.models.low_rank_gaussian import to_logs
@@ -28,27 +30,54 @@ INSIDE = 0.9
 LEAST_VOXELS = 20  # of a group, for a patient to count
 
 
-def errors_of(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Config) -> list[np.ndarray]:
-    """Errors in predicted SDs, [V, C], of voxels that do not leak and of those that do."""
+def errors_of(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Config) -> tuple[np.ndarray, ...]:
+    """Errors, expected logarithms and predicted SDs, each [V, C]."""
     scan = loading.load_scan(case)
     found = dcejax2026.posterior(networks, dcejax2026.series_of(scan, NOTHING_BESIDE, config))
     stem = str(case.path).removesuffix("_dce.nii.gz")
     truth = [nibabel.load(f"{stem}_desc-truth_{name}.nii.gz").get_fdata(dtype=np.float32) for name in PARAMETERS]
     logs = np.asarray(to_logs(np.stack([values[scan.mask] for values in truth], axis=-1)))
-    errors = (logs - found.mean) / found.sd
-    leaking = found.mean[:, 0] > np.log(LEAKING)
-    return [errors[~leaking], errors[leaking]]
+    return logs - found.mean, found.mean, found.sd
 
 
-def weighted_quantile(groups: list[np.ndarray], share: float) -> np.ndarray:
-    """Quantile [C] of absolute errors, each a group [V, C], in which all groups weigh the same."""
-    values = np.abs(np.concatenate(groups))
-    weight = np.concatenate([np.full(len(group), 1.0 / len(group)) for group in groups])
-    found = []
-    for column in values.T:
-        order = np.argsort(column)
-        found.append(np.interp(share, np.cumsum(weight[order]) / weight.sum(), column[order]))
-    return np.array(found)
+def weighted_quantiles(values: np.ndarray, weight: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Quantiles of values [V] that weigh differently."""
+    order = np.argsort(values)
+    return np.interp(shares, np.cumsum(weight[order]) / weight.sum(), values[order])
+
+
+def calibrate(patients: list[tuple[np.ndarray, ...]]) -> Calibration:
+    """Scales by which a share `INSIDE` of errors lies within the quantiles, in fifths of each group and parameter."""
+    shape = (2, KNOTS, len(PARAMETERS))
+    knots, scales = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    for group in range(2):
+        chosen = []
+        for errors, means, sds in patients:
+            own = (means[:, 0] > np.log(LEAKING)) == bool(group)
+            if own.sum() >= LEAST_VOXELS:
+                chosen.append((errors[own], sds[own], np.full(own.sum(), 1.0 / own.sum())))
+        errors, sds, weight = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+        for c in range(len(PARAMETERS)):
+            edges = weighted_quantiles(sds[:, c], weight, np.linspace(0, 1, KNOTS + 1))
+            fifth = np.searchsorted(edges[1:-1], sds[:, c])
+            for k in range(KNOTS):
+                of = fifth == k
+                z = np.abs(errors[of, c] / sds[of, c])
+                knots[group, k, c] = np.log(weighted_quantiles(sds[of, c], weight[of], np.array([0.5]))[0])
+                scales[group, k, c] = weighted_quantiles(z, weight[of], np.array([INSIDE]))[0] / QUANTILE_SDS
+    return Calibration(knots, scales)
+
+
+def coverage(patients: list[tuple[np.ndarray, ...]], calibration: Calibration) -> list[list[float]]:
+    """Share of errors within the quantiles, mean over patients, of each group and parameter."""
+    found: list[list[np.ndarray]] = [[], []]
+    for errors, means, sds in patients:
+        inside = np.abs(errors) < QUANTILE_SDS * sds * scales_at(means, sds, calibration)
+        for group in range(2):
+            own = (means[:, 0] > np.log(LEAKING)) == bool(group)
+            if own.sum() >= LEAST_VOXELS:
+                found[group].append(inside[own].mean(axis=0))
+    return [np.mean(group, axis=0).round(4).tolist() for group in found]
 
 
 def main() -> None:
@@ -62,31 +91,20 @@ def main() -> None:
     config = method.config_of(loaded)
     trained = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
     networks = dcejax2026.load(trained, config, default_policy())
-    groups: list[list[np.ndarray]] = [[], []]
-    found = cases.enumerate_cases([str(arguments.data)], Facts())
+    found, patients = cases.enumerate_cases([str(arguments.data)], Facts()), []
     for case in found:
-        for group, errors in zip(groups, errors_of(case, networks, config), strict=True):
-            if len(errors) >= LEAST_VOXELS:
-                group.append(errors)
+        patients.append(errors_of(case, networks, config))
         print(case.case_id, flush=True)
-    scales = np.array([weighted_quantile(group, INSIDE) / QUANTILE_SDS for group in groups], np.float32)
-
-    def coverage(by: np.ndarray) -> list[list[float]]:
-        def inside(group: list[np.ndarray], row: np.ndarray) -> list[float]:
-            return np.mean([(np.abs(e) < QUANTILE_SDS * row).mean(axis=0) for e in group], axis=0).round(4).tolist()
-
-        return [inside(group, row) for group, row in zip(groups, by, strict=True)]
-
+    made = calibrate(patients)
     calibration = {
         "patients": [case.case_id for case in found],
-        "counted": [len(group) for group in groups],
         "groups": [f"predicted Ktrans up to {LEAKING}/min", "above"],
-        "scales": scales.round(4).tolist(),
-        "coverage_of_90_percent_before": coverage(np.ones_like(scales)),
-        "coverage_after": coverage(scales),
+        "scales": made.scales.astype(float).round(4).tolist(),
+        "coverage_of_90_percent_before": coverage(patients, no_calibration()),
+        "coverage_after": coverage(patients, made),
         "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}",
     }
-    params = to_half({**trained, "calibration": {"scales": scales}})
+    params = to_half({**trained, "calibration": made._asdict()})
     record = {name: value for name, value in loaded.record.items() if name != "sha256"} | {"calibration": calibration}
     print(weights.save(arguments.output, params, record))
     print(calibration)

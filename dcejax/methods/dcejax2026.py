@@ -12,9 +12,10 @@ are known. Nothing depends on the scanner's unit: signal is divided by the media
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch
@@ -25,27 +26,25 @@ from dcejax.methods import envelope, fixed_grid
 from dcejax.methods.aligned_grid import (
     GRID,
     STEP,
-    Common,
     nothing,
     prepare_batch,
-    prepare_common,
-    prepare_examination,
-    prepare_voxels,
 )
+from dcejax.methods.ensemble import Calibration, Networks, no_calibration, posterior
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
+from dcejax.methods.neighbours import of_patches
 from dcejax.methods.parameters import check_parameters, to_half
-from dcejax.methods.patient_posterior import Posterior, regional_means, together
+from dcejax.methods.patient_posterior import regional_means
 from dcejax.methods.stage import Stage, StageConfig
-from dcejax.models.low_rank_gaussian import FLOORS, covariance, to_maps
-from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes, Voxels
-from dcejax.models.vascular_encoder import Encoded, Examination
+from dcejax.models.low_rank_gaussian import FLOORS, to_maps
+from dcejax.models.neighbourhood import NEIGHBOURS
+from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
 from dcejax.simulation.training.voxel_sets import VoxelSets
-from dcejax.types import PARAMETERS, UNITS, Brightest, Context, Output, Sample, Scan, Series
+from dcejax.types import PARAMETERS, UNITS, Brightest, Output, Sample, Scan, Series
 
 _LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3}
 
@@ -71,24 +70,24 @@ class Config(MethodConfig):
 QUANTILE_SDS = 1.6448536269514722
 """SDs from the median of a logarithm to its 5 and 95 % quantiles."""
 
-LEAKING = 0.005
-"""Ktrans between tissue that leaks and tissue that does not, 1/min."""
-
-
 ABOUT = (
     "The arterial input estimated from the brightest voxels, a grid of exchange rates and delays as features, and a "
     "Gaussian over log Ktrans, log vp and log ve for every voxel, trained on simulated patients."
 )
 _TEXTS = {
     "median": ("estimate", "median of the posterior"),
-    "p05": ("quantile", "5 % quantile of the posterior of a voxel"),
-    "p95": ("quantile", "95 % quantile of the posterior of a voxel"),
+    "q05": ("quantile", "5 % quantile of the posterior of a voxel"),
+    "q95": ("quantile", "95 % quantile of the posterior of a voxel"),
     "sd": ("spread", "SD of the posterior, from that of its logarithm"),
 }
+_FACTOR = 4.0  # between the 5 and the 95 % quantile, from which on a parameter counts as not identifiable
+_LEAST_KTRANS = 0.002  # 1/min; where less may leak, what is known of ve is the prior
+_IDENTIFIABLE = f"1 where the 90 % interval spans less than a factor of {_FACTOR:g}"
 _TEXTS_OF_LOGS = {
-    "sdnoise": "SD of the logarithm that noise in the voxel leaves",
-    "sdpatient": "SD of the logarithm that all voxels of the examination share",
-    "sdmodel": "SD of the logarithm between the networks of the ensemble",
+    "sdlog": "SD of the logarithm, of which the next three are parts",
+    "sdlogNoise": "SD of the logarithm that noise in the voxel leaves",
+    "sdlogGlobal": "SD of the logarithm that all voxels of the examination share",
+    "sdlogModel": "SD of the logarithm between the networks of the ensemble",
 }
 OUTPUTS = (
     *(Output(statistic, name, UNITS[name], *rest) for statistic, rest in _TEXTS.items() for name in PARAMETERS),
@@ -97,10 +96,11 @@ OUTPUTS = (
         for statistic, text in _TEXTS_OF_LOGS.items()
         for name in PARAMETERS
     ),
+    *(Output("identifiable", name, "1", "mask", _IDENTIFIABLE) for name in PARAMETERS[:2]),
+    Output("identifiable", "ve", "1", "mask", f"{_IDENTIFIABLE}, that of Ktrans above {_LEAST_KTRANS:g}/min"),
+    Output("residual", "curve", "1", "spread", "measured minus modelled concentration: root mean square in noise SDs"),
 )
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
-_CHUNK = 4096  # voxels
-_STEEPNESS = 3.0  # of the way from one to the other, per unit of the logarithm of Ktrans
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
@@ -119,7 +119,7 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     if scan.quantity == "concentration":  # of blood, as the encoder takes it
         values = np.maximum(scan.values[scan.mask][brightest], 0.0)
         bright = np.asarray(spgr(values, BLOOD_T10, series.context.acquisition), np.float32)
-    some = chance.choice(size, VoxelSets().brain)
+    some = chance.choice(size, VoxelSets().sample)
     context = series.context._replace(
         brightest=Brightest(bright, searched.size, points[brightest]),
         sample=Sample(series.curves[some], points[some]),
@@ -135,7 +135,8 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
             assumed = ", ".join(f"{name} {getattr(config.protocol, name):g}" for name in lacking)
             warning = f"{' and '.join(lacking)} not known: {assumed} assumed, and maps are wrong if that is; state them"
             series = replace(series, warnings=(*series.warnings, warning))
-    return replace(series, warnings=(*series.warnings, *envelope.check(series, scan.case_id)))
+    voxel_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    return replace(series, warnings=(*series.warnings, *envelope.check(series, voxel_mm, scan.case_id)))
 
 
 def release(params: Params) -> Params:
@@ -143,12 +144,8 @@ def release(params: Params) -> Params:
     return to_half(params)
 
 
-class Networks(NamedTuple):
-    """The module, its members' parameters on the devices, and by what SDs are multiplied."""
-
-    network: Network
-    members: tuple[Any, ...]
-    scales: np.ndarray  # [2, C], see `scales_at`
+def _alone_in_the_slice(told: jax.Array) -> jax.Array:
+    return jnp.zeros((*told.shape[:-1], NEIGHBOURS, told.shape[-1])).at[..., NEIGHBOURS // 2, :].set(told)
 
 
 def load(params: Params, config: Config, policy: Policy) -> Networks:
@@ -159,90 +156,14 @@ def load(params: Params, config: Config, policy: Policy) -> Networks:
     """
     del policy
     network = Network(config.network, STEP)
-    expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing())["params"])
-    calibration = params.get("calibration", {"scales": np.ones((2, len(PARAMETERS)), np.float32)})
-    scales = {"scales": jax.ShapeDtypeStruct((2, len(PARAMETERS)), np.float32)}
+    expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing(), _alone_in_the_slice)["params"])
+    calibration = params.get("calibration", no_calibration()._asdict())
     names = _names(config)
     found = {**params, "calibration": calibration}
-    check_parameters(found, {**dict.fromkeys(names, expected), "calibration": scales})
+    check_parameters(found, {**dict.fromkeys(names, expected), "calibration": no_calibration()._asdict()})
     trained = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), [params[name] for name in names])
     members = tuple(placement.replicate(each) for each in trained)
-    return Networks(network, members, np.asarray(calibration["scales"], np.float32))
-
-
-def scales_at(means: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """What SDs are multiplied by, [V, C], for means [V, C] of the logarithms.
-
-    The first of the two scales [2, C] is that of tissue without leakage, the second that of leaking tissue; between
-    them the predicted Ktrans decides.
-    """
-    leaking = 1.0 / (1.0 + np.exp(-_STEEPNESS * (means[:, :1] - np.log(LEAKING))))
-    return (1.0 - leaking) * scales[0] + leaking * scales[1]
-
-
-# What is prepared is the same for all members; each has the axis of examinations, of which there is one.
-
-
-def _alone(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[None], tree)
-
-
-@jax.jit
-def _prepare(context: Context) -> tuple[Common, Examination]:
-    common = prepare_common(context)
-    return common, _alone(prepare_examination(context, common))
-
-
-@jax.jit
-def _prepare_chunk(common: Common, curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array) -> Voxels:
-    return _alone(prepare_voxels(curves, points, t10, b1, common))
-
-
-@partial(jax.jit, static_argnums=0)
-def _encode(network: Network, params: Any, seen: Examination, common: Common) -> Encoded:
-    return network.apply({"params": params}, seen, _alone(common.acquisition), method="encode")
-
-
-@partial(jax.jit, static_argnums=0)
-def _posterior(
-    network: Network, params: Any, encoded: Encoded, voxels: Voxels, common: Common
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Means [V, C] of the logarithms, their covariances [V, C, C], and the part of these that voxels share."""
-    known = _alone((common.facts, common.valid))
-    found = network.apply({"params": params}, encoded, voxels, *known, method="voxels")
-    found = jax.tree.map(lambda leaf: leaf[0], found)
-    return found.mean, covariance(found), found.shared
-
-
-def posterior(networks: Networks, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
-    """The posterior of every voxel of a series."""
-    context = series.context
-    count = len(series.curves)
-    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
-    shared = context._replace(
-        times=np.asarray(context.times, np.float32),
-        aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
-        t10=context.t10._replace(values=None),
-        b1=context.b1._replace(values=None),
-        points=None,
-    )
-    network, members, scales = networks
-    common, seen = _prepare(shared)
-    encoded = [_encode(network, params, seen, common) for params in members]
-    parts = []
-    for start in range(0, count, _CHUNK):
-        progress("posterior", start, count, "voxels")
-        chunk = [values[start : start + _CHUNK] for values in (series.curves, context.points, *maps)]
-        size = len(chunk[0])
-        chunk = [np.pad(a, [(0, _CHUNK - size)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
-        voxels = _prepare_chunk(common, *chunk)
-        each = [_posterior(network, *one, voxels, common) for one in zip(members, encoded, strict=True)]
-        parts.append([leaf[:size] for leaf in together(each)])
-    mean, *spread = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
-    by = scales_at(mean, scales)[..., None]
-    covariances, directions, model = by * spread[0] * by.swapaxes(1, 2), by * spread[1], by * spread[2]
-    plasma = np.mean([np.asarray(one.plasma[0]) for one in encoded], axis=0)
-    return Posterior(mean, covariances, directions, model, plasma, float(common.arrival))
+    return Networks(network, members, Calibration(**{k: np.asarray(v, np.float32) for k, v in calibration.items()}))
 
 
 def predict(
@@ -260,25 +181,32 @@ def predict(
     median = np.asarray(to_maps(found.mean))
     values = {
         "median": median,
-        "p05": np.asarray(to_maps(found.mean - QUANTILE_SDS * sd)),
-        "p95": np.asarray(to_maps(found.mean + QUANTILE_SDS * sd)),
+        "q05": np.asarray(to_maps(found.mean - QUANTILE_SDS * sd)),
+        "q95": np.asarray(to_maps(found.mean + QUANTILE_SDS * sd)),
         "sd": (median + FLOORS) * np.exp(0.5 * sd**2) * np.sqrt(np.expm1(sd**2)),
-        "sdnoise": np.sqrt(np.maximum(sd**2 - common - of_model, 0.0)),
-        "sdpatient": np.sqrt(common),
-        "sdmodel": np.sqrt(of_model),
+        "sdlog": sd,
+        "sdlogNoise": np.sqrt(np.maximum(sd**2 - common - of_model, 0.0)),
+        "sdlogGlobal": np.sqrt(common),
+        "sdlogModel": np.sqrt(of_model),
+        "identifiable": np.exp(2 * QUANTILE_SDS * sd) < _FACTOR,
+        "residual": found.residual[:, None],
     }
+    values["identifiable"][:, PARAMETERS.index("ve")] &= values["q05"][:, PARAMETERS.index("Ktrans")] > _LEAST_KTRANS
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
     maps = {output.name: np.zeros(series.mask.shape, np.float32) for output in OUTPUTS}
     for output in OUTPUTS:
-        maps[output.name][series.mask] = values[output.statistic][:, PARAMETERS.index(output.quantity)]
+        column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0
+        maps[output.name][series.mask] = values[output.statistic][:, column]
+    middle, high = map(float, np.percentile(found.residual, [50, 95]))
     record = {
+        "residual": {"median": round(middle, 3), "q95": round(high, 3)},
         "plasma": {
             "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
             "step_s": round(STEP * SECONDS_PER_MINUTE, 3),
             "first_step_after_arrival_s": round(float(GRID[0]) * SECONDS_PER_MINUTE, 3),
             "mM": [round(float(v), 4) for v in found.plasma],
-        }
+        },
     }
     return Prediction(maps, record, partial(regional_means, found))
 
@@ -293,15 +221,16 @@ def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]
     network = Network(config.network, STEP)
 
     def init(key: jax.Array) -> Any:
-        return network.init(key, *nothing())["params"]
+        return network.init(key, *nothing(), _alone_in_the_slice)["params"]
 
     def prepare(batch: Batch) -> tuple[Any, Batch]:
-        return prepare_batch(batch), batch
+        return (*prepare_batch(batch), batch.mask), batch
 
     def apply(params: Any, inputs: Any, key: jax.Array) -> dict[str, Any]:
         del key  # nothing is sampled
-        seen, voxels, common, true_plasma = inputs
-        encoded, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)
+        seen, voxels, common, true_plasma, mask = inputs
+        around = of_patches(mask, VoxelSets().edge)
+        encoded, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)
         return {
             "maps": to_maps(found.mean),
             "logs": found,

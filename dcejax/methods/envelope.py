@@ -16,6 +16,7 @@ _AFTER_BOLUS_S = (60.0, 120.0)  # at least, to be accepted and to be within the 
 _TR_MS = (2.3, 6.0)
 _FLIP_ANGLE_DEG = (7.5, 21.0)
 _RELAXIVITY_PER_MM_S = (3.4, 5.6)
+_IN_PLANE_MM, _THICKNESS_MM = (0.3, 3.3), (0.3, 7.0)
 _LEAST_VOXELS = 8
 _BRIGHTEST = 8  # voxels, whose mean is looked at
 _RISE_TO_NOISE = 8.0
@@ -23,8 +24,8 @@ _LEAST_RISE = 0.05  # of the same, relative to their baseline
 _VESSEL_RISE = 1.5  # of the brightest voxels over their baseline; large vessels rise by 2 to 6
 
 
-def check(series: Series, case: str) -> tuple[str, ...]:
-    """Warnings for what lies outside the range.
+def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
+    """Warnings for what lies outside the range; the size of a voxel is [3], the last through the slice.
 
     Raises:
         ValueError: no bolus arrives, hardly anything follows it, frames are too far apart to show it, or there are too
@@ -66,6 +67,9 @@ def check(series: Series, case: str) -> tuple[str, ...]:
         )
     acquisition = series.context.acquisition
     for name, value, (low, high) in (
+        ("voxel size along the first axis (mm)", float(voxel_mm[0]), _IN_PLANE_MM),
+        ("voxel size along the second axis (mm)", float(voxel_mm[1]), _IN_PLANE_MM),
+        ("slice thickness, along the third axis (mm)", float(voxel_mm[2]), _THICKNESS_MM),
         ("frame interval (s)", float(np.median(np.diff(seconds))), _INTERVAL_S),
         ("TR (ms)", float(acquisition.tr) * SECONDS_PER_MINUTE * 1e3, _TR_MS),
         ("flip angle (deg)", float(np.rad2deg(acquisition.flip_angle)), _FLIP_ANGLE_DEG),

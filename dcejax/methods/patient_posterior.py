@@ -22,6 +22,7 @@ class Posterior(NamedTuple):
     covariance: np.ndarray  # [V, C, C]
     shared: np.ndarray  # [V, C, R] directions of errors that all voxels share
     model: np.ndarray  # [V, C, M] of M members from their mean, scaled
+    residual: np.ndarray  # [V] of the concentration, in SDs of its noise
     plasma: np.ndarray  # [G] mM, on GRID after the arrival
     arrival: float  # min
 

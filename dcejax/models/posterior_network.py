@@ -1,9 +1,11 @@
 """From prepared voxels and the examination they belong to, to a Gaussian for each of them.
 
 The plasma curve of the vascular encoder makes a grid of exchange rates and delays, whose posterior moments, the curve
-itself and what is common to the examination are the features of a small network.
+itself and what is common to the examination are the features of a small network, in which voxels also hear what their
+neighbours in the slice say.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 from dcejax.config import require_positive
 from dcejax.models.dense import Dense
 from dcejax.models.low_rank_gaussian import LowRankGaussian, from_numbers
+from dcejax.models.neighbourhood import Exchange
 from dcejax.models.vascular_encoder import Encoded, Examination, VascularEncoder
 from dcejax.physics.grid_posterior import posterior_moments, tabulate
 from dcejax.physics.signal import bounded_concentration
@@ -51,10 +54,14 @@ class Sizes:
     fields: int = 4
     voxel_width: int = 128
     voxel_layers: int = 3
+    neighbour_width: int = 32  # numbers that a voxel tells its neighbours
+    neighbour_layers: int = 2  # each sees a voxel further; 0 for a network of single voxels
     rank: int = 3  # directions of the errors that voxels share
 
     def __post_init__(self):
-        require_positive(self, *(each.name for each in fields(self)))
+        require_positive(self, *(each.name for each in fields(self) if each.name != "neighbour_layers"))
+        if self.neighbour_layers < 0:
+            raise ValueError(f"neighbour_layers: expected 0 or more, found {self.neighbour_layers}")
 
 
 class Network(nn.Module):
@@ -68,6 +75,7 @@ class Network(nn.Module):
         sizes = self.sizes
         self.encoder = VascularEncoder(sizes.encoder_width, sizes.attentions, sizes.context, sizes.fields)
         self.voxel_layers = Dense((sizes.voxel_width,) * sizes.voxel_layers)
+        self.exchanges = [Exchange(sizes.neighbour_width, sizes.voxel_width) for _ in range(sizes.neighbour_layers)]
         numbers = 9 + 3 * sizes.rank
         small = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
         self.linear = nn.Dense(numbers, kernel_init=nn.initializers.variance_scaling(1e-4, "fan_in", "normal"))
@@ -84,9 +92,11 @@ class Network(nn.Module):
 
         return self.encoder(seen, blood)
 
-    def voxels(self, encoded: Encoded, voxels: Voxels, facts: jax.Array, valid: jax.Array) -> LowRankGaussian:
-        """The Gaussian of voxels [E, V, ...] of E examinations, with what the encoder was told, [E, N], and which
-        steps have a frame, [E, G]."""
+    def voxels(
+        self, encoded: Encoded, voxels: Voxels, facts: jax.Array, valid: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """What voxels [E, V, ...] of E examinations say alone, with what the encoder was told, [E, N], and which steps
+        have a frame, [E, G]: their state [E, V, H] and numbers of their Gaussian that go past it."""
         # The curve is learnt from its own truth: through the grid a gradient would take seven times as long.
         plasma = jax.lax.stop_gradient(encoded.plasma)
         table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
@@ -113,12 +123,32 @@ class Network(nn.Module):
             ],
             axis=-1,
         )
-        numbers = self.out(self.voxel_layers(features)) + self.linear(features)
+        return self.voxel_layers(features), self.linear(features)
+
+    def tell(self, layer: int, state: jax.Array) -> jax.Array:
+        """What voxels say in a layer; see `Exchange`."""
+        return self.exchanges[layer].tell(state)
+
+    def hear(self, layer: int, state: jax.Array, gathered: jax.Array) -> jax.Array:
+        """The state after a layer; see `Exchange`."""
+        return self.exchanges[layer].hear(state, gathered)
+
+    def gaussian(self, state: jax.Array, past: jax.Array) -> LowRankGaussian:
+        """The Gaussian of voxels, from their last state and what went past."""
+        numbers = self.out(state) + past
         return from_numbers(numbers.at[..., 9:].add(self.shared_bias), self.sizes.rank)
 
     def __call__(
-        self, seen: Examination, voxels: Voxels, acquisition: Acquisition, valid: jax.Array
+        self,
+        seen: Examination,
+        voxels: Voxels,
+        acquisition: Acquisition,
+        valid: jax.Array,
+        around: Callable[[jax.Array], jax.Array],
     ) -> tuple[Encoded, LowRankGaussian]:
-        """Both."""
+        """All of it; `around` gathers from [E, V, W] what voxels and their neighbours say, [E, V, 9, W]."""
         encoded = self.encode(seen, acquisition)
-        return encoded, self.voxels(encoded, voxels, seen.facts, valid)
+        state, past = self.voxels(encoded, voxels, seen.facts, valid)
+        for layer in range(self.sizes.neighbour_layers):
+            state = self.hear(layer, state, around(self.tell(layer, state)))
+        return encoded, self.gaussian(state, past)

@@ -26,6 +26,8 @@ MOMENTS = 16
 
 _LEAST_KTRANS = 1e-5  # 1/min
 _LEAST_VP = 1e-4
+_LEAST_VE = 1e-3
+_LEAST_SQUARE = 1e-9  # mM²
 _MISFIT = 0.5  # share of the residual that the second, wider likelihood counts as noise
 _RANGE = 12.0  # features are clipped to it
 
@@ -44,6 +46,32 @@ def _delayed(curves: jax.Array, steps: float) -> jax.Array:
     else:
         other = jnp.concatenate([curves[..., 1:], curves[..., -1:]], axis=-1)
     return (1 - abs(steps)) * curves + abs(steps) * other
+
+
+def best_residual(
+    curves: jax.Array, noise_sd: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
+) -> jax.Array:
+    """Root mean square of curves minus extended Tofts, in SDs of the noise, at the best delay of the grid, [V].
+
+    The model has a free gain in every voxel: a native T1 other than the one assumed scales the concentration.
+
+    Args:
+        curves: [V, T] concentration in mM.
+        noise_sd: [V] of a frame, mM.
+        maps: [V, 3] Ktrans in 1/min, vp, ve.
+        plasma: [T] mM.
+        weight: [T] 1 where there is a frame, else 0.
+        step: min, between frames.
+    """
+    ktrans, vp, ve = (maps[:, index, None] for index in range(3))
+    times = np.arange(plasma.size) * step
+    kep = (ktrans / jnp.maximum(ve, _LEAST_VE)).clip(0.0, KEP[-1])
+    curve = vp * plasma + ktrans * jax.vmap(lambda rate: exponential_convolution(rate, times, plasma))(kep[:, 0])
+    modelled = jnp.stack([_delayed(curve, float(delay)) for delay in DELAYS / step])
+    modelled, curves = modelled * weight, curves * weight
+    gain = (curves * modelled).sum(axis=-1) / jnp.maximum((modelled**2).sum(axis=-1), _LEAST_SQUARE)
+    squares = ((curves - jnp.maximum(gain, 0.0)[..., None] * modelled) ** 2).sum(axis=-1)
+    return jnp.sqrt(squares.min(axis=0) / weight.sum()) / noise_sd
 
 
 def tabulate(plasma: jax.Array, step: float) -> Table:

@@ -39,7 +39,7 @@ def conventions(outputs: Sequence[Output]) -> dict[str, Any]:
     }
 
 
-_REGIONAL = ("expected_mean", "mean_p05", "mean_p95")
+_REGIONAL = ("expected_mean", "mean_q05", "mean_q95")
 Regional = Callable[[np.ndarray], Mapping[str, tuple[float, float, float]]]
 """See `methods.method.Prediction`."""
 

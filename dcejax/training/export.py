@@ -1,5 +1,7 @@
 """From the best checkpoints to released weights."""
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from dcejax.methods import method
 from dcejax.methods.method import MethodConfig, Params
 from dcejax.methods.stage import Stage
 from dcejax.simulation.priors import priors_record, priors_sha256
-from dcejax.training import metrics
+from dcejax.training import batch_pool, metrics
 from dcejax.training.validation import validate
 
 
@@ -33,6 +35,7 @@ def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdi
             "seconds": round(sum(r["seconds"] for r in records), 1),
             **{stage.name: _summary([r for r in records if r["stage"] == stage.name]) for stage in stages},
         },
+        "pools": {file.parent.name: _pool(file) for file in sorted((workdir / "pool").glob(f"*/{batch_pool.RECORD}"))},
         "validation": validate(config, stages, params, released),
         "outputs": [output._asdict() for output in used.OUTPUTS],
         "priors_sha256": priors_sha256(),
@@ -41,6 +44,13 @@ def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdi
         "config": method.to_dict(config),
     }
     return weights.save(workdir / "weights", released, record)
+
+
+def _pool(file: Path) -> dict:
+    """What a pool was made from, and the hash of its record, which holds those of all its batches."""
+    record = json.loads(file.read_text(encoding="utf-8"))
+    found = {name: record[name] for name in ("seed", "made_from", "dcejax", "batches")}
+    return found | {"record_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def _summary(rows: list[dict]) -> dict:

@@ -1,6 +1,7 @@
 """configs/default.py, made small, from training to files: real processes, a pool that is finished after a stop."""
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -24,6 +25,8 @@ SMALL = {
     "network.context": 4,
     "network.voxel_width": 16,
     "network.voxel_layers": 1,
+    "network.neighbour_width": 8,
+    "network.neighbour_layers": 1,
     "members": 1,
     "training.pool_batches": 3,
     "training.patients_per_step": 2,
@@ -59,7 +62,13 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
     loaded = weights.load(str(folder / "weights.npz"))
     assert loaded.record["config"]["method"] == "dcejax2026"
     assert loaded.record["config"]["training"]["batches"] == "examinations"
-    assert {o["kind"] for o in loaded.record["outputs"]} == {"estimate", "quantile", "spread"}
+    assert {o["kind"] for o in loaded.record["outputs"]} == {"estimate", "quantile", "spread", "mask"}
+    pool = loaded.record["pools"]["examinations"]
+    assert (
+        pool["record_sha256"]
+        == hashlib.sha256((folder / "pool/examinations" / batch_pool.RECORD).read_bytes()).hexdigest()
+    )
+    assert pool["batches"] == {"train": 2, "validation": 1}
     assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 2
 
 
@@ -102,8 +111,8 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
-    assert {f"p1_desc-{what}_{name}.nii.gz" for what in ("median", "p05", "p95") for name in ("Ktrans", "ve")} <= found
-    low, high = (nib.load(tmp_path / "out" / f"p1_desc-{what}_Ktrans.nii.gz").get_fdata() for what in ("p05", "p95"))
+    assert {f"p1_desc-{what}_{name}.nii.gz" for what in ("median", "q05", "q95") for name in ("Ktrans", "ve")} <= found
+    low, high = (nib.load(tmp_path / "out" / f"p1_desc-{what}_Ktrans.nii.gz").get_fdata() for what in ("q05", "q95"))
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
     assert len(sidecar["plasma"]["mM"]) == 52
@@ -111,5 +120,5 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["map"] for row in rows] == ["Ktrans", "vp", "ve"]
-    assert all(0 <= float(row["mean_p05"]) < float(row["mean_p95"]) for row in rows)
+    assert all(0 <= float(row["mean_q05"]) < float(row["mean_q95"]) for row in rows)
     assert (tmp_path / "out" / "p1_desc-qc.png").stat().st_size > 10_000

@@ -11,17 +11,19 @@ from training_examples import make_batch
 
 from dcejax.batch import TrueInput
 from dcejax.execution.policy import default_policy
-from dcejax.methods import aligned_grid, dcejax2026
+from dcejax.methods import aligned_grid, dcejax2026, ensemble
 from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
+from dcejax.methods.neighbours import of_patches
+from dcejax.methods.patient_posterior import Posterior, regional_means
 from dcejax.models.low_rank_gaussian import to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
 from dcejax.rng import stream
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
-SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2)
+SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2, neighbour_width=6)
 CONFIG = Config(network=SIZES, members=2)
 
 
@@ -43,16 +45,13 @@ def test_the_unit_of_the_signal_does_not_matter(networks):
     np.testing.assert_allclose(one.plasma, other.plasma, rtol=1e-3, atol=1e-3)
 
 
-def test_the_order_of_voxels_does_not_matter(networks):
+def test_the_order_of_what_the_encoder_sees_does_not_matter(networks):
     series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
-    order = np.random.default_rng(1).permutation(len(series.curves))
     context = series.context
     bright, some = (np.random.default_rng(2).permutation(n) for n in (len(context.brightest.curves), 48))
     shuffled = dataclasses.replace(
         series,
-        curves=series.curves[order],
         context=context._replace(
-            points=context.points[order],
             brightest=context.brightest._replace(
                 curves=context.brightest.curves[bright], points=context.brightest.points[bright]
             ),
@@ -60,7 +59,31 @@ def test_the_order_of_voxels_does_not_matter(networks):
         ),
     )
     one, other = (dcejax2026.posterior(networks, s) for s in (series, shuffled))
-    np.testing.assert_allclose(one.mean[order], other.mean, atol=2e-4)
+    np.testing.assert_allclose(one.mean, other.mean, atol=2e-4)
+
+
+def test_voxels_are_computed_in_any_portions(networks, monkeypatch):
+    scan = make_scan(shape=(9, 7, 5))
+    scan = dataclasses.replace(scan, mask=np.random.default_rng(3).uniform(size=scan.mask.shape) < 0.8)
+    whole = posterior(networks, scan)
+    monkeypatch.setattr(ensemble, "CHUNK", 16)
+    monkeypatch.setattr(ensemble, "GROUP", 60)
+    portions = posterior(networks, scan)
+    for one, other in zip(whole[:4], portions[:4], strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_neighbours_in_the_slice_are_heard_and_no_others(networks):
+    """A voxel that changes moves the maps two voxels around it, as far as two layers reach, in its slice alone."""
+    series = dcejax2026.series_of(make_scan(shape=(9, 8, 3)), NOTHING_BESIDE, CONFIG)
+    curves = series.curves.copy().reshape(9, 8, 3, -1)
+    curves[4, 3, 1, 10:] *= 1.5
+    changed = dataclasses.replace(series, curves=curves.reshape(len(series.curves), -1))
+    apart = [dcejax2026.posterior(networks, s).mean.reshape(9, 8, 3, 3) for s in (series, changed)]
+    moved = np.abs(apart[0] - apart[1]).max(axis=-1) > 1e-6
+    expected = np.zeros_like(moved)
+    expected[2:7, 1:6, 1] = True
+    np.testing.assert_array_equal(moved, expected)
 
 
 @pytest.mark.parametrize(("interval_s", "frames"), [(2.0, 90), (3.7, 75), (8.0, 36)])
@@ -145,14 +168,19 @@ def test_maps_are_ordered_quantiles_and_zero_outside_the_mask(networks):
     maps = dcejax2026.predict(networks, series, stream(0)).maps
     assert set(maps) == {output.name for output in dcejax2026.OUTPUTS}
     for name in ("Ktrans", "vp", "ve"):
-        assert (maps[f"p05_{name}"] <= maps[f"median_{name}"]).all()
-        assert (maps[f"median_{name}"] <= maps[f"p95_{name}"]).all()
+        assert (maps[f"q05_{name}"] <= maps[f"median_{name}"]).all()
+        assert (maps[f"median_{name}"] <= maps[f"q95_{name}"]).all()
+        span = np.log((maps[f"q95_{name}"] + 1e-2) / (maps[f"q05_{name}"] + 1e-2))
+        identifiable = maps[f"identifiable_{name}"]
+        assert set(np.unique(identifiable)) <= {0.0, 1.0}
+        assert span[identifiable == 1].max(initial=0) < np.log(4)
+    assert (maps["residual_curve"][mask] > 0).all()
     assert all((values[~mask] == 0).all() for values in maps.values())
 
 
 def test_a_batch_is_prepared_as_a_series(networks):
     """One example of a batch whose voxels are those of a series; frames that lack repeat the last."""
-    series = dcejax2026.series_of(make_scan(frames=50), NOTHING_BESIDE, CONFIG)
+    series = dcejax2026.series_of(make_scan(frames=50, shape=(8, 8, 1)), NOTHING_BESIDE, CONFIG)
     context, count = series.context, len(series.curves)
 
     def padded(values):
@@ -176,8 +204,9 @@ def test_a_batch_is_prepared_as_a_series(networks):
     truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
     seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
     network, members, _ = networks
+    around = of_patches(batch.mask, 8)
     means = [
-        network.apply({"params": params}, seen, voxels, common.acquisition, common.valid)[1].mean[0]
+        network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)[1].mean[0]
         for params in members
     ]
     expected = dcejax2026.posterior(networks, series)
@@ -188,15 +217,23 @@ def test_a_batch_is_prepared_as_a_series(networks):
 
 def test_calibration_scales_the_spread_and_nothing_else(networks):
     scan = make_scan()
-    wide = networks._replace(scales=np.array([[2.0, 1.0, 1.0]] * 2, np.float32))
+    double = ensemble.no_calibration().scales * np.array([2.0, 1.0, 1.0], np.float32)
+    wide = networks._replace(calibration=ensemble.no_calibration()._replace(scales=double))
     one, other = posterior(networks, scan), posterior(wide, scan)
     np.testing.assert_array_equal(one.mean, other.mean)
     ratio = np.sqrt(np.diagonal(other.covariance, axis1=1, axis2=2) / np.diagonal(one.covariance, axis1=1, axis2=2))
     np.testing.assert_allclose(ratio, np.tile([2.0, 1.0, 1.0], (len(ratio), 1)), rtol=1e-4)
     np.testing.assert_allclose(other.shared[:, 0], 2 * one.shared[:, 0], rtol=1e-5)
-    means = np.log([[1e-5, 1, 1], [0.005, 1, 1], [1.0, 1, 1]])
-    found = dcejax2026.scales_at(means, np.array([[1.0, 1, 1], [3.0, 3, 3]]))
-    np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 3.0], atol=0.01)
+
+
+def test_calibration_depends_on_leakage_and_on_the_predicted_sd():
+    knots = np.log(np.tile(np.array([0.05, 0.1, 0.2, 0.4, 0.8])[:, None], (2, 1, 3)))
+    scales = np.stack([np.ones((5, 3)), np.tile(np.array([4.0, 2, 2, 1, 1])[:, None], (1, 3))])
+    calibration = ensemble.Calibration(knots, scales)
+    means = np.log([[1e-5, 1, 1], [0.005, 1, 1], [1.0, 1, 1], [1.0, 1, 1], [1.0, 1, 1]])
+    sds = np.array([[0.05], [0.05], [0.05], [0.2 * np.sqrt(2)], [3.0]]) * np.ones(3)
+    found = ensemble.scales_at(means, sds, calibration)
+    np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 4.0, np.sqrt(2), 1.0], rtol=0.01)
 
 
 def test_intervals_of_means_know_what_voxels_share():
@@ -207,13 +244,13 @@ def test_intervals_of_means_know_what_voxels_share():
     cholesky = np.tile(np.diag([0.3, 0.2, 0.25]), (voxels, 1, 1))
     shared = np.tile(rng.normal(size=(3, 3)) * 0.1, (voxels, 1, 1))
     covariance = cholesky @ cholesky.swapaxes(1, 2) + shared @ shared.swapaxes(1, 2)
-    found = dcejax2026.Posterior(mean, covariance, shared, np.zeros((voxels, 3, 1)), np.zeros(52), 0.5)
+    found = Posterior(mean, covariance, shared, np.zeros((voxels, 3, 1)), np.ones(voxels), np.zeros(52), 0.5)
     inside = np.arange(voxels) < 50
     logs = mean + np.einsum("vij,svj->svi", cholesky, rng.normal(size=(4000, voxels, 3)))
     logs += np.einsum("vir,sr->svi", shared, rng.normal(size=(4000, 3)))
     samples = np.asarray(to_maps(logs))[:, inside].mean(axis=1)
-    intervals = dcejax2026.regional_means(found, inside)
-    alone = dcejax2026.regional_means(found._replace(shared=0 * shared), inside)
+    intervals = regional_means(found, inside)
+    alone = regional_means(found._replace(shared=0 * shared), inside)
     for c, name in enumerate(("Ktrans", "vp", "ve")):
         expected = np.percentile(samples[:, c], [5, 95])
         mean, *found_interval = intervals[name]

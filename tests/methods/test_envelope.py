@@ -25,6 +25,14 @@ def test_an_examination_of_the_trained_kind_has_no_warnings():
     assert warnings_of(with_facts(examinations.make_scan())) == ()
 
 
+def test_voxels_of_another_size_are_told():
+    scan = with_facts(examinations.make_scan())
+    (warning,) = warnings_of(dataclasses.replace(scan, affine=np.diag([2.0, 4.0, 3.0, 1.0])))
+    assert warning.startswith("voxel size along the second axis (mm) is 4, but the weights were trained on")
+    (warning,) = warnings_of(dataclasses.replace(scan, affine=np.diag([2.0, 2.0, 9.0, 1.0])))
+    assert warning.startswith("slice thickness")
+
+
 def test_an_acquisition_that_is_not_known_is_told():
     (warning,) = warnings_of(examinations.make_scan())
     assert "tr_ms 2.8, flip_angle_deg 10 assumed" in warning

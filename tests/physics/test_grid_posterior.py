@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import nnls
 
 from dcejax.physics.aif import parker
-from dcejax.physics.grid_posterior import DELAYS, KEP, MOMENTS, posterior_moments, tabulate
+from dcejax.physics.grid_posterior import DELAYS, KEP, MOMENTS, best_residual, posterior_moments, tabulate
 from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 
 STEP = 5 / 60
@@ -92,3 +92,22 @@ def test_more_noise_gives_wider_moments_and_all_are_finite(table):
     small, large = (np.asarray(moments(curves, np.full(22, s, np.float32), table, np.ones(52))) for s in (0.005, 0.05))
     assert (large[0, 3:6] > small[0, 3:6]).all()
     assert np.isfinite(small).all()
+
+
+def test_residual_of_the_truth_is_the_noise_and_of_others_more():
+    rng = np.random.default_rng(0)
+    truth, noise = np.tile([[0.08, 0.04, 0.3]], (200, 1)), 0.02
+    curves = np.concatenate([curves_of(truth), curves_of(truth, DELAYS[3])])
+    curves = (curves + noise * rng.normal(size=curves.shape)).astype(np.float32)
+    weight = np.ones(52, np.float32)
+    weight[40:] = 0.0
+    curves[:, 40:] = 7.0  # no frames
+
+    def residual(factor):
+        maps = np.tile(truth * factor, (2, 1)).astype(np.float32)
+        return np.asarray(best_residual(curves, np.full(400, noise, np.float32), maps, PLASMA, weight, STEP))
+
+    assert np.sqrt((residual([1, 1, 1]) ** 2).mean()) == pytest.approx(1.0, abs=0.05)
+    assert (residual([1.4, 1, 1]) > residual([1, 1, 1])).mean() > 0.95
+    np.testing.assert_allclose(residual([2, 2, 2]), residual([1, 1, 1]), rtol=1e-3)  # the gain is free
+    assert np.isfinite(residual([0, 0, 0])).all()

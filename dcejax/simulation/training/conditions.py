@@ -24,9 +24,10 @@ class Conditions(NamedTuple):
     acquisition: Acquisition
     frame_interval: jax.Array  # min
     frames: jax.Array
-    voxel_mm: jax.Array  # [3]
+    voxel_mm: jax.Array  # [3] distance of voxels, thickness of slices
+    resolution: jax.Array  # in plane, in voxels: more than one where k-space was filled with zeros
+    window: jax.Array  # 0 for a k-space cut sharply, 1 for one with a Hann window
     slab: jax.Array  # [2] mm, lowest and highest position
-    lobe: jax.Array  # share of each side lobe
     motion_mm: jax.Array  # SD of each frame's position, which motion correction leaves
     gain_drift: jax.Array  # relative, over the series
     g_factor: jax.Array
@@ -66,9 +67,10 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
         acquisition=jax.tree.map(lambda a, b: jnp.where(usual, jnp.asarray(a, jnp.float32), b), acquisition, other),
         frame_interval=interval / SECONDS_PER_MINUTE,
         frames=jnp.minimum(jnp.where(usual, protocol.frames, count), most).astype(int),
-        voxel_mm=jnp.where(uniform("points", 0, 1) < 0.1, 0.0, size),
+        voxel_mm=jnp.where(uniform("points", 0, 1) < 0.05, 0.3, size),  # hardly more than points
+        resolution=uniform("resolution", 0.8, 1.5).clip(1.0),
+        window=uniform("window", -1.0, 1.0).clip(0.0),
         slab=jnp.where(about_tumour, jnp.stack([low, low + height]), whole),
-        lobe=uniform("lobe", -0.025, 0.1).clip(0.0),
         motion_mm=uniform("motion", 0.0, 0.2),
         gain_drift=uniform("gain", -0.02, 0.02),
         g_factor=uniform("g-factor", 1.0, 1.6),

@@ -1,10 +1,10 @@
 """Training examinations as sets of voxels, each averaged over points, made from a key.
 
-An example is a patient: voxels of the tumour, voxels of the brain, and the brightest voxels of all, in which a method
-may look for the arterial input. Unlike `patches`, a voxel is the mean *signal* of points within it, of any size that
-scanners use, with what a cut k-space and movement do to it. What lies between scanners (frames, TR, flip angle, dose,
-slab, noise) is drawn too, and what a user may know beside the images (T1 and B1 maps, the arterial input) is there for
-some.
+An example is a patient: small patches of neighbouring voxels about the tumour and in the brain, random voxels of the
+brain, and the brightest voxels of all, in which a method may look for the arterial input. Unlike `patches`, a voxel is
+the mean *signal* of points within it, of any size that scanners use, with what a cut k-space and movement do to it.
+What lies between scanners (frames, TR, flip angle, dose, slab, noise) is drawn too, and what a user may know beside the
+images (T1 and B1 maps, the arterial input) is there for some.
 
 Programs are small and compiled one by one, which takes a fourth of the time of one program for all.
 """
@@ -55,36 +55,45 @@ from dcejax.simulation.training.point_measurement import (
     sample_kernels,
     simulated_delay,
 )
+from dcejax.simulation.training.voxel_images import (
+    in_lone_voxels,
+    in_voxels,
+    lone_images,
+    lone_points,
+    patch_images,
+    patch_noise,
+    patch_points,
+)
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
 _SEARCHED = 16_384  # points in which large vessels are looked for
 _TUMOUR_PLACES = 1024
 _MENINGES_MM = 2.0  # under the skull, spared by tumours
 
-# Points of a voxel, in its widths: a box, for the signal; its middle, for truth is narrower than the resolution of a
-# windowed k-space; and side lobes, of which little or nothing is subtracted.
-_BOX = np.stack(np.meshgrid(*[[-0.25, 0.25]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-_MIDDLE = np.array([[0.0, 0.0, z] for z in (-0.375, -0.125, 0.125, 0.375)])
-_LOBES = np.array([[-1.5, 0, -0.25], [1.5, 0, 0.25], [0, -1.5, 0.25], [0, 1.5, -0.25]])
-_POINTS = np.concatenate([_BOX, _MIDDLE, _LOBES]).astype(np.float32)
-_SIGNAL, _TRUTH = slice(0, 8), slice(8, 12)
-
 
 @dataclass(frozen=True)
 class VoxelSets:
     """How many voxels of a patient are drawn."""
 
-    tumour: int = 48
-    brain: int = 48
+    tumour: int = 2  # patches that hold a voxel of it
+    brain: int = 1  # patches elsewhere
+    edge: int = 8  # of a patch, which lies in a slice, in voxels
+    sample: int = 48  # random voxels of the brain, from which nothing is predicted
     vessels: int = 96  # the fullest of large vessels; with the others the brightest are chosen from them
 
     def __post_init__(self):
-        require_positive(self, "tumour", "brain", "vessels")
+        require_positive(self, "tumour", "brain", "edge", "sample", "vessels")
+
+    @property
+    def predicted(self) -> int:
+        """Voxels of all patches, those of the tumour first."""
+        return (self.tumour + self.brain) * self.edge**2
 
 
 class _Places(NamedTuple):
-    centres: jax.Array  # [V, 3] mm in the scanner: tumour, brain, vessels
-    usable: jax.Array  # [V] bool
+    patches: jax.Array  # [P, E, E, 3] mm in the scanner
+    alone: jax.Array  # [V, 3] random voxels of the brain, then vessels
+    solid: jax.Array  # [P E E] bool, in the tumour
     among: jax.Array  # voxels of the mask among those searched
 
 
@@ -133,10 +142,11 @@ def draw(key: jax.Array, protocol: Protocol) -> Drawn:
 
 
 @partial(jax.jit, static_argnames="sizes")
-def _find(key: jax.Array, examination: Examination, slab: jax.Array, sizes: VoxelSets) -> _Places:
-    """Centres of the voxels: random ones of the tumour and of the brain, and the fullest of large vessels."""
+def _find(key: jax.Array, examination: Examination, conditions: Conditions, sizes: VoxelSets) -> _Places:
+    """Centres of the voxels: patches about random points of the tumour and of the brain, other random points of the
+    brain, and the fullest of large vessels."""
     anatomy, placement = examination.patient.anatomy, examination.scanner.placement
-    low, high = slab
+    low, high = conditions.slab
     reach = 1.4 * anatomy.tumour.radius
     offsets = jax.random.uniform(fold(key, "tumour"), (_TUMOUR_PLACES, 3), minval=-reach, maxval=reach)
     inside = anatomy.tumour.centre + offsets
@@ -153,12 +163,23 @@ def _find(key: jax.Array, examination: Examination, slab: jax.Array, sizes: Voxe
     artery, vein = vessel_shares(anatomy, head, depth)
     mask = brain_mask(depth) | sinus_mask(vein, depth)
     _, fullest = jax.lax.top_k((artery + vein) * mask, sizes.vessels)
-    _, anywhere = jax.lax.top_k(mask + jax.random.uniform(fold(key, "anywhere"), mask.shape), sizes.brain)
-    return _Places(
-        jnp.concatenate([at[chosen], points[anywhere], points[fullest]]),
-        jnp.concatenate([solid[chosen], mask[anywhere], mask[fullest]]),
-        mask.sum(),
-    )
+    order = mask + jax.random.uniform(fold(key, "anywhere"), mask.shape)
+    _, anywhere = jax.lax.top_k(order, sizes.brain + sizes.sample)
+    # A patch's point is any of its voxels.
+    within = jax.random.randint(fold(key, "within"), (sizes.tumour + sizes.brain, 2, 1), 0, sizes.edge)
+    x, y = (conditions.voxel_mm[0] * (jnp.arange(sizes.edge) - within[:, axis]) for axis in (0, 1))
+    offsets = jnp.stack([*jnp.broadcast_arrays(x[:, :, None], y[:, None, :], 0.0)], axis=-1)
+    about = jnp.concatenate([at[chosen], points[anywhere[: sizes.brain]]])
+    patches = about[:, None, None] + offsets
+    alone = jnp.concatenate([points[anywhere[sizes.brain :]], points[fullest]])
+    within = tumour_depth(anatomy, to_head(placement, patches.reshape(-1, 3))) > 0
+    return _Places(patches, alone, within, mask.sum())
+
+
+def _again(chosen: jax.Array, mask: jax.Array) -> jax.Array:
+    """Indices [K] with those outside the mask [V] at their end, which are replaced by the first ones again."""
+    usable = mask[chosen].sum()
+    return chosen[jnp.arange(chosen.size) % jnp.maximum(usable, 1)]
 
 
 @jax.jit
@@ -190,60 +211,66 @@ def _measure(
     """One patient from the signal [P, T] of all points; without the axes of examples and examinations."""
     examination, conditions, kernels = drawn
     tissue, maps, shares, inside = painted
-    voxels, points = len(places.centres), len(_POINTS)
-    clean = clean.reshape(voxels, points, -1)
-    box = clean[:, _SIGNAL]
-    lobes = clean[:, len(_BOX) + len(_MIDDLE) :]
-    image = (1 + len(_LOBES) * conditions.lobe) * box.mean(axis=1) - conditions.lobe * lobes.sum(axis=1)
-    # Movement, to first order: the difference of both halves of a voxel is that of half its width.
-    key_motion, key_noise, key_known = jax.random.split(key, 3)
-    halves = jnp.einsum("vpt,pi->ivt", box, np.sign(_BOX) / (len(_BOX) / 2))
-    moved = conditions.motion_mm * jax.random.normal(key_motion, (3, image.shape[-1]))
-    steps = jnp.where(conditions.voxel_mm > 0, 2.0 / jnp.maximum(conditions.voxel_mm, 1e-3), 0.0)
-    image += jnp.einsum("ivt,it->vt", halves, moved * steps[:, None])
-    image *= 1 + conditions.gain_drift * jnp.linspace(-0.5, 0.5, image.shape[-1])
-    noise = noise_sd(places.centres[:, 0], places.centres[:, 1], examination.scanner.noise, conditions.g_factor)
-    real, imaginary = complex_noise(key_noise, image.shape)
-    image = jnp.hypot(image + noise[:, None] * real, noise[:, None] * imaginary)
+    count = len(lone_points(places.alone, conditions).reshape(-1, 3))
+
+    def of_patches(values: jax.Array) -> jax.Array:
+        side = 2 * sizes.edge + 8
+        return values[:-count].reshape(-1, side, side, 2, *values.shape[1:])
+
+    def alone(values: jax.Array) -> jax.Array:
+        return values[-count:].reshape(len(places.alone), -1, *values.shape[1:])
+
+    key_motion, key_noise, key_patches, key_known, key_sample = jax.random.split(key, 5)
+    moved = conditions.motion_mm * jax.random.normal(key_motion, (3, clean.shape[-1]))
+    images = patch_images(of_patches(clean), moved, conditions)
+    others = lone_images(alone(clean), moved, conditions)
+    noise = [
+        patch_noise(key_patches, images.shape, conditions).reshape(2, -1, images.shape[-1]),
+        jnp.stack(complex_noise(key_noise, others.shape)),
+    ]
+    real, imaginary = jnp.concatenate(noise, axis=1)
+    predicted = sizes.predicted
+    centres = jnp.concatenate([places.patches.reshape(predicted, 3), places.alone])
+    sd = noise_sd(centres[:, 0], centres[:, 1], examination.scanner.noise, conditions.g_factor)[:, None]
+    image = jnp.concatenate([images.reshape(predicted, -1), others])
+    image *= 1 + conditions.gain_drift * (jnp.arange(image.shape[-1]) / (conditions.frames - 1) - 0.5)
+    image = jnp.hypot(image + sd * real, sd * imaginary)
     frame = jnp.minimum(jnp.arange(image.shape[-1]), conditions.frames - 1)  # those that lack repeat the last
     image, times = image[:, frame], frame * conditions.frame_interval
 
-    def grouped(values: jax.Array) -> jax.Array:
-        return values.reshape(voxels, points, *values.shape[1:]).astype(jnp.float32)
-
     def true(values: jax.Array) -> jax.Array:
-        values = grouped(values)
-        return 0.5 * (values[:, _SIGNAL].mean(axis=1) + values[:, _TRUTH].mean(axis=1))
+        return in_voxels(of_patches(values)).reshape(predicted, *values.shape[1:])
 
-    mask = (grouped(inside)[:, : len(_BOX) + len(_MIDDLE)].mean(axis=1) > 0.5) & places.usable
-    lesion = jnp.arange(voxels) < sizes.tumour
-    lesion_only = conditions.lesion_only & (mask & lesion).any()
-    mask &= lesion | ~lesion_only
+    mask = jnp.concatenate([true(inside), in_lone_voxels(alone(inside))]) > 0.5
+    of_tumour = places.solid & (jnp.arange(predicted) < sizes.tumour * sizes.edge**2)
+    lesion = mask & jnp.zeros_like(mask).at[:predicted].set(of_tumour)
+    lesion_only = conditions.lesion_only & lesion.any()
+    mask = jnp.where(lesion_only, lesion, mask)
     protons = true(tissue.m0)
-    b1 = transmit_field(examination.scanner, places.centres)
+    b1 = transmit_field(examination.scanner, centres[:predicted])
     t10 = protons / jnp.maximum(true(tissue.m0 / tissue.t10), 1e-6)
-    predicted = sizes.tumour + sizes.brain
     truth = Truth(
-        maps=jnp.where(mask[:, None], true(maps), 0.0),
+        maps=jnp.where(mask[:predicted, None], true(maps), 0.0),
         tissue=true(shares).argmax(-1),
-        s0=protons * receive_field(examination.scanner, places.centres),
+        s0=protons * receive_field(examination.scanner, centres[:predicted]),
         t10=jnp.maximum(t10, 1e-3),
         b1=b1,
         delay=true(simulated_delay(tissue, examination.arterial)),
         vessel=true(tissue.artery + tissue.vein),
     )
-    truth = jax.tree.map(lambda leaf: leaf[:predicted], truth)
     truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
 
     # What a user brings has errors of its own.
-    errors = jax.random.normal(key_known, (2 * voxels + 2,))
+    errors = jax.random.normal(key_known, (2 * predicted + 2,))
     t10_map = truth.t10 * jnp.exp(0.05 * errors[:predicted] + 0.03 * errors[-1])
-    b1_map = b1 * jnp.exp(0.03 * errors[voxels : 2 * voxels])
+    b1_map = b1 * jnp.exp(0.03 * errors[predicted : 2 * predicted])
     aif = kernels.artery[frame] * jnp.exp(0.1 * errors[-2])
     curves = jnp.where(mask[:, None], image, 0.0)
-    bright = jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -1.0), sizes.vessels)[1]
-    own, anywhere = slice(0, predicted), jnp.arange(sizes.brain)
-    some = jnp.where(lesion_only, anywhere % sizes.tumour, sizes.tumour + anywhere)
+    # Where a mask has too few voxels they come again, as often as it takes.
+    bright = _again(jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -jnp.inf), sizes.vessels)[1], mask)
+    anywhere = predicted + jnp.arange(sizes.sample)
+    of_lesion = _again(jax.lax.top_k(lesion + jax.random.uniform(key_sample, lesion.shape), sizes.sample)[1], mask)
+    some = jnp.where(lesion_only, of_lesion, anywhere)
     known = conditions.known
     context = Context(
         times=times,
@@ -251,12 +278,12 @@ def _measure(
         noise_sd=Known(examination.scanner.noise, jnp.array(False)),
         aif=Known(aif, known[2]),
         t10=Known(t10_map, known[0]),
-        b1=Known(b1_map[own], known[1]),
-        brightest=Brightest(curves[bright], places.among, places.centres[bright]),
-        sample=Sample(curves[some], places.centres[some]),
-        points=places.centres[own],
+        b1=Known(b1_map, known[1]),
+        brightest=Brightest(curves[bright], places.among, centres[bright]),
+        sample=Sample(curves[some], centres[some]),
+        points=centres[:predicted],
     )
-    return Batch(curves[own], mask[own], context, truth, jnp.zeros((), int))
+    return Batch(curves[:predicted], mask[:predicted], context, truth, jnp.zeros((), int))
 
 
 def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
@@ -267,8 +294,9 @@ def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
     examination, conditions, kernels = drawn
     # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
     with jax.default_matmul_precision("highest"):
-        places = _find(fold(key, "places"), examination, conditions.slab, sizes)
-        points = (places.centres[:, None] + _POINTS * conditions.voxel_mm).reshape(-1, 3)
+        places = _find(fold(key, "places"), examination, conditions, sizes)
+        parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
+        points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
         painted = _paint(examination, points)
         clean = _signal(painted[0], points, examination, kernels, conditions.acquisition)
         return _measure(fold(key, "measured"), clean, painted, places, drawn, sizes)
@@ -277,8 +305,9 @@ def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
 def make_sampler(protocol: Protocol, patients: int, sizes: VoxelSets | None = None) -> Callable[[jax.Array], Batch]:
     """Give a function from a key to a batch of that many new patients, an example each.
 
-    Curves are [B, V, T] of tumour and brain, zero where a voxel is not in the mask; their context holds the brightest
-    voxels, and as the sample the brain's, or the tumour's where the mask holds nothing else. T is `MOST_FRAMES`.
+    Curves are [B, V, T] of patches, one after another, rows of a patch too, and zero where a voxel is not in the mask;
+    their context holds the brightest voxels, and as the sample random ones of the brain, or the tumour's where the mask
+    holds nothing else. T is `MOST_FRAMES`.
 
     Args:
         protocol: TR, flip angle, relaxivity and frames of two patients of five; the others draw their own.

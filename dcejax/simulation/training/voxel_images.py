@@ -1,0 +1,113 @@
+"""What a scanner makes of the signals of points: voxels whose resolution is coarser than their size, movement, noise.
+
+A k-space cut to the acquired lines blurs with a sinc, which a window makes smoother; zero-filling puts the voxels
+closer together than that. Patches are sampled finely, two points a voxel and axis and some voxels beyond their border,
+so that neighbours share what they blur, and noise. Voxels that stand alone have sixteen points.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcejax.simulation.training.conditions import Conditions
+from dcejax.simulation.training.point_measurement import complex_noise
+
+_HALO = 2  # voxels about a patch, which is as far as blurring is followed
+_DEPTH = np.array([-0.25, 0.25])  # points through the slice, in its thickness
+# Points of a voxel that stands alone, along x and y, in resolutions: the middles of both halves of the sinc's main lobe
+# and of its first side lobes. Neighbours take turns through the slice.
+_ALONG = np.array([-1.55, -0.29, 0.29, 1.55])
+_LOBE = 0.04
+
+
+def _positions(edge: int) -> np.ndarray:
+    """Of a patch's points along an axis, in voxels from its first voxel's centre."""
+    return (np.arange(2 * (edge + 2 * _HALO)) + 0.5) / 2 - 0.5 - _HALO
+
+
+def patch_points(centres: jax.Array, conditions: Conditions) -> jax.Array:
+    """Points [P, N, N, 2, 3] of patches with voxels at centres [P, E, E, 3], mm."""
+    along = _positions(centres.shape[1])
+    x, y, z = np.meshgrid(along, along, _DEPTH, indexing="ij")
+    return centres[:, :1, :1, None] + jnp.asarray(np.stack([x, y, z], axis=-1), jnp.float32) * conditions.voxel_mm
+
+
+def lone_points(centres: jax.Array, conditions: Conditions) -> jax.Array:
+    """Points [V, 16, 3] of voxels that stand alone, with centres [V, 3], mm."""
+    i, j = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
+    depth = _DEPTH[(i + j) % 2]
+    resolution = jnp.stack([conditions.resolution, conditions.resolution, 1.0])
+    offsets = jnp.asarray(np.stack([_ALONG[i], _ALONG[j], depth], axis=-1).reshape(-1, 3), jnp.float32) * resolution
+    return centres[:, None] + offsets * conditions.voxel_mm
+
+
+def in_voxels(values: jax.Array) -> jax.Array:
+    """Mean over the points of each voxel itself: [P, N, N, 2, ...] to [P, E, E, ...]."""
+    own = values[:, 2 * _HALO : -2 * _HALO, 2 * _HALO : -2 * _HALO].astype(jnp.float32)
+    edge = own.shape[1] // 2
+    return own.reshape(len(own), edge, 2, edge, 2, 2, *own.shape[4:]).mean(axis=(2, 4, 5))
+
+
+def in_lone_voxels(values: jax.Array) -> jax.Array:
+    """Mean over the middle points of voxels that stand alone: [V, 16, ...] to [V, ...]."""
+    return values.reshape(len(values), 4, 4, *values.shape[2:])[:, 1:3, 1:3].astype(jnp.float32).mean(axis=(1, 2))
+
+
+def _blur(edge: int, conditions: Conditions, shift: float = 0.0) -> jax.Array:
+    """Matrix [E, N] from points to voxels along an axis, moved by some voxels.
+
+    The main lobe of a sinc, widened by a window, and as much of its first side lobes as keeps the sum and the second
+    moment of the whole: what is wider than a voxel is then neither sharpened nor blurred.
+    """
+    distance = jnp.asarray(_positions(edge) - np.arange(edge)[:, None] - shift, jnp.float32)
+    u, window = distance / conditions.resolution, conditions.window
+    near, followed = jnp.abs(u) < 1, jnp.abs(distance) < _HALO
+    main = jnp.where(near, jnp.sinc(u), 0.0)
+    side = jnp.where(~near & followed, jnp.abs(jnp.sinc(u)), 0.0)
+    m0, s0 = (part.sum(axis=1, keepdims=True) for part in (main, side))
+    m2, s2 = ((part * distance**2).sum(axis=1, keepdims=True) for part in (main, side))
+    wanted = window / 2 * conditions.resolution**2
+    determinant = m0 * s2 - m2 * s0
+    return (main * (s2 - wanted * s0) + side * (wanted * m0 - m2)) / determinant
+
+
+def patch_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> jax.Array:
+    """Images [P, E, E, T] without noise, from the signal [P, N, N, 2, T] of points and movement [3, T] in mm."""
+    edge = signal.shape[1] // 2 - 2 * _HALO
+    still = _blur(edge, conditions)
+    slope = _blur(edge, conditions, 0.5) - _blur(edge, conditions, -0.5)  # per voxel
+    slice_mean, through = signal.mean(axis=3), (signal[:, :, :, 1] - signal[:, :, :, 0]) * 2  # per thickness
+
+    def seen(x: jax.Array, y: jax.Array, values: jax.Array) -> jax.Array:
+        return jnp.einsum("xi,pijt,yj->pxyt", x, values, y)
+
+    moved = moved / conditions.voxel_mm[:, None]
+    image = seen(still, still, slice_mean)
+    image += moved[0] * seen(slope, still, slice_mean) + moved[1] * seen(still, slope, slice_mean)
+    return image + moved[2] * seen(still, still, through)
+
+
+def lone_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> jax.Array:
+    """The same [V, T] of voxels that stand alone, from the signal [V, 16, T] of their points."""
+    signal = signal.reshape(len(signal), 4, 4, -1)
+    lobe = _LOBE * (1 - conditions.window) ** 2
+    weights = jnp.stack([-lobe, 0.5 + lobe, 0.5 + lobe, -lobe])
+    image = jnp.einsum("x,y,vxyt->vt", weights, weights, signal)
+    middle = signal[:, 1:3, 1:3]
+    apart = (_ALONG[2] - _ALONG[1]) * conditions.resolution
+    along = [(middle[:, 1].mean(1) - middle[:, 0].mean(1)) / apart, (middle[:, :, 1] - middle[:, :, 0]).mean(1) / apart]
+    same, other = middle[:, [0, 1], [0, 1]].mean(1), middle[:, [0, 1], [1, 0]].mean(1)
+    slopes = jnp.stack([*along, (other - same) * 2])  # per voxel
+    return image + jnp.einsum("ivt,it->vt", slopes, moved / conditions.voxel_mm[:, None])
+
+
+def patch_noise(key: jax.Array, shape: tuple[int, ...], conditions: Conditions) -> jax.Array:
+    """Complex noise [2, P, E, E, T] of unit SD, white on the acquired lines and interpolated between them."""
+    patches, edge, _, frames = shape
+    key_place, key_noise = jax.random.split(key)
+    place = jax.random.uniform(key_place, (2, 1, 1))
+    lines = jnp.arange(edge + 2 * _HALO) - _HALO
+    weights = jnp.sinc(jnp.arange(edge)[:, None] / conditions.resolution - lines + place)
+    weights /= jnp.sqrt((weights**2).sum(axis=-1, keepdims=True))
+    white = jnp.stack(complex_noise(key_noise, (patches, lines.size, lines.size, frames)))
+    return jnp.einsum("xi,cpijt,yj->cpxyt", weights[0], white, weights[1])

@@ -6,7 +6,6 @@ import numpy as np
 
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
-# Frames of DCE-MRI take 0.3 s (one slice) to 2 min (breast); 5 s are 0.083 when written in min and 5000 in ms.
 # An arterial input may be sampled longer than the scan, but not 30 times as long.
 _LONGEST_RATIO = 30.0
 # First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one

@@ -192,6 +192,9 @@ def read_mask(path: Path, grid: Image) -> np.ndarray:
     return inside
 
 
+_EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below it
+
+
 def read_labels(path: Path, grid: Image) -> np.ndarray:
     """Read a segmentation.
 
@@ -202,9 +205,10 @@ def read_labels(path: Path, grid: Image) -> np.ndarray:
         ValueError: as `read_volume`, or values that are not whole numbers of 0 or more.
     """
     values = read_volume(path, "segmentation", grid).values
-    image = nib.load(path)
-    if image.get_data_dtype().kind in "iub" and (image.dataobj.slope, image.dataobj.inter) == (1, 0):
-        values = np.asarray(image.dataobj).astype(np.int64)  # float32 would round labels of eight digits
+    if values.max() >= _EXACT_IN_FLOAT32:
+        image = nib.load(path)
+        if image.get_data_dtype().kind in "iub" and (image.dataobj.slope, image.dataobj.inter) == (1, 0):
+            values = np.asarray(image.dataobj).astype(np.int64)
     wrong = ~np.isfinite(values) | (np.abs(values - np.rint(values)) > 1e-3) | (values < -1e-3)
     if wrong.any():
         raise ValueError(

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch
@@ -37,7 +36,6 @@ from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.patient_posterior import regional_means
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.low_rank_gaussian import FLOORS, to_maps
-from dcejax.models.neighbourhood import NEIGHBOURS
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -100,6 +98,7 @@ OUTPUTS = (
     Output("identifiable", "ve", "1", "mask", f"{_IDENTIFIABLE}, that of Ktrans above {_LEAST_KTRANS:g}/min"),
     Output("residual", "curve", "1", "spread", "measured minus modelled concentration: root mean square in noise SDs"),
 )
+_ALONE_IN_THE_SLICE = of_patches(np.ones((1, 1), bool), edge=1)
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 
 
@@ -144,10 +143,6 @@ def release(params: Params) -> Params:
     return to_half(params)
 
 
-def _alone_in_the_slice(told: jax.Array) -> jax.Array:
-    return jnp.zeros((*told.shape[:-1], NEIGHBOURS, told.shape[-1])).at[..., NEIGHBOURS // 2, :].set(told)
-
-
 def load(params: Params, config: Config, policy: Policy) -> Networks:
     """Make the network that parameters belong to.
 
@@ -156,7 +151,7 @@ def load(params: Params, config: Config, policy: Policy) -> Networks:
     """
     del policy
     network = Network(config.network, STEP)
-    expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing(), _alone_in_the_slice)["params"])
+    expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing(), _ALONE_IN_THE_SLICE)["params"])
     calibration = params.get("calibration", no_calibration()._asdict())
     names = _names(config)
     found = {**params, "calibration": calibration}
@@ -221,7 +216,7 @@ def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]
     network = Network(config.network, STEP)
 
     def init(key: jax.Array) -> Any:
-        return network.init(key, *nothing(), _alone_in_the_slice)["params"]
+        return network.init(key, *nothing(), _ALONE_IN_THE_SLICE)["params"]
 
     def prepare(batch: Batch) -> tuple[Any, Batch]:
         return (*prepare_batch(batch), batch.mask), batch

@@ -137,9 +137,8 @@ def _of_group(
     states, pasts = zip(*(_voxels(network, params, encoded, voxels, common) for voxels in prepared), strict=True)
     chunks = [beside[start : start + CHUNK] for start in range(0, count, CHUNK)]
     for layer in range(network.sizes.neighbour_layers):
-        told = np.concatenate([np.asarray(_tell(network, layer, params, state)) for state in states])[: count + 1]
-        told = np.pad(told, [(0, count + 1 - len(told)), (0, 0)])
-        told[count] = 0.0
+        told = np.concatenate([np.asarray(_tell(network, layer, params, state)) for state in states])[:count]
+        told = np.pad(told, [(0, 1), (0, 0)])  # the last row is that of nobody
         gathered = [np.pad(told[chunk], [(0, CHUNK - len(chunk)), (0, 0), (0, 0)]) for chunk in chunks]
         states = [_hear(network, layer, params, *both) for both in zip(states, gathered, strict=True)]
     each = [_gaussian(network, params, *both) for both in zip(states, pasts, strict=True)]

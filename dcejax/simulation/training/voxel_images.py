@@ -18,11 +18,18 @@ _DEPTH = np.array([-0.25, 0.25])  # points through the slice, in its thickness
 # and of its first side lobes. Neighbours take turns through the slice.
 _ALONG = np.array([-1.55, -0.29, 0.29, 1.55])
 _LOBE = 0.04
+LONE_POINTS = _ALONG.size**2
+"""Of a voxel that stands alone."""
 
 
 def _positions(edge: int) -> np.ndarray:
     """Of a patch's points along an axis, in voxels from its first voxel's centre."""
     return (np.arange(2 * (edge + 2 * _HALO)) + 0.5) / 2 - 0.5 - _HALO
+
+
+def points_along(edge: int) -> int:
+    """How many points a patch with so many voxels along an axis has along it."""
+    return _positions(edge).size
 
 
 def patch_points(centres: jax.Array, conditions: Conditions) -> jax.Array:

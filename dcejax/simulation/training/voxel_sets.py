@@ -56,6 +56,7 @@ from dcejax.simulation.training.point_measurement import (
     simulated_delay,
 )
 from dcejax.simulation.training.voxel_images import (
+    LONE_POINTS,
     in_lone_voxels,
     in_voxels,
     lone_images,
@@ -63,6 +64,7 @@ from dcejax.simulation.training.voxel_images import (
     patch_images,
     patch_noise,
     patch_points,
+    points_along,
 )
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
@@ -211,10 +213,9 @@ def _measure(
     """One patient from the signal [P, T] of all points; without the axes of examples and examinations."""
     examination, conditions, kernels = drawn
     tissue, maps, shares, inside = painted
-    count = len(lone_points(places.alone, conditions).reshape(-1, 3))
+    count, side = len(places.alone) * LONE_POINTS, points_along(sizes.edge)
 
     def of_patches(values: jax.Array) -> jax.Array:
-        side = 2 * sizes.edge + 8
         return values[:-count].reshape(-1, side, side, 2, *values.shape[1:])
 
     def alone(values: jax.Array) -> jax.Array:

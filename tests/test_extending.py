@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compiler_settings
 import gliomas
 import jax.numpy as jnp
 import nibabel as nib
@@ -38,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def run(folder):
     def call(*words):
-        environment = compiler_settings.as_here() | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
         words = [sys.executable, *map(str, words)]
         result = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr

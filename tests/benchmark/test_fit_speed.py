@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import compiler_settings
 import numpy as np
 import pytest
 
@@ -45,13 +44,12 @@ def test_curve_fit_solves_the_same_problem():
     np.testing.assert_allclose(curve, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_small_run_reports_every_figure(monkeypatch, capsys):
     small = {"_VOXELS": 500, "_VOXELS_CURVE_FIT": 3, "_PAIRS": 2, "_WHOLE_BRAIN": 2000, "_VOXELS_EXCHANGE": 300}
     for name, value in small.items():
         monkeypatch.setattr(fit_speed, name, value)
     monkeypatch.setattr(fit_speed, "_PYTHONS", ())
-    for name, value in compiler_settings.as_here().items():
-        monkeypatch.setenv(name, value)  # of the processes that it starts
     with pytest.raises(SystemExit) as stop:
         benchmark.main(["dcejax-benchmark", "fit"])
     assert stop.value.code == 0

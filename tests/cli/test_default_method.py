@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import commands
-import compiler_settings
 import examinations
 import jax
 import nibabel as nib
@@ -38,7 +37,7 @@ SMALL = {
 
 def run(*words):
     words = [sys.executable, *map(str, words)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=compiler_settings.as_here())
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
-"""Training on simulated patients through its command: what a run leaves, and what is refused."""
+"""Training on simulated patients through its command: what a run leaves, that one which is killed and continued is the
+run that nobody disturbed, and what is refused."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import commands
-import compiler_settings
+import jax
 import numpy as np
 import pytest
 import scans
@@ -17,6 +20,8 @@ from dcejax.execution.policy import default_policy
 from dcejax.methods import lyoo2025, method
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.rng import stream
+from dcejax.training.checkpoints import Checkpoints
+from dcejax.training.step import init_state
 from dcejax.types import Scan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +44,7 @@ def whole_run(tmp_path_factory):
     """A run in a process of its own."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     words = [sys.executable, "train.py", CONFIG, f"--workdir={workdir}"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=compiler_settings.as_here())
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return workdir, done.stderr
 
@@ -82,6 +87,55 @@ def test_exported_weights_predict(whole_run):
     maps = lyoo2025.predict(networks, series, stream(0)).maps
     assert set(maps) == {output.name for output in lyoo2025.OUTPUTS}
     assert all(values.shape == (6, 5, 2) and np.isfinite(values).all() for values in maps.values())
+
+
+def kill_in(stage, workdir):
+    """Start or continue a run in a process of its own, and kill that after the first checkpoint of a stage."""
+    words = [sys.executable, "train.py", CONFIG, f"--workdir={workdir}"]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (workdir / "checkpoints" / stage / "3").exists():  # a checkpoint gets its name once it is whole
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint within five minutes"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "weights.npz").exists()
+
+
+def records(workdir):
+    """All metrics, without the seconds that they took."""
+    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def final_state(workdir, stage):
+    """All float32 numbers of a stage's latest checkpoint: parameters and optimiser state."""
+    config = method.from_dict(json.loads((workdir / "config.json").read_text()))
+    first, second = lyoo2025.stages(config, default_policy())
+    made = first({}) if stage == "tcn" else second({"tcn": None})
+    template = init_state(made, jax.random.key(0))
+    with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
+        state, progress = checkpoints.restore_latest(template)
+    assert progress.finished
+    return state
+
+
+def test_a_run_killed_in_both_stages_and_continued_equals_an_uninterrupted_one(whole_run, tmp_path):
+    reference, _ = whole_run
+    workdir = tmp_path / "killed"
+    for stage in ("tcn", "prob_unet"):
+        kill_in(stage, workdir)
+    code, err = run(f"--workdir={workdir}")
+    assert code == 0, err
+    assert "prob_unet: going on after epoch" in err
+    assert (workdir / "weights.npz").read_bytes() == (reference / "weights.npz").read_bytes()
+    assert records(workdir) == records(reference)
+    for name in ("tcn", "prob_unet"):
+        assert {p.name for p in (workdir / "checkpoints" / name).iterdir()} == {
+            p.name for p in (reference / "checkpoints" / name).iterdir()
+        }
+        jax.tree.map(np.testing.assert_array_equal, final_state(workdir, name), final_state(reference, name))
 
 
 def test_folder_of_another_configuration_is_refused(whole_run):

@@ -16,13 +16,14 @@ from dcejax.simulation.training.conditions import MOST_FRAMES
 from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.training.losses import whitened_residual
 
-SIZES = VoxelSets(tumour=1, brain=1, edge=4, sample=8, vessels=16)
+SIZES = VoxelSets()  # of others a sampler would be compiled for these tests alone
+TUMOUR = SIZES.tumour * SIZES.edge**2  # voxels of the patches that hold tumour
 PATIENTS = 24
 
 
 @pytest.fixture(scope="module")
 def sampler():
-    return voxel_sets.make_sampler(Protocol(), 1, SIZES)
+    return voxel_sets.make_sampler(Protocol(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,14 @@ def test_a_batch_is_a_function_of_its_key(sampler, drawn):
 
 
 def test_shapes_and_what_is_outside_the_mask(drawn):
-    assert drawn.curves.shape == (PATIENTS, 32, MOST_FRAMES)
-    assert drawn.context.brightest.curves.shape == (PATIENTS, 16, MOST_FRAMES)
-    assert drawn.context.sample.points.shape == (PATIENTS, 8, 3)
-    assert drawn.context.points.shape == (PATIENTS, 32, 3)
+    assert drawn.curves.shape == (PATIENTS, SIZES.predicted, MOST_FRAMES)
+    assert drawn.context.brightest.curves.shape == (PATIENTS, SIZES.vessels, MOST_FRAMES)
+    assert drawn.context.sample.points.shape == (PATIENTS, SIZES.sample, 3)
+    assert drawn.context.points.shape == (PATIENTS, SIZES.predicted, 3)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(drawn))
     assert (drawn.curves[~drawn.mask] == 0).all()
     assert (drawn.truth.maps[~drawn.mask] == 0).all()
-    of_brain = drawn.mask[:, 16:].mean(axis=1)
+    of_brain = drawn.mask[:, TUMOUR:].mean(axis=1)
     assert (of_brain > 0.7).mean() > 0.6
     assert (of_brain == 0).any()  # masks of the tumour alone
 
@@ -58,8 +59,8 @@ def test_masks_of_the_tumour_alone_show_nothing_else(sampler):
     drawn = voxel_sets.draw(stream(2, "lesion", 0), Protocol())
     alone = drawn._replace(conditions=drawn.conditions._replace(lesion_only=jnp.array(True)))
     batch = voxel_sets.examine(stream(2, "voxels", 0), alone, SIZES)
-    assert batch.mask[:16].any()
-    assert not batch.mask[16:].any()
+    assert batch.mask[:TUMOUR].any()
+    assert not batch.mask[TUMOUR:].any()
     own = {tuple(point) for point in np.asarray(batch.context.points)[np.asarray(batch.mask)].tolist()}
     for seen in (batch.context.sample, batch.context.brightest):
         assert np.asarray(seen.curves).any(axis=-1).all()
@@ -68,14 +69,14 @@ def test_masks_of_the_tumour_alone_show_nothing_else(sampler):
 
 def test_the_first_patches_hold_tumour_and_the_others_lie_anywhere(drawn):
     solid = np.isin(drawn.truth.tissue, (composition.TUMOUR, composition.CORE, composition.OEDEMA))
-    held = (solid & drawn.mask)[:, :16].any(axis=1)
+    held = (solid & drawn.mask)[:, :TUMOUR].any(axis=1)
     assert held.mean() > 0.9
-    assert 0.3 < solid[:, :16][drawn.mask[:, :16]].mean() < 0.95
-    assert solid[:, 16:].mean() < 0.3
+    assert 0.3 < solid[:, :TUMOUR][drawn.mask[:, :TUMOUR]].mean() < 0.95
+    assert solid[:, TUMOUR:].mean() < 0.3
 
 
 def test_patches_are_squares_in_a_slice(drawn):
-    patches = drawn.context.points.reshape(-1, 4, 4, 3)
+    patches = drawn.context.points.reshape(-1, SIZES.edge, SIZES.edge, 3)
     across = np.diff(patches, axis=1), np.diff(patches, axis=2)
     size = across[0][:, :1, :1, :1]
     np.testing.assert_allclose(across[0], np.broadcast_to(size * [1, 0, 0], across[0].shape), atol=1e-4)
@@ -107,7 +108,7 @@ def test_the_brightest_are_the_brightest_of_all(drawn):
         own = len(np.unique(context_of, axis=0))
         assert (np.diff(score[:own]) <= 1e-6).all()
         np.testing.assert_array_equal(context_of[own:], context_of[np.arange(len(score) - own) % own])  # again
-        assert score[-1] >= np.sort(vascular_score(curves, times))[-16:].min() - 1e-6
+        assert score[-1] >= np.sort(vascular_score(curves, times))[-SIZES.vessels :].min() - 1e-6
     rise = drawn.context.brightest.curves.max(-1) / drawn.context.brightest.curves[..., :3].mean(-1).clip(1e-3)
     assert np.median(rise) > 2
 

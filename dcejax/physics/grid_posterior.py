@@ -97,38 +97,38 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         table: of the plasma curve.
         weight: [T] 1 where there is a frame, else 0.
     """
-    plasma, leaked = table.plasma * weight, table.leaked * weight
-    curves = curves * weight
+    # Voxels are the last axis, so that whatever is summed over the grid or over time is summed in vectors of voxels.
+    plasma, leaked, curves = table.plasma * weight, table.leaked * weight, (curves * weight).T
     frames = weight.sum()
-    # Normal equations of every point of the grid: [V, D, J] or what broadcasts to it.
-    pp = (plasma**2).sum(-1)[:, None] + 1e-4
-    pl = jnp.einsum("dt,djt->dj", plasma, leaked)
-    ll = (leaked**2).sum(-1) + 1e-6
-    yp = jnp.einsum("vt,dt->vd", curves, plasma)[..., None]
-    yl = jnp.einsum("vt,djt->vdj", curves, leaked)
-    yy = (curves**2).sum(-1)[:, None, None]
+    # Normal equations of every point of the grid: [D, J, V] or what broadcasts to it.
+    pp = ((plasma**2).sum(-1) + 1e-4)[:, None, None]
+    pl = jnp.einsum("dt,djt->dj", plasma, leaked)[..., None]
+    ll = ((leaked**2).sum(-1) + 1e-6)[..., None]
+    yp = (plasma @ curves)[:, None]
+    yl = (leaked.reshape(-1, leaked.shape[-1]) @ curves).reshape(DELAYS.size, KEP.size, -1)
     determinant = pp * ll - pl**2 + 1e-9
-    vp, ktrans = (yp * ll - yl * pl) / determinant, (yl * pp - yp * pl) / determinant
+    vp = yp * (ll / determinant) - yl * (pl / determinant)
+    ktrans = yl * (pp / determinant) - yp * (pl / determinant)
     # Of a negative one the least is kept and the other fitted alone.
     without_plasma, without_leakage = vp < _LEAST_VP, ktrans < _LEAST_KTRANS
     ktrans = jnp.where(without_plasma, yl / ll, jnp.where(without_leakage, 0.0, ktrans))
     vp = jnp.where(without_plasma, 0.0, jnp.where(without_leakage, yp / pp, vp))
     ktrans, vp = jnp.maximum(ktrans, _LEAST_KTRANS), jnp.maximum(vp, _LEAST_VP)
-    residual = yy - 2 * (vp * yp + ktrans * yl) + vp**2 * pp + 2 * vp * ktrans * pl + ktrans**2 * ll
+    residual = (curves**2).sum(0) - 2 * (vp * yp + ktrans * yl) + vp**2 * pp + 2 * vp * ktrans * pl + ktrans**2 * ll
+    residual = jnp.maximum(residual, 1e-9)
+    least = residual.min((0, 1))
 
-    shape = (curves.shape[0], DELAYS.size * KEP.size)
-    residual = jnp.maximum(residual, 1e-9).reshape(shape)
-    least = residual.min(-1, keepdims=True)
-    log_kep = jnp.broadcast_to(jnp.asarray(np.log(KEP), jnp.float32), ktrans.shape).reshape(shape)
-    log_ktrans = jnp.log(ktrans).reshape(shape)
-    logs = jnp.stack([log_ktrans, jnp.log(vp).reshape(shape), log_ktrans - log_kep])
-    noise = jnp.maximum(noise_sd**2, 1e-8)[:, None]
+    log_ktrans = jnp.log(ktrans)
+    logs = log_ktrans, jnp.log(vp), log_ktrans - jnp.asarray(np.log(KEP), jnp.float32)[:, None]
+    delays = jnp.arange(DELAYS.size, dtype=jnp.float32)[:, None]
+    noise = jnp.maximum(noise_sd**2, 1e-8)
     found = []
     for variance in (noise, noise + _MISFIT * least / (frames - 4)):
-        posterior = jax.nn.softmax(-(residual - least) / (2 * variance), axis=-1)
-        mean = (posterior * logs).sum(-1)
-        spread = jnp.sqrt((posterior * (logs - mean[..., None]) ** 2).sum(-1) + 1e-4)
-        delay = posterior.reshape(-1, DELAYS.size, KEP.size).sum(-1) @ jnp.arange(DELAYS.size, dtype=jnp.float32)
-        found += [*mean, *jnp.log(spread), delay]
-    found += [0.5 * jnp.log(least[:, 0] / (frames - 4) / noise[:, 0]), 0.5 * jnp.log(noise[:, 0])]
+        likelihood = jnp.exp((least - residual) / (2 * variance))
+        share = 1.0 / likelihood.sum((0, 1))
+        means = [(likelihood * log).sum((0, 1)) * share for log in logs]
+        squares = [(likelihood * (log - mean) ** 2).sum((0, 1)) for log, mean in zip(logs, means, strict=True)]
+        spreads = [0.5 * jnp.log(square * share + 1e-4) for square in squares]
+        found += [*means, *spreads, (likelihood.sum(1) * delays).sum(0) * share]
+    found += [0.5 * jnp.log(least / (frames - 4) / noise), 0.5 * jnp.log(noise)]
     return jnp.stack(found, axis=-1).clip(-_RANGE, _RANGE)

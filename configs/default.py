@@ -11,16 +11,17 @@ from dcejax.methods.dcejax2026 import Config
 
 
 def get_config() -> Config:
+    schedule = {
+        "pool_batches": 1200,
+        "cosine_decay": True,
+        "warmup_steps": 200,
+        "most_gradient": 1.0,
+        "steps_per_epoch": 500,
+        "max_epochs": 24,
+        "patience": 24,
+        "validation_patients": 480,
+    }
     return Config(
-        training=dataclasses.replace(
-            Config().training,
-            pool_batches=1200,
-            cosine_decay=True,
-            warmup_steps=200,
-            most_gradient=1.0,
-            steps_per_epoch=500,
-            max_epochs=24,
-            patience=24,
-            validation_patients=480,
-        )
+        training=dataclasses.replace(Config().training, **schedule),
+        distilling=dataclasses.replace(Config().distilling, **schedule | {"max_epochs": 12, "learning_rate": 1e-3}),
     )

@@ -4,6 +4,10 @@ import importlib
 from importlib import metadata
 from typing import Any
 
+from dcejax import xla_flags
+
+xla_flags.add()
+
 try:
     __version__ = metadata.version("dcejax")
 except metadata.PackageNotFoundError:  # run from a checkout that was not installed

@@ -4,7 +4,7 @@
     python tools/calibrate.py DATA RUN/weights.npz OUT/name
 
 For each parameter, in tissue that leaks and in tissue that does not, a scale for each fifth of the predicted SDs
-(`methods.ensemble.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
+(`methods.calibration.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
 patients alone: their intervals hold 90 % by construction. The record gains what was done, and the coverage before and
 after.
 """
@@ -19,8 +19,8 @@ from dcejax.data import cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
+from dcejax.methods.calibration import KNOTS, LEAKING, Calibration, no_calibration, scales_at
 from dcejax.methods.dcejax2026 import QUANTILE_SDS
-from dcejax.methods.ensemble import KNOTS, LEAKING, Calibration, no_calibration, scales_at
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.methods.parameters import to_half
 from dcejax.models.low_rank_gaussian import to_logs
@@ -30,10 +30,10 @@ INSIDE = 0.9
 LEAST_VOXELS = 20  # of a group, for a patient to count
 
 
-def errors_of(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Config) -> tuple[np.ndarray, ...]:
+def errors_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> tuple[np.ndarray, ...]:
     """Errors, expected logarithms and predicted SDs, each [V, C]."""
     scan = loading.load_scan(case)
-    found = dcejax2026.posterior(networks, dcejax2026.series_of(scan, NOTHING_BESIDE, config))
+    found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, NOTHING_BESIDE, config))
     stem = str(case.path).removesuffix("_dce.nii.gz")
     truth = [nibabel.load(f"{stem}_desc-truth_{name}.nii.gz").get_fdata(dtype=np.float32) for name in PARAMETERS]
     logs = np.asarray(to_logs(np.stack([values[scan.mask] for values in truth], axis=-1)))
@@ -89,11 +89,11 @@ def main() -> None:
     arguments = parser.parse_args()
     loaded = weights.load(arguments.weights)
     config = method.config_of(loaded)
-    trained = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
-    networks = dcejax2026.load(trained, config, default_policy())
+    parts = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
+    trained = dcejax2026.load(parts, config, default_policy())
     found, patients = cases.enumerate_cases([str(arguments.data)], Facts()), []
     for case in found:
-        patients.append(errors_of(case, networks, config))
+        patients.append(errors_of(case, trained, config))
         print(case.case_id, flush=True)
     made = calibrate(patients)
     calibration = {
@@ -104,7 +104,7 @@ def main() -> None:
         "coverage_after": coverage(patients, made),
         "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}",
     }
-    params = to_half({**trained, "calibration": made._asdict()})
+    params = to_half({**parts, "calibration": made._asdict()})
     record = {name: value for name, value in loaded.record.items() if name != "sha256"} | {"calibration": calibration}
     print(weights.save(arguments.output, params, record))
     print(calibration)

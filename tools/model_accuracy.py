@@ -50,7 +50,7 @@ def _by_tenths(inside: np.ndarray, sd: np.ndarray) -> list[float]:
     return [float(inside[part].mean()) for part in np.array_split(np.argsort(sd, kind="stable"), 10)]
 
 
-def judge(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
+def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
     """Figures of one patient."""
     stem = str(case.path).removesuffix("_dce.nii.gz")
 
@@ -63,7 +63,7 @@ def judge(case: cases.Case, networks: dcejax2026.Networks, config: dcejax2026.Co
         beside = beside._replace(b1_map=image("B1map"))
     if "aif" in known:
         beside = beside._replace(aif=aif)
-    found = dcejax2026.posterior(networks, dcejax2026.series_of(scan, beside, config))
+    found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, beside, config))
     truth = np.stack([image(f"desc-truth_{name}")[scan.mask] for name in PARAMETERS], axis=-1)
     label = image("desc-tumour_dseg")[scan.mask]
     median, logs = np.asarray(to_maps(found.mean)), np.asarray(to_logs(truth))
@@ -142,12 +142,12 @@ def main() -> None:
     """Judge and print."""
     loaded = weights.load(sys.argv[2] if len(sys.argv) > 2 else None)
     config = method.config_of(loaded)
-    networks = dcejax2026.load(loaded.params, config, default_policy())
+    trained = dcejax2026.load(loaded.params, config, default_policy())
     found = cases.enumerate_cases([sys.argv[1]], Facts())
     result = {"what": "simulated validation patients, not clinical evidence", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
     for name, known in KNOWN.items():
-        rows = [judge(case, networks, config, known) for case in found]
+        rows = [judge(case, trained, config, known) for case in found]
         result[name] = {"summary": summary(rows), "patients": rows}
         print(name, json.dumps(result[name]["summary"]), file=sys.stderr, flush=True)
     print(json.dumps(result, indent=1))

@@ -28,14 +28,16 @@ from dcejax.methods.aligned_grid import (
     nothing,
     prepare_batch,
 )
-from dcejax.methods.ensemble import Calibration, Networks, no_calibration, posterior
+from dcejax.methods.calibration import Calibration, no_calibration
+from dcejax.methods.ensemble import teach
+from dcejax.methods.examination_posterior import Trained, posterior
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.patient_posterior import regional_means
 from dcejax.methods.stage import Stage, StageConfig
-from dcejax.models.low_rank_gaussian import FLOORS, to_maps
+from dcejax.models.low_rank_gaussian import FLOORS, LowRankGaussian, to_maps
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -47,17 +49,19 @@ from dcejax.types import PARAMETERS, UNITS, Brightest, Output, Sample, Scan, Ser
 _LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3}
 
 
+_SCHEDULE = {"batches": "examinations", "patients_per_step": 16, "learning_rate": 2e-3}
+
+
 @dataclass(frozen=True)
 class Config(MethodConfig):
-    """Sizes and schedule."""
+    """Sizes, and schedules of the members of an ensemble and of the network that learns from them and is applied."""
 
     protocol: Protocol = field(default_factory=Protocol)
     network: Sizes = field(default_factory=Sizes)
     members: int = 3  # networks that differ in their start and in the order of patients; their spread is told
-    training: StageConfig = field(
-        default_factory=partial(
-            StageConfig, batches="examinations", patients_per_step=16, losses=_LOSSES, learning_rate=2e-3
-        )
+    training: StageConfig = field(default_factory=partial(StageConfig, losses=_LOSSES, **_SCHEDULE))
+    distilling: StageConfig = field(
+        default_factory=partial(StageConfig, losses=_LOSSES | {"distillation": 1.0}, **_SCHEDULE)
     )
 
     def __post_init__(self):
@@ -85,7 +89,7 @@ _TEXTS_OF_LOGS = {
     "sdlog": "SD of the logarithm, of which the next three are parts",
     "sdlogNoise": "SD of the logarithm that noise in the voxel leaves",
     "sdlogGlobal": "SD of the logarithm that all voxels of the examination share",
-    "sdlogModel": "SD of the logarithm between the networks of the ensemble",
+    "sdlogModel": "SD of the logarithm between networks that were trained alike",
 }
 OUTPUTS = (
     *(Output(statistic, name, UNITS[name], *rest) for statistic, rest in _TEXTS.items() for name in PARAMETERS),
@@ -98,6 +102,10 @@ OUTPUTS = (
     Output("identifiable", "ve", "1", "mask", f"{_IDENTIFIABLE}, that of Ktrans above {_LEAST_KTRANS:g}/min"),
     Output("residual", "curve", "1", "spread", "measured minus modelled concentration: root mean square in noise SDs"),
 )
+DISTILLED = "distilled"
+"""Part of the weights that is applied."""
+
+_LAST_LAYERS = ("linear", "out", "shared_bias")
 _ALONE_IN_THE_SLICE = of_patches(np.ones((1, 1), bool), edge=1)
 _SEARCHED = 16_384  # random voxels of the mask, of which the brightest are taken for vessels
 
@@ -143,26 +151,25 @@ def release(params: Params) -> Params:
     return to_half(params)
 
 
-def load(params: Params, config: Config, policy: Policy) -> Networks:
-    """Make the network that parameters belong to.
+def load(params: Params, config: Config, policy: Policy) -> Trained:
+    """Make the network that parameters belong to; those of the ensemble's members are not needed.
 
     Raises:
         ValueError: parameters that do not fit the configuration.
     """
     del policy
-    network = Network(config.network, STEP)
+    network = _distilled(config)
     expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing(), _ALONE_IN_THE_SLICE)["params"])
     calibration = params.get("calibration", no_calibration()._asdict())
-    names = _names(config)
-    found = {**params, "calibration": calibration}
-    check_parameters(found, {**dict.fromkeys(names, expected), "calibration": no_calibration()._asdict()})
-    trained = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), [params[name] for name in names])
-    members = tuple(placement.replicate(each) for each in trained)
-    return Networks(network, members, Calibration(**{k: np.asarray(v, np.float32) for k, v in calibration.items()}))
+    found = {name: tree for name, tree in params.items() if name not in _names(config)} | {"calibration": calibration}
+    check_parameters(found, {DISTILLED: expected, "calibration": no_calibration()._asdict()})
+    own = placement.replicate(jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params[DISTILLED]))
+    calibrated = Calibration(**{name: np.asarray(value, np.float32) for name, value in calibration.items()})
+    return Trained(network, own, calibrated, config.network.rank)
 
 
 def predict(
-    networks: Networks, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
+    trained: Trained, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
 ) -> Prediction:
     """Maps of one examination; nothing is random.
 
@@ -170,7 +177,7 @@ def predict(
         ValueError: maps that are not finite.
     """
     del key
-    found = posterior(networks, series, progress)
+    found = posterior(trained, series, progress)
     common, of_model = ((directions**2).sum(axis=-1) for directions in (found.shared, found.model))
     sd = found.sd
     median = np.asarray(to_maps(found.mean))
@@ -210,33 +217,80 @@ def _names(config: Config) -> list[str]:
     return [f"member_{index}" for index in range(1, config.members + 1)]
 
 
-def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
-    """A stage for each member of the ensemble, which is a whole network."""
-    del policy  # small enough for any device
-    network = Network(config.network, STEP)
+def _member(config: Config) -> Network:
+    return Network(config.network, STEP, config.network.rank)
 
-    def init(key: jax.Array) -> Any:
-        return network.init(key, *nothing(), _ALONE_IN_THE_SLICE)["params"]
 
-    def prepare(batch: Batch) -> tuple[Any, Batch]:
-        return (*prepare_batch(batch), batch.mask), batch
+def _distilled(config: Config) -> Network:
+    """Its last directions are those in which the members disagree."""
+    return Network(config.network, STEP, config.network.rank + config.members)
+
+
+def _initial(network: Network, key: jax.Array) -> Any:
+    return network.init(key, *nothing(), _ALONE_IN_THE_SLICE)["params"]
+
+
+def _applied(network: Network, params: Any, inputs: Any) -> tuple[Any, Any]:
+    """What is encoded and the Gaussian of voxels, of prepared examinations of patches."""
+    seen, voxels, common, _, mask = inputs
+    around = of_patches(mask, VoxelSets().edge)
+    return network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)
+
+
+def _outputs(network: Network, params: Any, inputs: Any) -> dict[str, Any]:
+    _, _, common, true_plasma, _ = inputs
+    encoded, found = _applied(network, params, inputs)
+    return {
+        "maps": to_maps(found.mean),
+        "logs": found,
+        "plasma": encoded.plasma,
+        "true_plasma": true_plasma,
+        "valid": common.valid,
+    }
+
+
+def _prepare(batch: Batch) -> tuple[Any, Batch]:
+    return (*prepare_batch(batch), batch.mask), batch
+
+
+def _member_stage(name: str, config: Config) -> Stage:
+    network, settings = _member(config), config.training
 
     def apply(params: Any, inputs: Any, key: jax.Array) -> dict[str, Any]:
         del key  # nothing is sampled
-        seen, voxels, common, true_plasma, mask = inputs
-        around = of_patches(mask, VoxelSets().edge)
-        encoded, found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)
-        return {
-            "maps": to_maps(found.mean),
-            "logs": found,
-            "plasma": encoded.plasma,
-            "true_plasma": true_plasma,
-            "valid": common.valid,
-        }
+        return _outputs(network, params, inputs)
 
-    settings = config.training
+    return Stage(name, settings, partial(_initial, network), _prepare, apply, apply, settings.losses, config.protocol)
 
-    def stage(name: str) -> Stage:
-        return Stage(name, settings, init, prepare, apply, apply, settings.losses, config.protocol)
 
-    return tuple(lambda params, name=name: stage(name) for name in _names(config))
+def _distilled_stage(members: Params, config: Config) -> Stage:
+    """Begins as the first member but for the last layers, whose numbers are more."""
+    network, settings = _distilled(config), config.distilling
+    speak = partial(_gaussian_of, _member(config))
+    teachers = [members[name] for name in _names(config)]
+
+    def init(key: jax.Array) -> Any:
+        fresh = _initial(network, key)
+        return {**teachers[0], **{name: fresh[name] for name in _LAST_LAYERS}}
+
+    def prepare(batch: Batch) -> tuple[Any, Batch]:
+        inputs, examples = _prepare(batch)
+        return (inputs, teach(speak, teachers, inputs)), examples
+
+    def apply(params: Any, inputs: Any, key: jax.Array) -> dict[str, Any]:
+        del key
+        prepared, taught = inputs
+        return _outputs(network, params, prepared) | {"taught": taught}
+
+    return Stage(DISTILLED, settings, init, prepare, apply, apply, settings.losses, config.protocol)
+
+
+def _gaussian_of(network: Network, params: Any, inputs: Any) -> LowRankGaussian:
+    return _applied(network, params, inputs)[1]
+
+
+def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:
+    """A stage for each member of the ensemble, and one for the network that learns from them."""
+    del policy  # small enough for any device
+    members = tuple(lambda _, name=name: _member_stage(name, config) for name in _names(config))
+    return (*members, lambda params: _distilled_stage(params, config))

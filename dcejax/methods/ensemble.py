@@ -1,185 +1,39 @@
-"""The posterior of every voxel of an examination, by the networks of an ensemble, a few slices at a time."""
+"""What several trained networks say together of the voxels of a batch, for one network to learn it from them.
 
-from collections.abc import Callable
+Hinton et al., "Distilling the knowledge in a neural network", arXiv:1503.02531 (2015), but of means and of what the
+networks disagree about; noise is learnt from the truth.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
-from dcejax.methods.neighbours import groups_of_slices, table
-from dcejax.methods.patient_posterior import Posterior, together
-from dcejax.models.low_rank_gaussian import covariance, to_maps
-from dcejax.models.posterior_network import Network, Voxels
-from dcejax.models.vascular_encoder import Encoded, Examination
-from dcejax.physics.grid_posterior import best_residual
-from dcejax.types import PARAMETERS, Context, Series
-
-LEAKING = 0.005
-"""Ktrans between tissue that leaks and tissue that does not, 1/min."""
+from dcejax.models.low_rank_gaussian import LowRankGaussian, covariance
 
 
-CHUNK = 4096
-"""Voxels that are computed together."""
+class Taught(NamedTuple):
+    """The equal mixture of M networks, voxel by voxel."""
 
-KNOTS = 5
-"""Sizes of SDs for which a calibration has scales."""
-
-GROUP = 4 * CHUNK
-"""Voxels of whole slices that are held at once, at least."""
-
-_STEEPNESS = 3.0  # of the way from one to the other, per unit of the logarithm of Ktrans
+    mean: jax.Array  # [..., V, C] of the logarithms
+    sd: jax.Array  # [..., V, C] of the mixture
+    model: (
+        jax.Array
+    )  # [..., V, C, M] how far the networks lie from their mean, scaled: times its transpose, their spread
 
 
-class Calibration(NamedTuple):
-    """By what SDs of logarithms are multiplied, for tissue that does not leak and tissue that does, by their size."""
-
-    knots: np.ndarray  # [2, K, C] logarithms of predicted SDs, increasing
-    scales: np.ndarray  # [2, K, C] at the knots; between them their logarithms are interpolated
-
-
-def no_calibration() -> Calibration:
-    """SDs as they are predicted."""
-    shape = (2, KNOTS, len(PARAMETERS))
-    knots = np.broadcast_to(np.linspace(-3.0, 1.0, KNOTS)[:, None], shape)
-    return Calibration(knots.astype(np.float32), np.ones(shape, np.float32))
-
-
-class Networks(NamedTuple):
-    """The module, its members' parameters on the devices, and how their SDs are calibrated."""
-
-    network: Network
-    members: tuple[Any, ...]
-    calibration: Calibration
-
-
-def share_leaking(means: np.ndarray) -> np.ndarray:
-    """How far voxels count as tissue that leaks, [V, 1], by the logarithms [V, C] that are expected."""
-    return 1.0 / (1.0 + np.exp(-_STEEPNESS * (means[:, :1] - np.log(LEAKING))))
-
-
-def scales_at(means: np.ndarray, sds: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """What SDs [V, C] are multiplied by, [V, C], where the logarithms [V, C] are expected."""
-    leaking, logs = share_leaking(means), np.log(sds)
-    knots, scales = calibration.knots, np.log(calibration.scales)
-
-    def of_group(group: int) -> np.ndarray:
-        columns = range(logs.shape[1])
-        return np.stack([np.interp(logs[:, c], knots[group, :, c], scales[group, :, c]) for c in columns], axis=-1)
-
-    return np.exp((1.0 - leaking) * of_group(0) + leaking * of_group(1))
-
-
-# What is prepared is the same for all members; each has the axis of examinations, of which there is one.
-
-
-def _alone(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[None], tree)
-
-
-@jax.jit
-def _prepare(context: Context) -> tuple[Common, Examination]:
-    common = prepare_common(context)
-    return common, _alone(prepare_examination(context, common))
-
-
-@jax.jit
-def _prepare_chunk(common: Common, curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array) -> Voxels:
-    return _alone(prepare_voxels(curves, points, t10, b1, common))
+def together(each: Sequence[LowRankGaussian]) -> Taught:
+    """The mixture of networks' Gaussians."""
+    means = jnp.stack([one.mean for one in each], axis=-1)
+    mean = means.mean(axis=-1)
+    model = (means - mean[..., None]) / max(len(each) - 1, 1) ** 0.5
+    variances = [jnp.diagonal(covariance(one), axis1=-2, axis2=-1) for one in each]
+    return Taught(mean, jnp.sqrt(sum(variances) / len(each) + (model**2).sum(axis=-1)), model)
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(network: Network, params: Any, seen: Examination, common: Common) -> Encoded:
-    return network.apply({"params": params}, seen, _alone(common.acquisition), method="encode")
-
-
-@partial(jax.jit, static_argnums=0)
-def _voxels(network: Network, params: Any, encoded: Encoded, voxels: Voxels, common: Common) -> tuple:
-    known = _alone((common.facts, common.valid))
-    state, past = network.apply({"params": params}, encoded, voxels, *known, method="voxels")
-    return state[0], past[0]
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _tell(network: Network, layer: int, params: Any, state: jax.Array) -> jax.Array:
-    return network.apply({"params": params}, layer, state, method="tell")
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _hear(network: Network, layer: int, params: Any, state: jax.Array, gathered: jax.Array) -> jax.Array:
-    return network.apply({"params": params}, layer, state, gathered, method="hear")
-
-
-@partial(jax.jit, static_argnums=0)
-def _gaussian(
-    network: Network, params: Any, state: jax.Array, past: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Means [V, C] of the logarithms, their covariances [V, C, C], and the part of these that voxels share."""
-    found = network.apply({"params": params}, state, past, method="gaussian")
-    return found.mean, covariance(found), found.shared
-
-
-@jax.jit
-def _residual(voxels: Voxels, means: jax.Array, plasma: jax.Array, common: Common) -> jax.Array:
-    concentration, noise = voxels.concentration[0], voxels.noise[0]
-    return best_residual(concentration, noise, to_maps(means), plasma, common.valid, STEP)
-
-
-def _of_group(
-    network: Network, params: Any, encoded: Encoded, common: Common, prepared: list[Voxels], beside: np.ndarray
-) -> list[np.ndarray]:
-    """What `_gaussian` gives of the voxels of whole slices, [V, ...]; prepared in chunks, and who lies beside whom.
-
-    What voxels tell is gathered on the host: the chunks' programs are then the same for any mask.
-    """
-    count = len(beside)
-    states, pasts = zip(*(_voxels(network, params, encoded, voxels, common) for voxels in prepared), strict=True)
-    chunks = [beside[start : start + CHUNK] for start in range(0, count, CHUNK)]
-    for layer in range(network.sizes.neighbour_layers):
-        told = np.concatenate([np.asarray(_tell(network, layer, params, state)) for state in states])[:count]
-        told = np.pad(told, [(0, 1), (0, 0)])  # the last row is that of nobody
-        gathered = [np.pad(told[chunk], [(0, CHUNK - len(chunk)), (0, 0), (0, 0)]) for chunk in chunks]
-        states = [_hear(network, layer, params, *both) for both in zip(states, gathered, strict=True)]
-    each = [_gaussian(network, params, *both) for both in zip(states, pasts, strict=True)]
-    return [np.concatenate([np.asarray(part) for part in leaves])[:count] for leaves in zip(*each, strict=True)]
-
-
-def posterior(networks: Networks, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
-    """The posterior of every voxel of a series."""
-    context = series.context
-    count = len(series.curves)
-    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
-    shared = context._replace(
-        times=np.asarray(context.times, np.float32),
-        aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
-        t10=context.t10._replace(values=None),
-        b1=context.b1._replace(values=None),
-        points=None,
-    )
-    network, members, calibration = networks
-    common, seen = _prepare(shared)
-    encoded = [_encode(network, params, seen, common) for params in members]
-    plasma = np.mean([np.asarray(one.plasma[0]) for one in encoded], axis=0)
-    parts, groups, done = [], list(groups_of_slices(series.mask, GROUP)), 0
-    for group in groups:
-        prepared = []
-        for start in range(0, len(group), CHUNK):
-            progress("posterior", done + start, count, "voxels")
-            chunk = [values[group[start : start + CHUNK]] for values in (series.curves, context.points, *maps)]
-            padding = CHUNK - len(chunk[0])
-            chunk = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
-            prepared.append(_prepare_chunk(common, *chunk))
-        beside = table(series.mask, group)
-        each = [_of_group(network, *one, common, prepared, beside) for one in zip(members, encoded, strict=True)]
-        found = together(each)
-        padded = np.pad(found[0], [(0, -len(group) % CHUNK), (0, 0)]).reshape(-1, CHUNK, len(PARAMETERS))
-        residual = [_residual(voxels, mean, plasma, common) for voxels, mean in zip(prepared, padded, strict=True)]
-        parts.append((*found, np.concatenate(residual)[: len(group)]))
-        done += len(group)
-    back = np.argsort(np.concatenate(groups))
-    mean, *spread, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))
-    sd = np.sqrt(np.diagonal(spread[0], axis1=1, axis2=2))
-    by = scales_at(mean, sd, calibration)[..., None]
-    covariances, directions, model = by * spread[0] * by.swapaxes(1, 2), by * spread[1], by * spread[2]
-    return Posterior(mean, covariances, directions, model, residual, plasma, float(common.arrival))
+def teach(apply: Callable[[Any, Any], LowRankGaussian], members: Sequence[Any], inputs: Any) -> Taught:
+    """What networks of given parameters say of the same inputs."""
+    return together([apply(params, inputs) for params in members])

@@ -1,9 +1,7 @@
-"""What is known of a patient's voxels, alone and together, from several networks of an ensemble."""
+"""What is known of a patient's voxels, alone and of regions of them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from dcejax.models.low_rank_gaussian import FLOORS
@@ -21,7 +19,7 @@ class Posterior(NamedTuple):
     mean: np.ndarray  # [V, C] of the logarithms
     covariance: np.ndarray  # [V, C, C]
     shared: np.ndarray  # [V, C, R] directions of errors that all voxels share
-    model: np.ndarray  # [V, C, M] of M members from their mean, scaled
+    model: np.ndarray  # [V, C, M] how far M trained networks lie from their mean, scaled
     residual: np.ndarray  # [V] of the concentration, in SDs of its noise
     plasma: np.ndarray  # [G] mM, on GRID after the arrival
     arrival: float  # min
@@ -30,18 +28,6 @@ class Posterior(NamedTuple):
     def sd(self) -> np.ndarray:
         """Of each logarithm, [V, C]."""
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
-
-
-def together(each: Sequence[tuple[jax.Array, jax.Array, jax.Array]]) -> tuple[np.ndarray, ...]:
-    """Mean, covariance, shared directions and members' directions of the equal mixture of members.
-
-    Each member gives mean [V, C], covariance [V, C, C] and shared directions [V, C, R].
-    """
-    means, covariances, shared = (np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*each, strict=True))
-    count, mean = len(means), means.mean(axis=0)
-    model = np.moveaxis(means - mean, 0, -1) / np.sqrt(max(count - 1, 1))
-    covariance = covariances.mean(axis=0) + model @ model.swapaxes(1, 2)
-    return mean, covariance, np.concatenate(list(shared), axis=-1) / np.sqrt(count), model
 
 
 def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float, float]]:

@@ -56,7 +56,7 @@ class Sizes:
     voxel_layers: int = 3
     neighbour_width: int = 32  # numbers that a voxel tells its neighbours
     neighbour_layers: int = 2  # each sees a voxel further; 0 for a network of single voxels
-    rank: int = 3  # directions of the errors that voxels share
+    rank: int = 3  # directions of the errors that voxels share, beside those of an ensemble
 
     def __post_init__(self):
         require_positive(self, *(each.name for each in fields(self) if each.name != "neighbour_layers"))
@@ -69,6 +69,7 @@ class Network(nn.Module):
 
     sizes: Sizes
     step: float  # min, of the time grid
+    directions: int = 3  # of the errors that voxels share
 
     def setup(self):
         """Make the parts."""
@@ -76,11 +77,11 @@ class Network(nn.Module):
         self.encoder = VascularEncoder(sizes.encoder_width, sizes.attentions, sizes.context, sizes.fields)
         self.voxel_layers = Dense((sizes.voxel_width,) * sizes.voxel_layers)
         self.exchanges = [Exchange(sizes.neighbour_width, sizes.voxel_width) for _ in range(sizes.neighbour_layers)]
-        numbers = 9 + 3 * sizes.rank
+        numbers = 9 + 3 * self.directions
         small = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
         self.linear = nn.Dense(numbers, kernel_init=nn.initializers.variance_scaling(1e-4, "fan_in", "normal"))
         self.out = nn.Dense(numbers, kernel_init=small)
-        self.shared_bias = self.param("shared_bias", nn.initializers.normal(0.5), (3 * sizes.rank,))
+        self.shared_bias = self.param("shared_bias", nn.initializers.normal(0.5), (3 * self.directions,))
 
     def encode(self, seen: Examination, acquisition: Acquisition) -> Encoded:
         """Plasma curves and context of E examinations."""
@@ -138,7 +139,7 @@ class Network(nn.Module):
     def gaussian(self, state: jax.Array, past: jax.Array) -> LowRankGaussian:
         """The Gaussian of voxels, from their last state and what went past."""
         numbers = self.out(state) + past
-        return from_numbers(numbers.at[..., 9:].add(self.shared_bias), self.sizes.rank)
+        return from_numbers(numbers.at[..., 9:].add(self.shared_bias), self.directions)
 
     def __call__(
         self,

@@ -128,6 +128,31 @@ def exponential_convolution(rate: ArrayLike, times: ArrayLike, curve: ArrayLike)
     return jnp.concatenate([start[None], integrals])
 
 
+def even_convolution(rates: ArrayLike, step: float, curve: ArrayLike) -> jax.Array:
+    """`exponential_convolution` of one curve with many rates, on even steps; for thousands in a third of the time.
+
+    Args:
+        rates: [V], 0 or more, 1/min.
+        step: min, between samples.
+        curve: [T], any unit.
+
+    Returns:
+        [T, V], the curve's unit times min.
+    """
+    rates, curve = jnp.asarray(rates), jnp.asarray(curve)
+    first, last = (step * weight for weight in _step_weights(rates * step))
+    decay = jnp.exp(-rates * step)
+
+    def advance(integral, ends):
+        left, right = ends
+        integral = decay * integral + (first * left + last * right)
+        return integral, integral
+
+    start = jnp.zeros_like(decay)
+    _, integrals = jax.lax.scan(advance, start, (curve[:-1], curve[1:]), unroll=8)
+    return jnp.concatenate([start[None], integrals])
+
+
 def dispersed(times: ArrayLike, curve: ArrayLike, time_constant: ArrayLike) -> jax.Array:
     """A curve [T] after one well-mixed volume on its way, convolved with exp(-t / c) / c for a time constant c in min.
 

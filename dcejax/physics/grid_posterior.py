@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.convolution import even_convolution
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 KEP = np.geomspace(0.02, 6.0, 16)
@@ -39,12 +39,13 @@ class Table(NamedTuple):
     leaked: jax.Array  # [D, J, T] mM min, also convolved with exp(-kep t)
 
 
-def _delayed(curves: jax.Array, steps: float) -> jax.Array:
-    """Curves [..., T] later by a share of a time step, -1 to 1, by linear interpolation."""
+def _delayed(curves: jax.Array, steps: float, axis: int = -1) -> jax.Array:
+    """Curves later by a share of a time step, -1 to 1, by linear interpolation along an axis."""
+    first, last = (jax.lax.slice_in_dim(curves, *ends, axis=axis) for ends in ((0, 1), (-1, None)))
     if steps >= 0:
-        other = jnp.concatenate([curves[..., :1], curves[..., :-1]], axis=-1)
+        other = jnp.concatenate([first, jax.lax.slice_in_dim(curves, 0, -1, axis=axis)], axis=axis)
     else:
-        other = jnp.concatenate([curves[..., 1:], curves[..., -1:]], axis=-1)
+        other = jnp.concatenate([jax.lax.slice_in_dim(curves, 1, None, axis=axis), last], axis=axis)
     return (1 - abs(steps)) * curves + abs(steps) * other
 
 
@@ -63,21 +64,21 @@ def best_residual(
         weight: [T] 1 where there is a frame, else 0.
         step: min, between frames.
     """
-    ktrans, vp, ve = (maps[:, index, None] for index in range(3))
-    times = np.arange(plasma.size) * step
+    ktrans, vp, ve = maps.T
     kep = (ktrans / jnp.maximum(ve, _LEAST_VE)).clip(0.0, KEP[-1])
-    curve = vp * plasma + ktrans * jax.vmap(lambda rate: exponential_convolution(rate, times, plasma))(kep[:, 0])
-    modelled = jnp.stack([_delayed(curve, float(delay)) for delay in DELAYS / step])
-    modelled, curves = modelled * weight, curves * weight
-    gain = (curves * modelled).sum(axis=-1) / jnp.maximum((modelled**2).sum(axis=-1), _LEAST_SQUARE)
-    squares = ((curves - jnp.maximum(gain, 0.0)[..., None] * modelled) ** 2).sum(axis=-1)
-    return jnp.sqrt(squares.min(axis=0) / weight.sum()) / noise_sd
+    curve = vp * plasma[:, None] + ktrans * even_convolution(kep, step, plasma)  # [T, V]
+    counted = weight[:, None]
+    measured, best = curves.T * counted, jnp.inf
+    for delay in DELAYS / step:
+        modelled = _delayed(curve, float(delay), axis=0) * counted
+        gain = (measured * modelled).sum(axis=0) / jnp.maximum((modelled**2).sum(axis=0), _LEAST_SQUARE)
+        best = jnp.minimum(best, ((measured - jnp.maximum(gain, 0.0) * modelled) ** 2).sum(axis=0))
+    return jnp.sqrt(best / weight.sum()) / noise_sd
 
 
 def tabulate(plasma: jax.Array, step: float) -> Table:
     """The columns for a plasma curve [T] in mM at times a step in min apart."""
-    times = np.arange(plasma.size) * step
-    leaked = jax.vmap(lambda kep: exponential_convolution(kep, times, plasma))(jnp.asarray(KEP, plasma.dtype))
+    leaked = even_convolution(jnp.asarray(KEP, plasma.dtype), step, plasma).T
     steps = DELAYS / step
     return Table(
         jnp.stack([_delayed(plasma, float(step)) for step in steps]),
@@ -97,15 +98,19 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         table: of the plasma curve.
         weight: [T] 1 where there is a frame, else 0.
     """
-    # Voxels are the last axis, so that whatever is summed over the grid or over time is summed in vectors of voxels.
-    plasma, leaked, curves = table.plasma * weight, table.leaked * weight, (curves * weight).T
-    frames = weight.sum()
-    # Normal equations of every point of the grid: [D, J, V] or what broadcasts to it.
-    pp = ((plasma**2).sum(-1) + 1e-4)[:, None, None]
-    pl = jnp.einsum("dt,djt->dj", plasma, leaked)[..., None]
-    ll = ((leaked**2).sum(-1) + 1e-6)[..., None]
-    yp = (plasma @ curves)[:, None]
-    yl = (leaked.reshape(-1, leaked.shape[-1]) @ curves).reshape(DELAYS.size, KEP.size, -1)
+    # Voxels are the last axis, and points of the grid, D delays of J rates, the first. Sums over points are products
+    # with a row of ones: XLA would compute what is summed anew for each sum, in four times as long.
+    plasma, leaked, curves = (
+        table.plasma * weight,
+        (table.leaked * weight).reshape(-1, weight.size),
+        (curves * weight).T,
+    )
+    sum_of, frames = jnp.ones(len(leaked)), weight.sum()
+    # Normal equations of every point: [P, V] or what broadcasts to it.
+    pp = jnp.repeat((plasma**2).sum(-1) + 1e-4, KEP.size)[:, None]
+    pl = (jnp.repeat(plasma, KEP.size, axis=0) * leaked).sum(-1)[:, None]
+    ll = (leaked**2).sum(-1)[:, None] + 1e-6
+    yp, yl = jnp.repeat(plasma @ curves, KEP.size, axis=0), leaked @ curves
     determinant = pp * ll - pl**2 + 1e-9
     vp = yp * (ll / determinant) - yl * (pl / determinant)
     ktrans = yl * (pp / determinant) - yp * (pl / determinant)
@@ -116,19 +121,18 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
     ktrans, vp = jnp.maximum(ktrans, _LEAST_KTRANS), jnp.maximum(vp, _LEAST_VP)
     residual = (curves**2).sum(0) - 2 * (vp * yp + ktrans * yl) + vp**2 * pp + 2 * vp * ktrans * pl + ktrans**2 * ll
     residual = jnp.maximum(residual, 1e-9)
-    least = residual.min((0, 1))
+    least = residual.min(axis=0)
 
     log_ktrans = jnp.log(ktrans)
-    logs = log_ktrans, jnp.log(vp), log_ktrans - jnp.asarray(np.log(KEP), jnp.float32)[:, None]
-    delays = jnp.arange(DELAYS.size, dtype=jnp.float32)[:, None]
+    logs = log_ktrans, jnp.log(vp), log_ktrans - np.tile(np.log(KEP), DELAYS.size).astype(np.float32)[:, None]
+    delays = jnp.repeat(jnp.arange(DELAYS.size, dtype=jnp.float32), KEP.size)
     noise = jnp.maximum(noise_sd**2, 1e-8)
     found = []
     for variance in (noise, noise + _MISFIT * least / (frames - 4)):
         likelihood = jnp.exp((least - residual) / (2 * variance))
-        share = 1.0 / likelihood.sum((0, 1))
-        means = [(likelihood * log).sum((0, 1)) * share for log in logs]
-        squares = [(likelihood * (log - mean) ** 2).sum((0, 1)) for log, mean in zip(logs, means, strict=True)]
-        spreads = [0.5 * jnp.log(square * share + 1e-4) for square in squares]
-        found += [*means, *spreads, (likelihood.sum(1) * delays).sum(0) * share]
+        share = 1.0 / (sum_of @ likelihood)
+        means = [sum_of @ (likelihood * log) * share for log in logs]
+        squares = [sum_of @ (likelihood * (log - mean) ** 2) * share for log, mean in zip(logs, means, strict=True)]
+        found += [*means, *(0.5 * jnp.log(square + 1e-4) for square in squares), delays @ likelihood * share]
     found += [0.5 * jnp.log(least / (frames - 4) / noise), 0.5 * jnp.log(noise)]
     return jnp.stack(found, axis=-1).clip(-_RANGE, _RANGE)

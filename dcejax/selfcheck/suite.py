@@ -3,11 +3,26 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dcejax.selfcheck import aif_checks, estimates, osipi, reference_data, scan_checks, signal_checks, tissue_curves
+from dcejax.selfcheck import (
+    aif_checks,
+    compiler_checks,
+    estimates,
+    osipi,
+    reference_data,
+    scan_checks,
+    signal_checks,
+    tissue_curves,
+)
 from dcejax.selfcheck.check import Check, Result, run
 from dcejax.types import Reporter
 
-ANALYTIC: tuple[Check, ...] = tissue_curves.CHECKS + signal_checks.CHECKS + aif_checks.CHECKS + estimates.CHECKS
+ANALYTIC: tuple[Check, ...] = (
+    *tissue_curves.CHECKS,
+    *signal_checks.CHECKS,
+    *aif_checks.CHECKS,
+    *estimates.CHECKS,
+    *compiler_checks.CHECKS,
+)
 REFERENCE: tuple[Check, ...] = scan_checks.CHECKS + osipi.CHECKS
 NOT_COVERED = ("osipi/T1_mapping column 'T1 linear B1cor': not what a linear fit at the corrected angles gives",)
 

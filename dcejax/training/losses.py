@@ -118,6 +118,18 @@ def plasma_error(outputs: Outputs, batch: Batch) -> jax.Array:
     return (jnp.abs(found - true) * outputs["valid"]).sum(axis=-1) / jnp.maximum(outputs["valid"].sum(axis=-1), 1)
 
 
+def distillation(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Squared distance of the outputs' `logs` from what an ensemble `taught`, in its SDs, mean over the mask, [B].
+
+    Distances of the mean, and of the last shared directions from those in which the ensemble's networks disagree.
+    """
+    logs, taught = outputs["logs"], outputs["taught"]
+    model = logs.shared[..., -taught.model.shape[-1] :]
+    squares = (logs.mean - taught.mean) ** 2 + ((model - taught.model) ** 2).sum(axis=-1)
+    distance = (squares / taught.sd**2).sum(axis=-1)
+    return jnp.where(batch.mask, distance, 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
+
+
 def find(name: str) -> Loss:
     """A loss by its name: that of a function here, or "package.module:function".
 

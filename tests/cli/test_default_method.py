@@ -27,12 +27,9 @@ SMALL = {
     "network.neighbour_width": 8,
     "network.neighbour_layers": 1,
     "members": 1,
-    "training.pool_batches": 3,
-    "training.patients_per_step": 2,
-    "training.steps_per_epoch": 2,
-    "training.max_epochs": 2,
-    "training.validation_patients": 2,
 }
+SCHEDULE = {"pool_batches": 3, "patients_per_step": 2, "steps_per_epoch": 2, "max_epochs": 2, "validation_patients": 2}
+SMALL |= {f"{stage}.{name}": value for stage in ("training", "distilling") for name, value in SCHEDULE.items()}
 
 
 def run(*words):
@@ -74,18 +71,15 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
 def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trained, tmp_path):
     folder, _ = trained
     flags = [f"--config.{name}={value}" for name, value in SMALL.items()]
-    again = [
-        *flags,
-        f"--config.init_from={folder / 'weights.npz'}",
-        f"--config.training.batches=pool:{folder}/pool/examinations",
-    ]
-    again += ["--config.training.pool_batches=0", "--config.training.learning_rate=1e-9"]
+    again = [*flags, f"--config.init_from={folder / 'weights.npz'}"]
+    for stage in ("training", "distilling"):
+        again += [f"--config.{stage}.batches=pool:{folder}/pool/examinations", f"--config.{stage}.pool_batches=0"]
+        again += [f"--config.{stage}.learning_rate=1e-9"]
     config = f"--config={ROOT / 'configs' / 'default.py'}"
     code, _, told = commands.call(train.main, config, *again, workdir=tmp_path / "tuned")
     assert code == 0, told
-    before, after = (
-        weights.load(str(path / "weights.npz")).params["member_1"] for path in (folder, tmp_path / "tuned")
-    )
+    before, after = (weights.load(str(path / "weights.npz")).params for path in (folder, tmp_path / "tuned"))
+    assert set(before) == {"member_1", "distilled"}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
     wider = [*again, "--config.network.voxel_width=24"]
     code, _, told = commands.call(train.main, config, *wider, workdir=tmp_path / "other")

@@ -11,28 +11,37 @@ from training_examples import make_batch
 
 from dcejax.batch import TrueInput
 from dcejax.execution.policy import default_policy
-from dcejax.methods import aligned_grid, dcejax2026, ensemble
+from dcejax.methods import aligned_grid, calibration, dcejax2026, ensemble, examination_posterior
 from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.patient_posterior import Posterior, regional_means
-from dcejax.models.low_rank_gaussian import to_maps
+from dcejax.models.low_rank_gaussian import from_numbers, to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
+from dcejax.protocol import Protocol
 from dcejax.rng import stream
+from dcejax.simulation.training import voxel_sets
+from dcejax.training import losses
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
 SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2, neighbour_width=6)
 CONFIG = Config(network=SIZES, members=2)
 
 
+def random_params():
+    params = {}
+    for make_stage in dcejax2026.stages(CONFIG, default_policy()):
+        stage = make_stage(params)
+        params[stage.name] = stage.init(stream(0, stage.name))
+    return params
+
+
 @pytest.fixture(scope="module")
 def networks():
     """Random weights."""
-    made = [make({}) for make in dcejax2026.stages(CONFIG, default_policy())]
-    params = {stage.name: stage.init(stream(0, stage.name)) for stage in made}
-    return dcejax2026.load(params, CONFIG, default_policy())
+    return dcejax2026.load(random_params(), CONFIG, default_policy())
 
 
 def posterior(networks, scan, beside=NOTHING_BESIDE):
@@ -66,10 +75,12 @@ def test_voxels_are_computed_in_any_portions(networks, monkeypatch):
     scan = make_scan(shape=(9, 7, 5))
     scan = dataclasses.replace(scan, mask=np.random.default_rng(3).uniform(size=scan.mask.shape) < 0.8)
     whole = posterior(networks, scan)
-    monkeypatch.setattr(ensemble, "CHUNK", 16)
-    monkeypatch.setattr(ensemble, "GROUP", 60)
+    monkeypatch.setattr(examination_posterior, "CHUNK", 16)
+    monkeypatch.setattr(examination_posterior, "GROUP", 60)
     portions = posterior(networks, scan)
-    for one, other in zip(whole[:4], portions[:4], strict=True):
+    # Products of matrices of other sizes round otherwise, and squares that nearly cancel multiply it.
+    assert (np.abs(portions.mean - whole.mean) < 5e-4 * whole.sd).all()
+    for one, other in zip(whole[1:4], portions[1:4], strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4)
 
 
@@ -203,22 +214,19 @@ def test_a_batch_is_prepared_as_a_series(networks):
     times = np.linspace(0, 5, 50)
     truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
     seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
-    network, members, _ = networks
+    network, params = networks.network, networks.params
     around = of_patches(batch.mask, 8)
-    means = [
-        network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)[1].mean[0]
-        for params in members
-    ]
+    found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)[1]
     expected = dcejax2026.posterior(networks, series)
-    np.testing.assert_allclose(np.mean(means, axis=0), expected.mean, atol=2e-3)
+    np.testing.assert_allclose(found.mean[0], expected.mean, atol=2e-3)
     assert np.isfinite(to_maps(expected.mean)).all()
     assert len(GRID) == 52
 
 
 def test_calibration_scales_the_spread_and_nothing_else(networks):
     scan = make_scan()
-    double = ensemble.no_calibration().scales * np.array([2.0, 1.0, 1.0], np.float32)
-    wide = networks._replace(calibration=ensemble.no_calibration()._replace(scales=double))
+    double = calibration.no_calibration().scales * np.array([2.0, 1.0, 1.0], np.float32)
+    wide = networks._replace(calibration=calibration.no_calibration()._replace(scales=double))
     one, other = posterior(networks, scan), posterior(wide, scan)
     np.testing.assert_array_equal(one.mean, other.mean)
     ratio = np.sqrt(np.diagonal(other.covariance, axis1=1, axis2=2) / np.diagonal(one.covariance, axis1=1, axis2=2))
@@ -229,10 +237,10 @@ def test_calibration_scales_the_spread_and_nothing_else(networks):
 def test_calibration_depends_on_leakage_and_on_the_predicted_sd():
     knots = np.log(np.tile(np.array([0.05, 0.1, 0.2, 0.4, 0.8])[:, None], (2, 1, 3)))
     scales = np.stack([np.ones((5, 3)), np.tile(np.array([4.0, 2, 2, 1, 1])[:, None], (1, 3))])
-    calibration = ensemble.Calibration(knots, scales)
+    made = calibration.Calibration(knots, scales)
     means = np.log([[1e-5, 1, 1], [0.005, 1, 1], [1.0, 1, 1], [1.0, 1, 1], [1.0, 1, 1]])
     sds = np.array([[0.05], [0.05], [0.05], [0.2 * np.sqrt(2)], [3.0]]) * np.ones(3)
-    found = ensemble.scales_at(means, sds, calibration)
+    found = calibration.scales_at(means, sds, made)
     np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 4.0, np.sqrt(2), 1.0], rtol=0.01)
 
 
@@ -259,21 +267,77 @@ def test_intervals_of_means_know_what_voxels_share():
         assert np.ptp(alone[name][1:]) < np.ptp(found_interval)
 
 
-def test_members_differ_and_their_spread_is_part_of_the_covariance(networks):
-    series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
-    both = dcejax2026.posterior(networks, series)
-    alone = [dcejax2026.posterior(networks._replace(members=(one,)), series) for one in networks.members]
-    np.testing.assert_allclose(both.mean, (alone[0].mean + alone[1].mean) / 2, atol=1e-5)
-    apart = alone[0].mean - alone[1].mean
-    assert np.abs(apart).mean() > 0.01
-    np.testing.assert_allclose((both.model**2).sum(-1), apart**2 / 2, rtol=1e-3, atol=1e-6)
-    within = (alone[0].covariance + alone[1].covariance) / 2
-    np.testing.assert_allclose(both.covariance, within + apart[:, :, None] * apart[:, None] / 2, rtol=1e-3, atol=1e-5)
-    shared = [one.shared @ one.shared.swapaxes(1, 2) for one in (*alone, both)]
-    np.testing.assert_allclose(shared[2], (shared[0] + shared[1]) / 2, rtol=1e-3, atol=1e-6)
-    assert not alone[0].model.any()
+def drawn_gaussians(members):
+    """Of four voxels of two examinations, and their covariances in float64."""
+    found, covariances = [], []
+    for key in jax.random.split(jax.random.key(1), members):
+        found.append(from_numbers(jax.random.normal(key, (2, 4, 9 + 3 * 3)), rank=3))
+        cholesky, shared = (np.asarray(leaf, np.float64) for leaf in found[-1][1:])
+        covariances.append(cholesky @ cholesky.swapaxes(-1, -2) + shared @ shared.swapaxes(-1, -2))
+    return found, np.stack(covariances)
 
 
-def test_weights_of_another_size_are_refused(networks):
-    with pytest.raises(ValueError, match="expected parameter"):
-        dcejax2026.load(dict(zip("ab", networks.members, strict=True)), Config(members=2), default_policy())
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_the_ensemble_has_the_moments_of_its_mixture(members):
+    each, covariances = drawn_gaussians(members)
+    found = ensemble.together(each)
+    means = np.stack([np.asarray(one.mean, np.float64) for one in each])
+    np.testing.assert_allclose(found.mean, means.mean(0), rtol=1e-5)
+    between = np.zeros((2, 4, 3, 3))
+    if members > 1:  # the unbiased estimate, of so few
+        apart = means - means.mean(0)
+        between = np.einsum("mevc,mevd->evcd", apart, apart) / (members - 1)
+    np.testing.assert_allclose(found.model @ found.model.swapaxes(-1, -2), between, rtol=1e-4, atol=1e-6)
+    variances = np.diagonal(covariances.mean(0) + between, axis1=-2, axis2=-1)
+    np.testing.assert_allclose(found.sd**2, variances, rtol=1e-4)
+
+
+def test_distillation_is_zero_for_what_the_ensemble_says_and_counts_its_sds():
+    each, _ = drawn_gaussians(2)
+    taught = ensemble.together(each)
+    alike = each[0]._replace(mean=taught.mean, shared=jnp.concatenate([each[0].shared, taught.model], axis=-1))
+    mask = jnp.array([[True] * 4, [True, True, False, False]])
+    batch = make_batch((2, 2, 2))._replace(mask=mask)
+    assert not losses.distillation({"logs": alike, "taught": taught}, batch).any()
+    off = alike._replace(mean=alike.mean.at[1].add(jnp.array([2.0, 0, 0]) * taught.sd[1]).at[1, 3].add(9.0))
+    np.testing.assert_allclose(losses.distillation({"logs": off, "taught": taught}, batch), [0, 4], rtol=1e-5)
+    off = alike._replace(shared=alike.shared.at[0, :, 2, -1].add(3.0 * taught.sd[0, :, 2]))
+    np.testing.assert_allclose(losses.distillation({"logs": off, "taught": taught}, batch), [9, 0], rtol=1e-4)
+
+
+def test_the_last_network_begins_as_the_first_member_and_learns_from_all():
+    params = random_params()
+    same = jax.tree.map(np.array_equal, params["distilled"], params["member_1"])
+    assert all(
+        jax.tree.leaves({name: tree for name, tree in same.items() if name not in ("out", "linear", "shared_bias")})
+    )
+    assert params["distilled"]["out"]["kernel"].shape[-1] == 9 + 3 * (SIZES.rank + CONFIG.members)
+    members, last = {name: params[name] for name in ("member_1", "member_2")}, dcejax2026.stages(CONFIG, None)[-1]
+    patient = voxel_sets.make_sampler(Protocol(), 1)(stream(0, "patient"))
+    stage = last(members)
+    inputs, batch = stage.prepare(patient)
+    outputs = stage.apply(params["distilled"], inputs, None)
+    said = [
+        dcejax2026.stages(CONFIG, None)[i]({}).apply(members[name], inputs[0], None)["logs"]
+        for i, name in enumerate(members)
+    ]
+    np.testing.assert_allclose(outputs["taught"].mean, (said[0].mean + said[1].mean) / 2, atol=1e-4)
+    assert losses.distillation(outputs, batch).shape == (1,)
+
+
+def test_the_spread_of_networks_is_part_of_the_covariance(networks):
+    found = posterior(networks, make_scan())
+    assert (found.shared.shape[-1], found.model.shape[-1]) == (SIZES.rank, CONFIG.members)
+    assert np.abs(found.model).max() > 0.01
+    parts = sum(part @ part.swapaxes(1, 2) for part in (found.shared, found.model))
+    assert (np.linalg.eigvalsh((found.covariance - parts).astype(np.float64)) > -1e-6).all()
+
+
+def test_weights_of_another_size_are_refused():
+    params = random_params()
+    wider = Config(network=dataclasses.replace(SIZES, voxel_width=24), members=2)
+    for config in (wider, Config(network=SIZES, members=3)):
+        with pytest.raises(ValueError, match="expected parameter"):
+            dcejax2026.load(params, config, default_policy())
+    with pytest.raises(ValueError, match="distilled"):
+        dcejax2026.load({"member_1": params["member_1"]}, CONFIG, default_policy())

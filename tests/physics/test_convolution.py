@@ -9,6 +9,7 @@ from quadrature import central_difference, convolve, convolve_with
 from dcejax.physics.convolution import (
     biexponential_convolution,
     biexponential_convolution_at,
+    even_convolution,
     exponential_convolution,
     exponential_convolution_at,
 )
@@ -189,3 +190,11 @@ def test_two_rates_between_the_samples(x64, slow, fast):
 def test_wrong_shapes_of_two_rates_are_named():
     with pytest.raises(ValueError, match=r"one shape \[T\].*jax\.vmap"):
         biexponential_convolution(1.0, np.ones(2), TIMES, CURVE)
+
+
+def test_many_rates_on_even_steps_are_the_single_ones():
+    rates, curve = np.concatenate([[0.0], np.geomspace(1e-3, 20.0, 30)]), np.cos(np.arange(37) / 5.0)
+    found = even_convolution(rates, 0.07, curve)
+    assert found.shape == (37, 31)
+    for rate, column in zip(rates, np.asarray(found).T, strict=True):
+        np.testing.assert_allclose(column, exponential_convolution(rate, np.arange(37) * 0.07, curve), atol=2e-6)

@@ -111,3 +111,32 @@ def test_residual_of_the_truth_is_the_noise_and_of_others_more():
     assert (residual([1.4, 1, 1]) > residual([1, 1, 1])).mean() > 0.95
     np.testing.assert_allclose(residual([2, 2, 2]), residual([1, 1, 1]), rtol=1e-3)  # the gain is free
     assert np.isfinite(residual([0, 0, 0])).all()
+
+
+def test_residual_of_many_voxels_against_float64():
+    """As many as are computed together; a compiler that spreads them over threads has summed them wrongly."""
+    rng = np.random.default_rng(0)
+    maps = np.stack([rng.uniform(0, 0.3, 4096), rng.uniform(0, 0.1, 4096), rng.uniform(0.05, 0.5, 4096)], axis=1)
+    curves = curves_of(maps) * rng.uniform(0.7, 1.3, (4096, 1)) + 0.02 * rng.normal(size=(4096, 52))
+    weight = (np.arange(52) < 49).astype(float)
+    found = jax.jit(best_residual, static_argnums=5)(
+        *(np.asarray(a, np.float32) for a in (curves, np.full(4096, 0.02), maps, PLASMA, weight)), STEP
+    )
+    kep, times = (maps[:, 0] / maps[:, 2]).clip(0, KEP[-1]), TIMES
+    leaked = np.zeros((4096, 52))
+    for t in range(1, 52):  # the exact integral over a step in which the input is linear
+        u = np.linspace(0, STEP, 201)
+        inside = np.interp(times[t - 1] + u, times, PLASMA.astype(float))
+        part = np.trapezoid(inside * np.exp(-kep[:, None] * (STEP - u)), u, axis=1)
+        leaked[:, t] = leaked[:, t - 1] * np.exp(-kep * STEP) + part
+    curve, best = maps[:, 1:2] * PLASMA + maps[:, :1] * leaked, np.full(4096, np.inf)
+    for delay in DELAYS / STEP:
+        other = (
+            np.concatenate([curve[:, :1], curve[:, :-1]], 1)
+            if delay >= 0
+            else np.concatenate([curve[:, 1:], curve[:, -1:]], 1)
+        )
+        model = ((1 - abs(delay)) * curve + abs(delay) * other) * weight
+        gain = (curves * model).sum(1) / (model**2).sum(1)
+        best = np.minimum(best, ((curves * weight - gain[:, None] * model) ** 2).sum(1))
+    np.testing.assert_allclose(found, np.sqrt(best / 49) / 0.02, rtol=1e-4)

@@ -1,0 +1,147 @@
+"""The posterior of every voxel of an examination, a few slices at a time."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
+from dcejax.methods.calibration import Calibration, scales_at
+from dcejax.methods.neighbours import groups_of_slices, table
+from dcejax.methods.patient_posterior import Posterior
+from dcejax.models.low_rank_gaussian import covariance, to_maps
+from dcejax.models.posterior_network import Network, Voxels
+from dcejax.models.vascular_encoder import Encoded, Examination
+from dcejax.physics.grid_posterior import best_residual
+from dcejax.types import PARAMETERS, Context, Series
+
+CHUNK = 4096
+"""Voxels that are computed together."""
+
+GROUP = 4 * CHUNK
+"""Voxels of whole slices that are held at once, at least."""
+
+
+class Trained(NamedTuple):
+    """The module, its parameters on the devices, how its SDs are calibrated, and how many of its directions of errors
+    are those of patients; the others are those of networks."""
+
+    network: Network
+    params: Any
+    calibration: Calibration
+    rank: int
+
+
+# What is prepared has the axis of examinations, of which there is one.
+
+
+def _alone(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+@jax.jit
+def _prepare(context: Context) -> tuple[Common, Examination]:
+    common = prepare_common(context)
+    return common, _alone(prepare_examination(context, common))
+
+
+@jax.jit
+def _prepare_chunk(common: Common, curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array) -> Voxels:
+    return _alone(prepare_voxels(curves, points, t10, b1, common))
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(network: Network, params: Any, seen: Examination, common: Common) -> Encoded:
+    return network.apply({"params": params}, seen, _alone(common.acquisition), method="encode")
+
+
+@partial(jax.jit, static_argnums=0)
+def _voxels(network: Network, params: Any, encoded: Encoded, voxels: Voxels, common: Common) -> tuple:
+    known = _alone((common.facts, common.valid))
+    state, past = network.apply({"params": params}, encoded, voxels, *known, method="voxels")
+    return state[0], past[0]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _tell(network: Network, layer: int, params: Any, state: jax.Array) -> jax.Array:
+    return network.apply({"params": params}, layer, state, method="tell")
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _hear(network: Network, layer: int, params: Any, state: jax.Array, gathered: jax.Array) -> jax.Array:
+    return network.apply({"params": params}, layer, state, gathered, method="hear")
+
+
+@partial(jax.jit, static_argnums=0)
+def _gaussian(
+    network: Network, params: Any, state: jax.Array, past: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Means [V, C] of the logarithms, their covariances [V, C, C], and the part of these that voxels share."""
+    found = network.apply({"params": params}, state, past, method="gaussian")
+    return found.mean, covariance(found), found.shared
+
+
+@jax.jit
+def _residual(voxels: Voxels, means: jax.Array, plasma: jax.Array, common: Common) -> jax.Array:
+    concentration, noise = voxels.concentration[0], voxels.noise[0]
+    return best_residual(concentration, noise, to_maps(means), plasma, common.valid, STEP)
+
+
+def _of_group(
+    network: Network, params: Any, encoded: Encoded, common: Common, prepared: list[Voxels], beside: np.ndarray
+) -> list[np.ndarray]:
+    """What `_gaussian` gives of the voxels of whole slices, [V, ...]; prepared in chunks, and who lies beside whom.
+
+    What voxels tell is gathered on the host: the chunks' programs are then the same for any mask.
+    """
+    count = len(beside)
+    states, pasts = zip(*(_voxels(network, params, encoded, voxels, common) for voxels in prepared), strict=True)
+    chunks = [beside[start : start + CHUNK] for start in range(0, count, CHUNK)]
+    for layer in range(network.sizes.neighbour_layers):
+        told = np.concatenate([np.asarray(_tell(network, layer, params, state)) for state in states])[:count]
+        told = np.pad(told, [(0, 1), (0, 0)])  # the last row is that of nobody
+        gathered = [np.pad(told[chunk], [(0, CHUNK - len(chunk)), (0, 0), (0, 0)]) for chunk in chunks]
+        states = [_hear(network, layer, params, *both) for both in zip(states, gathered, strict=True)]
+    each = [_gaussian(network, params, *both) for both in zip(states, pasts, strict=True)]
+    return [np.concatenate([np.asarray(part) for part in leaves])[:count] for leaves in zip(*each, strict=True)]
+
+
+def posterior(trained: Trained, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
+    """The posterior of every voxel of a series."""
+    context = series.context
+    count = len(series.curves)
+    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
+    shared = context._replace(
+        times=np.asarray(context.times, np.float32),
+        aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
+        t10=context.t10._replace(values=None),
+        b1=context.b1._replace(values=None),
+        points=None,
+    )
+    network, params, calibration, rank = trained
+    common, seen = _prepare(shared)
+    encoded = _encode(network, params, seen, common)
+    plasma = np.asarray(encoded.plasma[0])
+    parts, groups, done = [], list(groups_of_slices(series.mask, GROUP)), 0
+    for group in groups:
+        prepared = []
+        for start in range(0, len(group), CHUNK):
+            progress("posterior", done + start, count, "voxels")
+            chunk = [values[group[start : start + CHUNK]] for values in (series.curves, context.points, *maps)]
+            padding = CHUNK - len(chunk[0])
+            chunk = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
+            prepared.append(_prepare_chunk(common, *chunk))
+        beside = table(series.mask, group)
+        mean, covariances, shared = _of_group(network, params, encoded, common, prepared, beside)
+        by = scales_at(mean, np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)), calibration)[..., None]
+        padded = np.pad(mean, [(0, -len(group) % CHUNK), (0, 0)]).reshape(-1, CHUNK, len(PARAMETERS))
+        residual = [_residual(voxels, mean, plasma, common) for voxels, mean in zip(prepared, padded, strict=True)]
+        residual = np.concatenate(residual)[: len(group)]
+        parts.append((mean, by * covariances * by.swapaxes(1, 2), by * shared, residual))
+        done += len(group)
+    back = np.argsort(np.concatenate(groups))
+    mean, covariances, shared, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))
+    of_patient, of_model = shared[..., :rank], shared[..., rank:]
+    return Posterior(mean, covariances, of_patient, of_model, residual, plasma, float(common.arrival))

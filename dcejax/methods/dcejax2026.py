@@ -46,7 +46,7 @@ from dcejax.protocol import Protocol
 from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.types import PARAMETERS, UNITS, Brightest, Output, Sample, Scan, Series
 
-_LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3}
+_LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3, "curve_residual": 0.0}
 
 
 _SCHEDULE = {"batches": "examinations", "patients_per_step": 16, "learning_rate": 2e-3}
@@ -238,7 +238,7 @@ def _applied(network: Network, params: Any, inputs: Any) -> tuple[Any, Any]:
 
 
 def _outputs(network: Network, params: Any, inputs: Any) -> dict[str, Any]:
-    _, _, common, true_plasma, _ = inputs
+    _, voxels, common, true_plasma, _ = inputs
     encoded, found = _applied(network, params, inputs)
     return {
         "maps": to_maps(found.mean),
@@ -246,6 +246,7 @@ def _outputs(network: Network, params: Any, inputs: Any) -> dict[str, Any]:
         "plasma": encoded.plasma,
         "true_plasma": true_plasma,
         "valid": common.valid,
+        "voxels": voxels,
     }
 
 

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch, aif_of_examples, context_of_examples
+from dcejax.methods.aligned_grid import STEP
 from dcejax.methods.stage import Weight
 from dcejax.models import low_rank_gaussian
 from dcejax.physics.forward import signal_residual
+from dcejax.physics.grid_posterior import best_residual
 from dcejax.types import PARAMETERS, Gaussian
 
 Outputs = Mapping[str, Any]
@@ -116,6 +118,22 @@ def plasma_error(outputs: Outputs, batch: Batch) -> jax.Array:
     del batch
     found, true = (jnp.log(jnp.maximum(outputs[name], 0.0) + 0.2) for name in ("plasma", "true_plasma"))
     return (jnp.abs(found - true) * outputs["valid"]).sum(axis=-1) / jnp.maximum(outputs["valid"].sum(axis=-1), 1)
+
+
+def curve_residual(outputs: Outputs, batch: Batch) -> jax.Array:
+    """What the outputs' maps do not explain, [B]: log(1 + r²), mean over the mask, of a voxel's root mean square r of
+    measured minus modelled concentration in SDs of its noise.
+
+    The model is extended Tofts with the plasma curve that the outputs estimate, a free gain and delay
+    (`grid_posterior.best_residual`). No truth is needed, so that examinations without labels can be learnt from. Of the
+    logarithm, because vessels and movement leave much, whatever the maps.
+    """
+
+    def of_example(voxels: Any, maps: jax.Array, plasma: jax.Array, valid: jax.Array) -> jax.Array:
+        return best_residual(voxels.concentration, voxels.noise, maps, plasma, valid, STEP)
+
+    found = jax.vmap(of_example)(*(outputs[name] for name in ("voxels", "maps", "plasma", "valid")))
+    return jnp.where(batch.mask, jnp.log1p(found**2), 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
 
 
 def distillation(outputs: Outputs, batch: Batch) -> jax.Array:

@@ -323,6 +323,13 @@ def test_the_last_network_begins_as_the_first_member_and_learns_from_all():
     ]
     np.testing.assert_allclose(outputs["taught"].mean, (said[0].mean + said[1].mean) / 2, atol=1e-4)
     assert losses.distillation(outputs, batch).shape == (1,)
+    explained = outputs | {"maps": batch.truth.maps, "plasma": inputs[0][3]}
+    wrong = explained | {"maps": 3.0 * batch.truth.maps[..., ::-1]}
+    assert losses.curve_residual(explained, batch)[0] < 0.7 * losses.curve_residual(wrong, batch)[0]
+    slope = jax.grad(lambda changed: losses.curve_residual(explained | changed, batch).sum())(
+        {name: explained[name] for name in ("maps", "plasma")}
+    )
+    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in slope.values())
 
 
 def test_the_spread_of_networks_is_part_of_the_covariance(networks):

@@ -3,11 +3,11 @@
 import contextlib
 import importlib
 import io
-import operator
 import re
 import runpy
 import shlex
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -97,10 +97,15 @@ def flags():
 
 
 def _has(config, field):
-    with contextlib.suppress(AttributeError):
-        operator.attrgetter(field)(config)
-        return True
-    return False
+    """Whether a configuration has a field, or a part of one that is a mapping."""
+    for name in field.split("."):
+        if isinstance(config, Mapping):
+            config = config.get(name)
+        else:
+            config = getattr(config, name, None)
+        if config is None:
+            return False
+    return True
 
 
 def _flags_in(words, known):

@@ -99,10 +99,7 @@ def flags():
 def _has(config, field):
     """Whether a configuration has a field, or a part of one that is a mapping."""
     for name in field.split("."):
-        if isinstance(config, Mapping):
-            config = config.get(name)
-        else:
-            config = getattr(config, name, None)
+        config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
         if config is None:
             return False
     return True

@@ -100,11 +100,7 @@ class Network(nn.Module):
         have a frame, [E, G]: their state [E, V, H] and numbers of their Gaussian that go past it."""
         # The curve is learnt from its own truth: through the grid a gradient would take seven times as long.
         plasma = jax.lax.stop_gradient(encoded.plasma)
-        table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
-        # One examination after the other: CPUs take three times as long for their products of matrices at once.
-        of_each = (voxels.concentration, voxels.noise, table, valid)
-        moments = jax.lax.map(lambda one: posterior_moments(*one), of_each)
-        centred = moments + jnp.array([3, 3, 1.5, 0, 0, 0, -1] * 2 + [0, 3], jnp.float32)
+        centred = self.moments(plasma, voxels, valid) + jnp.array([3, 3, 1.5, 0, 0, 0, -1] * 2 + [0, 3], jnp.float32)
         bounded = jnp.maximum(voxels.baseline, LEAST_BASELINE)
         slopes = jnp.einsum("evx,ekx->evk", voxels.points, encoded.fields[..., 1:])
         smooth = encoded.fields[:, None, :, 0] + slopes
@@ -127,6 +123,13 @@ class Network(nn.Module):
             axis=-1,
         )
         return self.voxel_layers(features), self.linear(features)
+
+    def moments(self, plasma: jax.Array, voxels: Voxels, valid: jax.Array) -> jax.Array:
+        """Physics features [E, V, `MOMENTS`] of voxels, given plasma curves [E, G]."""
+        table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
+        # One examination after the other: CPUs take three times as long for their products of matrices at once.
+        of_each = (voxels.concentration, voxels.noise, table, valid)
+        return jax.lax.map(lambda one: posterior_moments(*one), of_each)
 
     def tell(self, layer: int, state: jax.Array) -> jax.Array:
         """What voxels say in a layer; see `Exchange`."""

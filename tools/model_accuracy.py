@@ -89,18 +89,30 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     if tumour.sum() < LEAST_VOXELS:
         return row
     medians = np.broadcast_to(enhancing_medians(), truth.shape)
-    intervals = dcejax2026.regional_means(found, tumour)
-    means = {name: float(value) for name, value in zip(PARAMETERS, truth[tumour].mean(axis=0), strict=True)}
-    return row | {
-        "voxels": int(tumour.sum()),
-        "log_rmse": log_rmse(median[tumour], truth[tumour]),
-        "log_rmse_class_median": log_rmse(medians[tumour], truth[tumour]),
-        "log_rmse_all_zero": log_rmse(np.zeros_like(truth[tumour]), truth[tumour]),
-        "bias": np.median(found.mean[tumour] - logs[tumour], axis=0).tolist(),
-        "coverage_tumour": inside[tumour].mean(axis=0).tolist(),
-        "mean_of_tumour": [[means[name], intervals[name][0]] for name in PARAMETERS],
-        "mean_of_tumour_in_interval": [bool(low <= means[name] <= high) for name, (_, low, high) in intervals.items()],
-    }
+    intervals = dcejax2026.regional(found, tumour)
+    of_region = {"mean": truth[tumour].mean(axis=0), "median": np.median(truth[tumour], axis=0)}
+    return (
+        row
+        | {
+            "voxels": int(tumour.sum()),
+            "log_rmse": log_rmse(median[tumour], truth[tumour]),
+            "log_rmse_class_median": log_rmse(medians[tumour], truth[tumour]),
+            "log_rmse_all_zero": log_rmse(np.zeros_like(truth[tumour]), truth[tumour]),
+            "bias": np.median(found.mean[tumour] - logs[tumour], axis=0).tolist(),
+            "coverage_tumour": inside[tumour].mean(axis=0).tolist(),
+            "mean_of_tumour": [
+                [float(true), intervals[name]["expected_mean"]]
+                for name, true in zip(PARAMETERS, of_region["mean"], strict=True)
+            ],
+        }
+        | {
+            f"{what}_of_tumour_in_interval": [
+                bool(intervals[name][f"{what}_q05"] <= value <= intervals[name][f"{what}_q95"])
+                for name, value in zip(PARAMETERS, true, strict=True)
+            ]
+            for what, true in of_region.items()
+        }
+    )
 
 
 def summary(rows: list[dict]) -> dict:
@@ -121,6 +133,7 @@ def summary(rows: list[dict]) -> dict:
         "coverage_normal",
         "coverage_tumour",
         "mean_of_tumour_in_interval",
+        "median_of_tumour_in_interval",
         "normal_share_leaking",
     ):
         told[name] = np.mean([row[name] for row in rows if name in row], axis=0).round(4).tolist()

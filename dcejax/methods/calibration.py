@@ -20,13 +20,14 @@ class Calibration(NamedTuple):
 
     knots: np.ndarray  # [2, K, C] logarithms of predicted SDs, increasing
     scales: np.ndarray  # [2, K, C] at the knots; between them their logarithms are interpolated
+    widening: np.ndarray  # [2, C] of intervals of regions' means and medians, on the logarithm
 
 
 def no_calibration() -> Calibration:
     """SDs as they are predicted."""
     shape = (2, KNOTS, len(PARAMETERS))
     knots = np.broadcast_to(np.linspace(-3.0, 1.0, KNOTS)[:, None], shape)
-    return Calibration(knots.astype(np.float32), np.ones(shape, np.float32))
+    return Calibration(knots.astype(np.float32), np.ones(shape, np.float32), np.ones((2, len(PARAMETERS)), np.float32))
 
 
 def share_leaking(means: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.parameters import check_parameters, to_half
-from dcejax.methods.patient_posterior import regional_means
+from dcejax.methods.patient_posterior import regional
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.low_rank_gaussian import FLOORS, LowRankGaussian, to_maps
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
@@ -210,7 +210,7 @@ def predict(
             "mM": [round(float(v), 4) for v in found.plasma],
         },
     }
-    return Prediction(maps, record, partial(regional_means, found))
+    return Prediction(maps, record, partial(regional, found))
 
 
 def _names(config: Config) -> list[str]:

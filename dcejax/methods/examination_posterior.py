@@ -144,4 +144,5 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     back = np.argsort(np.concatenate(groups))
     mean, covariances, shared, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))
     of_patient, of_model = shared[..., :rank], shared[..., rank:]
-    return Posterior(mean, covariances, of_patient, of_model, residual, plasma, float(common.arrival))
+    arrival = float(common.arrival)
+    return Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)

@@ -41,9 +41,9 @@ class Prediction(NamedTuple):
 
     maps: Mapping[str, np.ndarray]  # name of an output -> [X, Y, Z] float32, zero outside the mask
     record: Mapping[str, Any]  # what was done, ready for JSON
-    # Of voxels [V] bool of the mask, their mean as expected and its 5 and 95 % quantiles, by quantity; where errors are
-    # known to be shared, which a map of SDs does not tell.
-    regional: Callable[[np.ndarray], Mapping[str, tuple[float, float, float]]] | None = None
+    # Of voxels [V] bool of the mask, further columns of the table of regions, by quantity: intervals that know which
+    # errors are shared, as maps of SDs do not.
+    regional: Callable[[np.ndarray], Mapping[str, Mapping[str, float]]] | None = None
 
 
 class Method(Protocol):

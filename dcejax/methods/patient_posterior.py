@@ -8,6 +8,7 @@ from dcejax.models.low_rank_gaussian import FLOORS
 from dcejax.types import PARAMETERS
 
 _DRAWS = 400  # of the errors that voxels share
+_MOST = 10_000  # voxels of a region whose median is drawn
 
 
 class Posterior(NamedTuple):
@@ -23,6 +24,7 @@ class Posterior(NamedTuple):
     residual: np.ndarray  # [V] of the concentration, in SDs of its noise
     plasma: np.ndarray  # [G] mM, on GRID after the arrival
     arrival: float  # min
+    widening: np.ndarray  # [2, C] of intervals of a region's mean and median: powers of the ratio of end to middle
 
     @property
     def sd(self) -> np.ndarray:
@@ -30,21 +32,34 @@ class Posterior(NamedTuple):
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
 
-def regional_means(found: Posterior, inside: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """The mean over voxels [V] bool, expected and its 5 and 95 % quantiles, by parameter.
+def regional(found: Posterior, inside: np.ndarray) -> dict[str, dict[str, float]]:
+    """The mean and the median over voxels [V] bool by parameter: `expected_mean`, `mean_q05`, `mean_q95`, and so on.
 
-    What voxels share is drawn (the same draws every time), what they do not share averages out but for its variance.
+    What voxels share is drawn (the same draws every time). What they do not share averages out but for its variance;
+    for the median it is drawn too, in at most `_MOST` of the voxels.
     """
     mean = found.mean[inside].astype(np.float64)
     shared = np.concatenate([found.shared, found.model], axis=-1)[inside].astype(np.float64)
     chance = np.random.default_rng(0)
     z = chance.standard_normal((_DRAWS, shared.shape[-1]))
     noise, own = chance.standard_normal((_DRAWS, len(PARAMETERS))), {}
+    some = chance.permutation(len(mean))[:_MOST]
     for c, name in enumerate(PARAMETERS):
         variance = np.maximum(found.covariance[inside, c, c] - (shared[:, c] ** 2).sum(axis=-1), 0.0)
         expected = np.exp(mean[:, c] + 0.5 * variance)
         means = [(expected * np.exp(shared[:, c] @ draw)).mean() for draw in z]  # a draw at a time, for memory
         spread = np.sqrt((expected**2 * np.expm1(variance)).sum()) / len(mean)
-        drawn = np.array(means) + spread * noise[:, c] - FLOORS[c]
-        own[name] = tuple(max(float(value), 0.0) for value in (drawn.mean(), *np.percentile(drawn, [5, 95])))
+        sd = np.sqrt(variance[some])
+        medians = [
+            np.median(mean[some, c] + shared[some, c] @ draw + sd * chance.standard_normal(len(some))) for draw in z
+        ]
+        own[name] = _interval("mean", np.array(means) + spread * noise[:, c] - FLOORS[c], found.widening[0, c])
+        own[name] |= _interval("median", np.exp(medians) - FLOORS[c], found.widening[1, c])
     return own
+
+
+def _interval(name: str, drawn: np.ndarray, widening: float) -> dict[str, float]:
+    """What is expected and the 5 and 95 % quantiles, whose ratios to it are raised to a power."""
+    middle, *ends = np.maximum([drawn.mean(), *np.percentile(drawn, [5, 95])], 0.0)
+    low, high = (middle * (end / middle) ** widening if middle > 0 else end for end in ends)
+    return {f"expected_{name}": float(middle), f"{name}_q05": float(low), f"{name}_q95": float(high)}

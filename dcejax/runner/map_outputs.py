@@ -39,8 +39,7 @@ def conventions(outputs: Sequence[Output]) -> dict[str, Any]:
     }
 
 
-_REGIONAL = ("expected_mean", "mean_q05", "mean_q95")
-Regional = Callable[[np.ndarray], Mapping[str, tuple[float, float, float]]]
+Regional = Callable[[np.ndarray], Mapping[str, Mapping[str, float]]]
 """See `methods.method.Prediction`."""
 
 
@@ -54,10 +53,10 @@ def _of_regions(
     labels = scan.segmentation[scan.mask]
     rows, columns = list(results.roi_rows(labels, inside)), results.ROI_COLUMNS
     if regional is not None:
-        columns = (*columns, *_REGIONAL)
         found = {label: regional(labels == label) for label in {row["label"] for row in rows}}
         for row in rows:
-            row |= dict(zip(_REGIONAL, found[row["label"]][row["map"]], strict=True))
+            row |= found[row["label"]][row["map"]]
+        columns = tuple(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     return results.csv_text(columns, rows)
 
 

@@ -113,5 +113,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["map"] for row in rows] == ["Ktrans", "vp", "ve"]
-    assert all(0 <= float(row["mean_q05"]) < float(row["mean_q95"]) for row in rows)
+    for what in ("mean", "median"):
+        ends = [[float(row[name]) for name in (f"{what}_q05", f"expected_{what}", f"{what}_q95")] for row in rows]
+        assert all(0 <= low < middle < high for low, middle, high in ends)
     assert (tmp_path / "out" / "p1_desc-qc.png").stat().st_size > 10_000

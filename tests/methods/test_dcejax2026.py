@@ -16,7 +16,7 @@ from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 from dcejax.methods.neighbours import of_patches
-from dcejax.methods.patient_posterior import Posterior, regional_means
+from dcejax.methods.patient_posterior import Posterior, regional
 from dcejax.models.low_rank_gaussian import from_numbers, to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
@@ -237,14 +237,14 @@ def test_calibration_scales_the_spread_and_nothing_else(networks):
 def test_calibration_depends_on_leakage_and_on_the_predicted_sd():
     knots = np.log(np.tile(np.array([0.05, 0.1, 0.2, 0.4, 0.8])[:, None], (2, 1, 3)))
     scales = np.stack([np.ones((5, 3)), np.tile(np.array([4.0, 2, 2, 1, 1])[:, None], (1, 3))])
-    made = calibration.Calibration(knots, scales)
+    made = calibration.Calibration(knots, scales, np.ones((2, 3)))
     means = np.log([[1e-5, 1, 1], [0.005, 1, 1], [1.0, 1, 1], [1.0, 1, 1], [1.0, 1, 1]])
     sds = np.array([[0.05], [0.05], [0.05], [0.2 * np.sqrt(2)], [3.0]]) * np.ones(3)
     found = calibration.scales_at(means, sds, made)
     np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 4.0, np.sqrt(2), 1.0], rtol=0.01)
 
 
-def test_intervals_of_means_know_what_voxels_share():
+def test_intervals_of_regions_know_what_voxels_share():
     """Against samples of all voxels together."""
     rng = np.random.default_rng(0)
     voxels = 60
@@ -252,19 +252,26 @@ def test_intervals_of_means_know_what_voxels_share():
     cholesky = np.tile(np.diag([0.3, 0.2, 0.25]), (voxels, 1, 1))
     shared = np.tile(rng.normal(size=(3, 3)) * 0.1, (voxels, 1, 1))
     covariance = cholesky @ cholesky.swapaxes(1, 2) + shared @ shared.swapaxes(1, 2)
-    found = Posterior(mean, covariance, shared, np.zeros((voxels, 3, 1)), np.ones(voxels), np.zeros(52), 0.5)
+    plain = np.zeros((voxels, 3, 1)), np.ones(voxels), np.zeros(52), 0.5, np.ones((2, 3))
+    found = Posterior(mean, covariance, shared, *plain)
     inside = np.arange(voxels) < 50
     logs = mean + np.einsum("vij,svj->svi", cholesky, rng.normal(size=(4000, voxels, 3)))
     logs += np.einsum("vir,sr->svi", shared, rng.normal(size=(4000, 3)))
-    samples = np.asarray(to_maps(logs))[:, inside].mean(axis=1)
-    intervals = regional_means(found, inside)
-    alone = regional_means(found._replace(shared=0 * shared), inside)
-    for c, name in enumerate(("Ktrans", "vp", "ve")):
-        expected = np.percentile(samples[:, c], [5, 95])
-        mean, *found_interval = intervals[name]
-        np.testing.assert_allclose(found_interval, expected, atol=0.12 * np.ptp(expected))
-        assert mean == pytest.approx(samples[:, c].mean(), rel=0.02)
-        assert np.ptp(alone[name][1:]) < np.ptp(found_interval)
+    samples = np.asarray(to_maps(logs))[:, inside]
+    intervals = regional(found, inside)
+    alone = regional(found._replace(shared=0 * shared), inside)
+    wider = regional(found._replace(widening=np.full((2, 3), 1.5)), inside)
+    for what, drawn in (("mean", samples.mean(axis=1)), ("median", np.median(samples, axis=1))):
+        for c, name in enumerate(("Ktrans", "vp", "ve")):
+            expected = np.percentile(drawn[:, c], [5, 95])
+            ends, lone, wide = (
+                np.array([of[name][f"{what}_{q}"] for q in ("q05", "q95")]) for of in (intervals, alone, wider)
+            )
+            middle = intervals[name][f"expected_{what}"]
+            np.testing.assert_allclose(ends, expected, atol=0.15 * np.ptp(expected))
+            assert middle == pytest.approx(drawn[:, c].mean(), rel=0.02)
+            assert np.ptp(lone) < np.ptp(ends)
+            np.testing.assert_allclose(np.log(wide / middle), 1.5 * np.log(ends / middle), rtol=1e-6)
 
 
 def drawn_gaussians(members):

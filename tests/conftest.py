@@ -3,6 +3,7 @@
 import atexit
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import compiler_settings  # noqa: F401 - before anything imports JAX
@@ -11,7 +12,11 @@ import pytest
 import scans
 import simulations
 
+from dcejax.evaluation.arms import fit_arms
+from dcejax.evaluation.figures import all_figures
+from dcejax.physics.selection import select
 from dcejax.runner import interruption
+from dcejax.simulation.reference_object import readers
 from dcejax.simulation.scanner import imaging
 
 _FORGET_ABOVE = 3 * 2**30  # bytes
@@ -53,6 +58,23 @@ def coarse_slab():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(imaging.SIZES, "slab", simulations.COARSE)
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_fits():
+    """Evaluations and readers whose fits have one model and no delay; the tests of the arms and of the readers fit as
+    users' do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fit_arms, readers):
+            patch.setattr(module, "select_carefully", partial(select, "extended_tofts"))
+        yield
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Evaluations without figures, which take longer than all else."""
+    for name in ("cases", "scatter", "agreement", "curves", "calibration"):
+        monkeypatch.setattr(all_figures, name, lambda pool: {})
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import scans
+from evaluations import evaluate
 from training_examples import make_batch
 
 from dcejax.batch import TrueInput
@@ -46,7 +47,7 @@ def run(folder):
     return call
 
 
-def test_a_method_of_one_file_trains_infers_and_is_evaluated(folder, run, tmp_path):
+def test_a_method_of_one_file_trains_infers_and_is_evaluated(folder, run, quick_fits, plain, tmp_path, monkeypatch):
     pool = tmp_path / "pool"  # simulated batches would take minutes to compile
     write_pool(pool, lambda split: lambda key: make_batch(seed=3 if split == "train" else 4), 4, 0, {"what": "random"})
     run(
@@ -80,13 +81,9 @@ def test_a_method_of_one_file_trains_infers_and_is_evaluated(folder, run, tmp_pa
     assert (tmp_path / "maps" / "p1_desc-qc.png").stat().st_size > 10_000
 
     cohort = gliomas.write(tmp_path / "cohort", gliomas.PEOPLE[:3], readers=False)
-    run(
-        "-m",
-        "dcejax.cli.evaluate",
-        f"--cohort={cohort}",
-        f"--weights={weights}",
-        f"--output_dir={tmp_path / 'evaluation'}",
-    )
+    monkeypatch.syspath_prepend(folder)
+    code, _, err = evaluate(tmp_path / "evaluation", cohort=cohort, weights=weights)
+    assert code == 0, err
     results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
     (arm,) = (arm for arm in results["arms"] if arm["kind"] == "network")
     assert (arm["n"], arm["refused"]) == (3, 0)

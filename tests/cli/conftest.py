@@ -1,15 +1,8 @@
 """Fixtures of the tests of commands."""
 
-from functools import partial
-
 import exams
 import gliomas
 import pytest
-
-from dcejax.evaluation.arms import fit_arms
-from dcejax.evaluation.figures import all_figures
-from dcejax.physics.selection import select
-from dcejax.simulation.reference_object import readers
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +40,3 @@ def retest(tmp_path_factory):
     """A data set of three other patients, seen twice; tests leave it as it is."""
     people = gliomas.PEOPLE[:3]
     return gliomas.write(tmp_path_factory.mktemp("retest") / "again", people, sessions=2, prefix="again")
-
-
-@pytest.fixture(scope="module")
-def quick_fits():
-    """Evaluations and readers whose fits have one model and no delay; the tests of the arms and of the readers fit as
-    users' do."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (fit_arms, readers):
-            patch.setattr(module, "select_carefully", partial(select, "extended_tofts"))
-        yield
-
-
-@pytest.fixture
-def plain(monkeypatch):
-    """Evaluations without figures, which take longer than all else."""
-    for name in ("cases", "scatter", "agreement", "curves", "calibration"):
-        monkeypatch.setattr(all_figures, name, lambda pool: {})

@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 
 from dcejax.cli import selfcheck
+from dcejax.physics import fitting
 from dcejax.selfcheck import check_table, osipi, suite
 from dcejax.selfcheck.check import Check, Finding, Result, largest, run
 
 CONVERSIONS = next(check for check in suite.REFERENCE if check.name == "OSIPI signal to concentration")
 
 
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Few curves are fitted here, and others would be filled up to a chunk of hundreds."""
+    monkeypatch.setattr(fitting, "chunk_size", lambda way: 32)
+
+
+@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("check", suite.REFERENCE, ids=lambda check: check.name)
 def test_reference_data(reference_data, check):
     result = run(check, reference_data)

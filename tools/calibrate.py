@@ -6,8 +6,9 @@
 For each parameter, in tissue that leaks and in tissue that does not, a scale for each fifth of the predicted SDs
 (`methods.calibration.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
 patients alone: their intervals hold 90 % by construction. Then intervals of the tumour's mean and median are widened or
-narrowed by a power for each parameter, such that they hold those of nine patients of ten (split-conformal: Vovk et al.,
-Algorithmic learning in a random world, 2005). The record gains what was done, and the coverage before and after.
+narrowed by a power for each parameter, such that they hold those of nine patients of ten: the quantile is that of
+conformal prediction (Vovk et al., Algorithmic learning in a random world, 2005), but of the patients that gave the
+scales. The record gains what was done, and the coverage before and after.
 """
 
 import argparse
@@ -54,8 +55,14 @@ def errors_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.
 
 
 def widening(scores: np.ndarray) -> np.ndarray:
-    """Powers [...] with which intervals hold the truth of another patient as often as `INSIDE`, of scores [P, ...]."""
-    last = min(int(np.ceil((len(scores) + 1) * INSIDE)), len(scores)) - 1
+    """Powers [...] with which intervals hold the truth of another patient as often as `INSIDE`, of scores [P, ...].
+
+    Raises:
+        ValueError: too few patients for that.
+    """
+    last = int(np.ceil((len(scores) + 1) * INSIDE)) - 1
+    if last >= len(scores):
+        raise ValueError(f"expected 9 patients or more with {LEAST_VOXELS} voxels of tumour, found {len(scores)}")
     return np.sort(scores, axis=0)[last].astype(np.float32)
 
 
@@ -70,7 +77,7 @@ def scores_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.
         for c, name in enumerate(PARAMETERS):
             middle = intervals[name][f"expected_{what}"]
             end = intervals[name][f"{what}_q95" if true[c] > middle else f"{what}_q05"]
-            scores[row, c] = np.log(true[c] / middle) / np.log(end / middle) if end > 0 else 0.0
+            scores[row, c] = np.log(true[c] / middle) / np.log(end / middle) if 0 < end != middle > 0 else 0.0
     return scores
 
 
@@ -135,7 +142,7 @@ def main() -> None:
         scores = scores_of(case, trained, config)
         if scores is not None:
             regions.append(scores)
-    made = made._replace(widening=widening(np.stack(regions)))
+    made = made._replace(widening=widening(np.array(regions)))
     calibration = {
         "patients": [case.case_id for case in found],
         "groups": [f"predicted Ktrans up to {LEAKING}/min", "above"],

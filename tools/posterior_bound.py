@@ -1,11 +1,13 @@
-"""The least error of a tumour voxel's Ktrans, vp and ve, by what is known beside its curve: bounds in docs/model.md.
+"""What can be known of a tumour voxel's Ktrans, vp and ve, by what is known beside its curve: a table of docs/model.md.
 
     python tools/posterior_bound.py > docs/posterior_bound.json
 
-The van Trees bound (`physics.bounds.van_trees`) of the logarithms at draws from the priors of the training generator,
-linearised at each: what is possible for such a voxel, optimistic where kep is so high that a second explanation is as
-good. Unknown beside the three parameters are the voxel's T10, proton density and delay, the injection, haematocrit and
-dispersion, transmit and receive field, and native T1 of blood, inflow and delay of the vessels that may be seen.
+The posterior covariance of the logarithms at draws from the priors of the training generator, linearised at each
+(`physics.bounds.van_trees` at a point, not the bound proper, which takes the information averaged over the prior): what
+is possible for such a voxel alone, optimistic where kep is so high that a second explanation is as good. Unknown beside
+the three parameters are the voxel's T10, proton density and delay, the injection, haematocrit and dispersion, transmit
+and receive field, and native T1 of blood, inflow and delay of the vessels that may be seen; the family of the arterial
+input is not.
 """
 
 import json
@@ -205,7 +207,7 @@ def signals(
 def bound(
     x: Unknown, family: jax.Array, *, protocol: Protocol, snr: float, vessels: bool, known: frozenset[str]
 ) -> jax.Array:
-    """Covariance [3, 3] of the best estimates of log Ktrans, log vp and log ve."""
+    """Linearised posterior covariance [3, 3] of log Ktrans, log vp and log ve."""
     acquisition = protocol.acquisition
     white = TISSUES[WHITE]
     reference = white.m0.median * spgr(0.0, white.t10_s.median / SECONDS_PER_MINUTE, acquisition)
@@ -232,13 +234,13 @@ CASES: dict[str, tuple[bool, frozenset[str]]] = {
     "vessels seen": (True, frozenset()),
     "vessels seen, T1 and B1 maps": (True, _MAPS),
     "vessels seen, haematocrit": (True, frozenset(["hematocrit"])),
-    "arterial input": (False, _INPUT),
-    "arterial input, T1 and B1 maps": (False, _INPUT | _MAPS),
+    "arterial input": (True, _INPUT),
+    "arterial input, T1 and B1 maps": (True, _INPUT | _MAPS),
 }
 
 
 def rms(protocol: Protocol, snr: float, case: str) -> list[float]:
-    """Root mean square over draws of the bound on SDs."""
+    """Root mean square over draws of the SDs."""
     vessels, known = CASES[case]
     drawn, families = jax.vmap(draw)(jax.random.split(jax.random.key(0), DRAWS))
     of_one = partial(bound, protocol=protocol, snr=snr, vessels=vessels, known=known)
@@ -248,7 +250,10 @@ def rms(protocol: Protocol, snr: float, case: str) -> list[float]:
 
 def main() -> None:
     """Print the table."""
-    found = {"what": "SDs of log Ktrans, log vp, log ve that no estimate can beat on average", "draws": DRAWS}
+    found = {
+        "what": "root mean square over draws of the linearised posterior SDs of log Ktrans, log vp, log ve",
+        "draws": DRAWS,
+    }
     with jax.enable_x64(True):
         for snr in (27.0, 15.0, 50.0):
             found[f"SNR {snr:g}"] = {case: rms(Protocol(), snr, case) for case in CASES}

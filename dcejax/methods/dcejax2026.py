@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from dcejax.batch import Batch
-from dcejax.config import require_positive
+from dcejax.config import require, require_positive
 from dcejax.execution import placement
 from dcejax.execution.policy import Policy
 from dcejax.methods import envelope, fixed_grid
@@ -67,6 +67,10 @@ class Config(MethodConfig):
     def __post_init__(self):
         super().__post_init__()
         require_positive(self, "members")
+        if self.training.batches == self.distilling.batches:  # one pool, if there is one
+            for name in ("pool_batches", "patients_per_step"):
+                first, last = (getattr(stage, name) for stage in (self.training, self.distilling))
+                require(first == last, f"distilling.{name}", last, f"{first}, as training.{name}: they share a pool")
 
 
 QUANTILE_SDS = 1.6448536269514722
@@ -160,7 +164,12 @@ def load(params: Params, config: Config, policy: Policy) -> Trained:
     del policy
     network = _distilled(config)
     expected = jax.eval_shape(lambda: network.init(jax.random.key(0), *nothing(), _ALONE_IN_THE_SLICE)["params"])
-    calibration = params.get("calibration", no_calibration()._asdict())
+    if DISTILLED not in params:
+        raise ValueError(
+            f"expected the part {DISTILLED!r}, found {', '.join(params)}: weights of an earlier version; train on with "
+            "--config.init_from"
+        )
+    calibration = no_calibration()._asdict() | dict(params.get("calibration", {}))
     found = {name: tree for name, tree in params.items() if name not in _names(config)} | {"calibration": calibration}
     check_parameters(found, {DISTILLED: expected, "calibration": no_calibration()._asdict()})
     own = placement.replicate(jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params[DISTILLED]))
@@ -268,6 +277,9 @@ def _distilled_stage(members: Params, config: Config) -> Stage:
     """Begins as the first member but for the last layers, whose numbers are more."""
     network, settings = _distilled(config), config.distilling
     speak = partial(_gaussian_of, _member(config))
+    for name in _names(config):
+        if members.get(name) is None:
+            raise KeyError(name)
     teachers = [members[name] for name in _names(config)]
 
     def init(key: jax.Array) -> Any:

@@ -35,31 +35,31 @@ class Posterior(NamedTuple):
 def regional(found: Posterior, inside: np.ndarray) -> dict[str, dict[str, float]]:
     """The mean and the median over voxels [V] bool by parameter: `expected_mean`, `mean_q05`, `mean_q95`, and so on.
 
-    What voxels share is drawn (the same draws every time). What they do not share averages out but for its variance;
-    for the median it is drawn too, in at most `_MOST` of the voxels.
+    What voxels share is drawn (the same draws every time), and so is what they do not share; of regions of more than
+    `_MOST` voxels that is drawn for so many, and in the mean it is a normal error of its variance.
     """
     mean = found.mean[inside].astype(np.float64)
     shared = np.concatenate([found.shared, found.model], axis=-1)[inside].astype(np.float64)
     chance = np.random.default_rng(0)
     z = chance.standard_normal((_DRAWS, shared.shape[-1]))
-    noise, own = chance.standard_normal((_DRAWS, len(PARAMETERS))), {}
-    some = chance.permutation(len(mean))[:_MOST]
+    some, own = chance.permutation(len(mean))[:_MOST], {}
     for c, name in enumerate(PARAMETERS):
         variance = np.maximum(found.covariance[inside, c, c] - (shared[:, c] ** 2).sum(axis=-1), 0.0)
-        expected = np.exp(mean[:, c] + 0.5 * variance)
-        means = [(expected * np.exp(shared[:, c] @ draw)).mean() for draw in z]  # a draw at a time, for memory
+        expected, sd = np.exp(mean[:, c] + 0.5 * variance), np.sqrt(variance[some])
         spread = np.sqrt((expected**2 * np.expm1(variance)).sum()) / len(mean)
-        sd = np.sqrt(variance[some])
-        medians = [
-            np.median(mean[some, c] + shared[some, c] @ draw + sd * chance.standard_normal(len(some))) for draw in z
-        ]
-        own[name] = _interval("mean", np.array(means) + spread * noise[:, c] - FLOORS[c], found.widening[0, c])
-        own[name] |= _interval("median", np.exp(medians) - FLOORS[c], found.widening[1, c])
+        noiseless, means, medians = [], [], []
+        for draw in z:  # one at a time, for memory
+            noiseless.append((expected * np.exp(shared[:, c] @ draw)).mean())
+            drawn = np.exp(mean[some, c] + shared[some, c] @ draw + sd * chance.standard_normal(len(some)))
+            medians.append(np.median(drawn))
+            means.append(drawn.mean() if len(some) == len(mean) else noiseless[-1] + spread * chance.standard_normal())
+        own[name] = _interval("mean", np.mean(noiseless), means, FLOORS[c], found.widening[0, c])
+        own[name] |= _interval("median", np.median(medians), medians, FLOORS[c], found.widening[1, c])
     return own
 
 
-def _interval(name: str, drawn: np.ndarray, widening: float) -> dict[str, float]:
+def _interval(name: str, middle: float, drawn: list[float], floor: float, widening: float) -> dict[str, float]:
     """What is expected and the 5 and 95 % quantiles, whose ratios to it are raised to a power."""
-    middle, *ends = np.maximum([drawn.mean(), *np.percentile(drawn, [5, 95])], 0.0)
+    middle, *ends = np.maximum(np.array([middle, *np.percentile(drawn, [5, 95])]) - floor, 0.0)
     low, high = (middle * (end / middle) ** widening if middle > 0 else end for end in ends)
     return {f"expected_{name}": float(middle), f"{name}_q05": float(low), f"{name}_q95": float(high)}

@@ -139,7 +139,8 @@ def even_convolution(rates: ArrayLike, step: float, curve: ArrayLike) -> jax.Arr
     Returns:
         [T, V], the curve's unit times min.
     """
-    rates, curve = jnp.asarray(rates), jnp.asarray(curve)
+    kind = jnp.result_type(rates, curve, float)
+    rates, curve = jnp.asarray(rates, kind), jnp.asarray(curve, kind)
     first, last = (step * weight for weight in _step_weights(rates * step))
     decay = jnp.exp(-rates * step)
 

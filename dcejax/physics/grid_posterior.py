@@ -6,6 +6,7 @@ logarithms, without a search or a start. They are features for a network, which 
 of the plasma curve, blood vessels within the voxel.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -106,11 +107,12 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         (curves * weight).T,
     )
     sum_of, frames = jnp.ones(len(leaked)), weight.sum()
+    exact = partial(jnp.matmul, precision="highest")  # squares nearly cancel
     # Normal equations of every point: [P, V] or what broadcasts to it.
     pp = jnp.repeat((plasma**2).sum(-1) + 1e-4, KEP.size)[:, None]
     pl = (jnp.repeat(plasma, KEP.size, axis=0) * leaked).sum(-1)[:, None]
     ll = (leaked**2).sum(-1)[:, None] + 1e-6
-    yp, yl = jnp.repeat(plasma @ curves, KEP.size, axis=0), leaked @ curves
+    yp, yl = jnp.repeat(exact(plasma, curves), KEP.size, axis=0), exact(leaked, curves)
     determinant = pp * ll - pl**2 + 1e-9
     vp = yp * (ll / determinant) - yl * (pl / determinant)
     ktrans = yl * (pp / determinant) - yp * (pl / determinant)

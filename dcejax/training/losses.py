@@ -125,8 +125,8 @@ def curve_residual(outputs: Outputs, batch: Batch) -> jax.Array:
     measured minus modelled concentration in SDs of its noise.
 
     The model is extended Tofts with the plasma curve that the outputs estimate, a free gain and delay
-    (`grid_posterior.best_residual`). No truth is needed, so that examinations without labels can be learnt from. Of the
-    logarithm, because vessels and movement leave much, whatever the maps.
+    (`grid_posterior.best_residual`); no truth is used. Of the logarithm, because vessels and movement leave much,
+    whatever the maps.
     """
 
     def of_example(voxels: Any, maps: jax.Array, plasma: jax.Array, valid: jax.Array) -> jax.Array:

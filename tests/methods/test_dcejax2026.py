@@ -269,7 +269,8 @@ def test_intervals_of_regions_know_what_voxels_share():
             )
             middle = intervals[name][f"expected_{what}"]
             np.testing.assert_allclose(ends, expected, atol=0.15 * np.ptp(expected))
-            assert middle == pytest.approx(drawn[:, c].mean(), rel=0.02)
+            of_draws = {"mean": np.mean, "median": np.median}[what]
+            assert middle == pytest.approx(of_draws(drawn[:, c]), rel=0.02)
             assert np.ptp(lone) < np.ptp(ends)
             np.testing.assert_allclose(np.log(wide / middle), 1.5 * np.log(ends / middle), rtol=1e-6)
 
@@ -353,5 +354,5 @@ def test_weights_of_another_size_are_refused():
     for config in (wider, Config(network=SIZES, members=3)):
         with pytest.raises(ValueError, match="expected parameter"):
             dcejax2026.load(params, config, default_policy())
-    with pytest.raises(ValueError, match="distilled"):
+    with pytest.raises(ValueError, match="earlier version"):
         dcejax2026.load({"member_1": params["member_1"]}, CONFIG, default_policy())

@@ -41,7 +41,8 @@ def regional(found: Posterior, inside: np.ndarray) -> dict[str, dict[str, float]
     mean = found.mean[inside].astype(np.float64)
     shared = np.concatenate([found.shared, found.model], axis=-1)[inside].astype(np.float64)
     chance = np.random.default_rng(0)
-    z = chance.standard_normal((_DRAWS, shared.shape[-1]))
+    z = chance.standard_normal((_DRAWS // 2, shared.shape[-1]))
+    z = np.concatenate([z, -z])  # pairs, whose middle is exact
     some, own = chance.permutation(len(mean))[:_MOST], {}
     for c, name in enumerate(PARAMETERS):
         variance = np.maximum(found.covariance[inside, c, c] - (shared[:, c] ** 2).sum(axis=-1), 0.0)

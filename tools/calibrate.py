@@ -5,8 +5,8 @@
 
 For each parameter, in tissue that leaks and in tissue that does not, a scale for each fifth of the predicted SDs
 (`methods.calibration.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
-patients alone: their intervals hold 90 % by construction. Then intervals of the tumour's mean and median are widened or
-narrowed by a power for each parameter, such that they hold those of nine patients of ten: the quantile is that of
+patients alone: their intervals hold 90 % by construction. Then intervals of the tumour's mean and median are widened by
+a power for each parameter where they hold those of less than nine patients of ten: the quantile is that of
 conformal prediction (Vovk et al., Algorithmic learning in a random world, 2005), but of the patients that gave the
 scales. The record gains what was done, and the coverage before and after.
 """
@@ -57,13 +57,15 @@ def errors_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.
 def widening(scores: np.ndarray) -> np.ndarray:
     """Powers [...] with which intervals hold the truth of another patient as often as `INSIDE`, of scores [P, ...].
 
+    At least one: few patients are a reason to doubt intervals, not to trust them more.
+
     Raises:
         ValueError: too few patients for that.
     """
     last = int(np.ceil((len(scores) + 1) * INSIDE)) - 1
     if last >= len(scores):
         raise ValueError(f"expected 9 patients or more with {LEAST_VOXELS} voxels of tumour, found {len(scores)}")
-    return np.sort(scores, axis=0)[last].astype(np.float32)
+    return np.maximum(np.sort(scores, axis=0)[last], 1.0).astype(np.float32)
 
 
 def scores_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> np.ndarray | None:

@@ -14,6 +14,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fit_accuracy import LEAKING, LEAST_KTRANS, NORMAL_KTRANS, NORMAL_VP, RESAMPLES, load
@@ -151,6 +152,15 @@ def summary(rows: list[dict]) -> dict:
     return told
 
 
+def _short(value: Any) -> Any:
+    """Numbers to five digits, in whatever holds them."""
+    if isinstance(value, dict):
+        return {name: _short(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_short(of) for of in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def main() -> None:
     """Judge and print."""
     loaded = weights.load(sys.argv[2] if len(sys.argv) > 2 else None)
@@ -163,7 +173,7 @@ def main() -> None:
         rows = [judge(case, trained, config, known) for case in found]
         result[name] = {"summary": summary(rows), "patients": rows}
         print(name, json.dumps(result[name]["summary"]), file=sys.stderr, flush=True)
-    print(json.dumps(result, indent=1))
+    print(json.dumps(_short(result), separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def _double():
         yield
 
 
+@pytest.mark.slow
 def test_more_knowledge_is_less_error(monkeypatch):
     monkeypatch.setattr(posterior_bound, "DRAWS", 12)
     nothing, known = (

@@ -13,21 +13,20 @@ scales. The record gains what was done, and the coverage before and after.
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import nibabel
 import numpy as np
-from fit_accuracy import LEAST_KTRANS
+from model_accuracy import truth_of
 
 from dcejax.data import cases, loading, weights
 from dcejax.data.facts import Facts
-from dcejax.evaluation.arms.simple_arms import ENHANCING
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
-from dcejax.methods.calibration import KNOTS, LEAKING, Calibration, no_calibration, scales_at
+from dcejax.methods.calibration import KNOTS, LEAKING, Calibration, calibrated, no_calibration, scales_at
 from dcejax.methods.dcejax2026 import QUANTILE_SDS
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.methods.parameters import to_half
+from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import to_logs
 from dcejax.types import PARAMETERS
 
@@ -35,23 +34,23 @@ INSIDE = 0.9
 LEAST_VOXELS = 20  # of a group, for a patient to count
 
 
-def _examine(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> tuple[Any, ...]:
-    """The posterior, the truth [V, C], and which voxels are enhancing tumour."""
+class Region(NamedTuple):
+    """The enhancing tumour of a patient."""
+
+    found: Posterior  # of its voxels alone, uncalibrated
+    truth: np.ndarray  # [V, C]
+
+
+def examine(
+    case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config
+) -> tuple[tuple[np.ndarray, ...], Region]:
+    """Errors, expected logarithms and predicted SDs of all voxels, each [V, C], and the tumour."""
     scan = loading.load_scan(case)
     found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, NOTHING_BESIDE, config))
-    stem = str(case.path).removesuffix("_dce.nii.gz")
-
-    def image(ending: str) -> np.ndarray:
-        return nibabel.load(f"{stem}_{ending}.nii.gz").get_fdata(dtype=np.float32)[scan.mask]
-
-    truth = np.stack([image(f"desc-truth_{name}") for name in PARAMETERS], axis=-1)
-    return found, truth, (image("desc-tumour_dseg") == ENHANCING) & (truth[:, 0] >= LEAST_KTRANS)
-
-
-def errors_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> tuple[np.ndarray, ...]:
-    """Errors, expected logarithms and predicted SDs, each [V, C]."""
-    found, truth, _ = _examine(case, trained, config)
-    return np.asarray(to_logs(truth)) - found.mean, found.mean, found.sd
+    truth, _, tumour = truth_of(case, scan.mask)
+    own = {name: getattr(found, name)[tumour] for name in ("mean", "covariance", "shared", "model", "residual")}
+    errors = np.asarray(to_logs(truth)) - found.mean
+    return (errors, found.mean, found.sd), Region(found._replace(**own), truth[tumour])
 
 
 def widening(scores: np.ndarray) -> np.ndarray:
@@ -68,13 +67,16 @@ def widening(scores: np.ndarray) -> np.ndarray:
     return np.maximum(np.sort(scores, axis=0)[last], 1.0).astype(np.float32)
 
 
-def scores_of(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> np.ndarray | None:
-    """Powers [2, C] with which intervals of the tumour's mean and median just hold the truth; None if it is small."""
-    found, truth, tumour = _examine(case, trained, config)
-    if tumour.sum() < LEAST_VOXELS:
-        return None
-    intervals, scores = dcejax2026.regional(found, tumour), np.zeros((2, len(PARAMETERS)))
-    of_region = {"mean": truth[tumour].mean(axis=0), "median": np.median(truth[tumour], axis=0)}
+def scores_of(region: Region, calibration: Calibration) -> np.ndarray:
+    """Powers [2, C] with which intervals of the tumour's mean and median, once calibrated, just hold the truth."""
+    found, truth = region
+    directions = np.concatenate([found.shared, found.model], axis=-1)
+    covariance, directions = calibrated(found.mean, found.covariance, directions, calibration)
+    shared, model = np.split(directions, [found.shared.shape[-1]], axis=-1)
+    found = found._replace(covariance=covariance, shared=shared, model=model)
+    intervals = dcejax2026.regional(found, np.ones(len(truth), bool))
+    scores = np.zeros((2, len(PARAMETERS)))
+    of_region = {"mean": truth.mean(axis=0), "median": np.median(truth, axis=0)}
     for row, (what, true) in enumerate(of_region.items()):
         for c, name in enumerate(PARAMETERS):
             middle = intervals[name][f"expected_{what}"]
@@ -134,24 +136,23 @@ def main() -> None:
     config = method.config_of(loaded)
     parts = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
     trained = dcejax2026.load(parts, config, default_policy())
-    found, patients = cases.enumerate_cases([str(arguments.data)], Facts()), []
+    found, patients, regions = cases.enumerate_cases([str(arguments.data)], Facts()), [], []
     for case in found:
-        patients.append(errors_of(case, trained, config))
+        errors, region = examine(case, trained, config)
+        patients.append(errors)
+        if len(region.truth) >= LEAST_VOXELS:
+            regions.append(region)
         print(case.case_id, flush=True)
     made = calibrate(patients)
-    trained, regions = trained._replace(calibration=made), []
-    for case in found:
-        scores = scores_of(case, trained, config)
-        if scores is not None:
-            regions.append(scores)
-    made = made._replace(widening=widening(np.array(regions)))
+    scores = np.array([scores_of(region, made) for region in regions])
+    made = made._replace(widening=widening(scores))
     calibration = {
         "patients": [case.case_id for case in found],
         "groups": [f"predicted Ktrans up to {LEAKING}/min", "above"],
         "scales": made.scales.astype(float).round(4).tolist(),
         "widening_of_mean_and_median": made.widening.astype(float).round(4).tolist(),
-        "tumours_in_their_interval_before": (np.stack(regions) <= 1).mean(axis=0).round(4).tolist(),
-        "tumours": len(regions),
+        "tumours_in_their_interval_before": (scores <= 1).mean(axis=0).round(4).tolist(),
+        "tumours": len(scores),
         "coverage_of_90_percent_before": coverage(patients, no_calibration()),
         "coverage_after": coverage(patients, made),
         "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}",

@@ -51,9 +51,22 @@ def _by_tenths(inside: np.ndarray, sd: np.ndarray) -> list[float]:
     return [float(inside[part].mean()) for part in np.array_split(np.argsort(sd, kind="stable"), 10)]
 
 
+def stem_of(case: cases.Case) -> str:
+    """Path of a simulated case without its ending."""
+    return str(case.path).removesuffix("_dce.nii.gz")
+
+
+def truth_of(case: cases.Case, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True maps [V, C], the tumour's labels [V], and which voxels are enhancing tumour that leaks [V]."""
+    stem = stem_of(case)
+    truth = np.stack([load(Path(f"{stem}_desc-truth_{name}.nii.gz"))[mask] for name in PARAMETERS], axis=-1)
+    label = load(Path(f"{stem}_desc-tumour_dseg.nii.gz"))[mask]
+    return truth, label, (label == ENHANCING) & (truth[:, 0] >= LEAST_KTRANS)
+
+
 def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
     """Figures of one patient."""
-    stem = str(case.path).removesuffix("_dce.nii.gz")
+    stem = stem_of(case)
 
     def image(ending: str) -> np.ndarray:
         return load(Path(f"{stem}_{ending}.nii.gz"))
@@ -65,11 +78,9 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     if "aif" in known:
         beside = beside._replace(aif=aif)
     found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, beside, config))
-    truth = np.stack([image(f"desc-truth_{name}")[scan.mask] for name in PARAMETERS], axis=-1)
-    label = image("desc-tumour_dseg")[scan.mask]
+    truth, label, tumour = truth_of(case, scan.mask)
     median, logs = np.asarray(to_maps(found.mean)), np.asarray(to_logs(truth))
     inside = np.abs(logs - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
-    tumour = (label == ENHANCING) & (truth[:, 0] >= LEAST_KTRANS)
     normal = (label == 0) & (truth[:, 0] < NORMAL_KTRANS) & (truth[:, 1] < NORMAL_VP)
     true_plasma = np.interp(found.arrival + dcejax2026.GRID, aif.times, aif.plasma, left=0.0)
     tissue, names = image("desc-tissue_dseg")[scan.mask].astype(int), _tissue_names(stem)

@@ -29,6 +29,7 @@ from dcejax.simulation.aif_prior import SampledAif, disperse, plasma_concentrati
 from dcejax.simulation.anatomy.composition import ARTERY, TUMOUR, VEIN, WHITE
 from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.priors import PRIORS, TISSUES
+from dcejax.simulation.training.point_measurement import excitations
 from dcejax.types import Acquisition
 
 DRAWS = 192
@@ -39,7 +40,6 @@ CORRELATION = np.array([[1, 0.55, 0.5], [0.55, 1, 0.33], [0.5, 0.33, 1]])
 LEAST_KTRANS = 0.01  # 1/min
 # Positions of tumour, sinus and artery, relative to the brain's semi-axes.
 PLACES = {"tumour": (0.45, 0.2, 0.1), "sinus": (0.05, -0.95, 0.35), "artery": (0.2, 0.1, -0.4)}
-SLAB_BOTTOM_MM = -90.0  # as in the training generator
 _FINE_S, _SAMPLES = 1.0, 8  # step of the arterial input; samples within a frame
 
 
@@ -196,8 +196,7 @@ def signals(
     blood, t10, angle = whole * seen(artery, jnp.zeros(())), jnp.exp(x.log_artery_t10), acquisition.flip_angle * b1
     steady = spgr(blood, t10, acquisition, b1=b1)
     # Blood that has seen few excitations is brighter (`simulation.training.point_measurement.noise_free`).
-    height = PLACES["artery"][2] * BRAIN_SEMI_AXES_MM[2] - SLAB_BOTTOM_MM
-    pulses = height / (jnp.exp(x.log_inflow) * acquisition.tr)
+    pulses = excitations(jnp.array([PLACES["artery"]]) * jnp.array(BRAIN_SEMI_AXES_MM), arterial, acquisition)[0]
     recovery = -acquisition.tr * (1.0 / t10 + acquisition.relaxivity * blood)
     fresh = jnp.exp(pulses * (recovery + jnp.log(jnp.cos(angle))))
     found["artery"] = receive * (steady + (jnp.sin(angle) - steady) * fresh)

@@ -46,3 +46,11 @@ def scales_at(means: np.ndarray, sds: np.ndarray, calibration: Calibration) -> n
 
     found = np.exp((1.0 - leaking) * of_group(0) + leaking * of_group(1))
     return found.astype(means.dtype)  # interpolation is in float64
+
+
+def calibrated(
+    means: np.ndarray, covariances: np.ndarray, directions: np.ndarray, calibration: Calibration
+) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances [V, C, C] and directions of shared errors [V, C, R] as calibration scales them."""
+    by = scales_at(means, np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)), calibration)[..., None]
+    return by * covariances * by.swapaxes(1, 2), by * directions

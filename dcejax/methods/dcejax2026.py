@@ -39,6 +39,7 @@ from dcejax.methods.patient_posterior import regional
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.low_rank_gaussian import FLOORS, LowRankGaussian, to_maps
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
+from dcejax.models.vascular_encoder import Encoded
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.vascular_voxels import vascular_score
@@ -47,8 +48,6 @@ from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.types import PARAMETERS, UNITS, Brightest, Output, Sample, Scan, Series
 
 _LOSSES = {"voxel_surprise": 0.5, "joint_surprise": 0.5, "plasma_error": 0.3, "curve_residual": 0.0}
-
-
 _SCHEDULE = {"batches": "examinations", "patients_per_step": 16, "learning_rate": 2e-3}
 
 
@@ -239,7 +238,7 @@ def _initial(network: Network, key: jax.Array) -> Any:
     return network.init(key, *nothing(), _ALONE_IN_THE_SLICE)["params"]
 
 
-def _applied(network: Network, params: Any, inputs: Any) -> tuple[Any, Any]:
+def _applied(network: Network, params: Any, inputs: Any) -> tuple[Encoded, LowRankGaussian]:
     """What is encoded and the Gaussian of voxels, of prepared examinations of patches."""
     seen, voxels, common, _, mask = inputs
     around = of_patches(mask, VoxelSets().edge)
@@ -275,12 +274,14 @@ def _member_stage(name: str, config: Config) -> Stage:
 
 def _distilled_stage(members: Params, config: Config) -> Stage:
     """Begins as the first member but for the last layers, whose numbers are more."""
-    network, settings = _distilled(config), config.distilling
-    speak = partial(_gaussian_of, _member(config))
+    network, member, settings = _distilled(config), _member(config), config.distilling
     for name in _names(config):
         if members.get(name) is None:
             raise KeyError(name)
     teachers = [members[name] for name in _names(config)]
+
+    def speak(params: Any, inputs: Any) -> LowRankGaussian:
+        return _applied(member, params, inputs)[1]
 
     def init(key: jax.Array) -> Any:
         fresh = _initial(network, key)
@@ -296,10 +297,6 @@ def _distilled_stage(members: Params, config: Config) -> Stage:
         return _outputs(network, params, prepared) | {"taught": taught}
 
     return Stage(DISTILLED, settings, init, prepare, apply, apply, settings.losses, config.protocol)
-
-
-def _gaussian_of(network: Network, params: Any, inputs: Any) -> LowRankGaussian:
-    return _applied(network, params, inputs)[1]
 
 
 def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]]:

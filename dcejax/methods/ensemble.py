@@ -19,9 +19,7 @@ class Taught(NamedTuple):
 
     mean: jax.Array  # [..., V, C] of the logarithms
     sd: jax.Array  # [..., V, C] of the mixture
-    model: (
-        jax.Array
-    )  # [..., V, C, M] how far the networks lie from their mean, scaled: times its transpose, their spread
+    model: jax.Array  # [..., V, C, M] from their mean to the networks, scaled; times its transpose it is their spread
 
 
 def together(each: Sequence[LowRankGaussian]) -> Taught:

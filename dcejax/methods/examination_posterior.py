@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
-from dcejax.methods.calibration import Calibration, scales_at
+from dcejax.methods.calibration import Calibration, calibrated
 from dcejax.methods.neighbours import groups_of_slices, table
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import covariance, to_maps
@@ -113,7 +113,7 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     context = series.context
     count = len(series.curves)
     maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
-    shared = context._replace(
+    of_examination = context._replace(
         times=np.asarray(context.times, np.float32),
         aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
         t10=context.t10._replace(values=None),
@@ -121,7 +121,7 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
         points=None,
     )
     network, params, calibration, rank = trained
-    common, seen = _prepare(shared)
+    common, seen = _prepare(of_examination)
     encoded = _encode(network, params, seen, common)
     plasma = np.asarray(encoded.plasma[0])
     parts, groups, done = [], list(groups_of_slices(series.mask, GROUP)), 0
@@ -135,11 +135,10 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
             prepared.append(_prepare_chunk(common, *chunk))
         beside = table(series.mask, group)
         mean, covariances, shared = _of_group(network, params, encoded, common, prepared, beside)
-        by = scales_at(mean, np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)), calibration)[..., None]
         padded = np.pad(mean, [(0, -len(group) % CHUNK), (0, 0)]).reshape(-1, CHUNK, len(PARAMETERS))
         residual = [_residual(voxels, mean, plasma, common) for voxels, mean in zip(prepared, padded, strict=True)]
         residual = np.concatenate(residual)[: len(group)]
-        parts.append((mean, by * covariances * by.swapaxes(1, 2), by * shared, residual))
+        parts.append((mean, *calibrated(mean, covariances, shared, calibration), residual))
         done += len(group)
     back = np.argsort(np.concatenate(groups))
     mean, covariances, shared, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))

@@ -69,7 +69,7 @@ class Network(nn.Module):
 
     sizes: Sizes
     step: float  # min, of the time grid
-    directions: int = 3  # of the errors that voxels share
+    directions: int  # of the errors that voxels share
 
     def setup(self):
         """Make the parts."""

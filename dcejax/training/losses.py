@@ -31,6 +31,11 @@ def _over_voxels(values: jax.Array) -> jax.Array:
     return values.mean(axis=tuple(range(1, values.ndim - 1)))
 
 
+def _over_mask(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of [B, V] over the voxels of a mask [B, V]; zero without any."""
+    return jnp.where(mask, values, 0.0).sum(axis=-1) / jnp.maximum(mask.sum(axis=-1), 1)
+
+
 def absolute_error(outputs: Outputs, batch: Batch) -> jax.Array:
     """Absolute error of each map, [B, C]."""
     return _over_voxels(jnp.abs(outputs["maps"] - batch.truth.maps))
@@ -103,7 +108,7 @@ def whitened_residual(outputs: Outputs, batch: Batch) -> jax.Array:
 def voxel_surprise(outputs: Outputs, batch: Batch) -> jax.Array:
     """Minus the log-density of the true logarithms in the outputs' `logs`, voxel by voxel, mean over the mask, [B]."""
     surprise = low_rank_gaussian.voxel_surprise(outputs["logs"], low_rank_gaussian.to_logs(batch.truth.maps))
-    return jnp.where(batch.mask, surprise, 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
+    return _over_mask(surprise, batch.mask)
 
 
 def joint_surprise(outputs: Outputs, batch: Batch) -> jax.Array:
@@ -133,7 +138,7 @@ def curve_residual(outputs: Outputs, batch: Batch) -> jax.Array:
         return best_residual(voxels.concentration, voxels.noise, maps, plasma, valid, STEP)
 
     found = jax.vmap(of_example)(*(outputs[name] for name in ("voxels", "maps", "plasma", "valid")))
-    return jnp.where(batch.mask, jnp.log1p(found**2), 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
+    return _over_mask(jnp.log1p(found**2), batch.mask)
 
 
 def distillation(outputs: Outputs, batch: Batch) -> jax.Array:
@@ -144,8 +149,7 @@ def distillation(outputs: Outputs, batch: Batch) -> jax.Array:
     logs, taught = outputs["logs"], outputs["taught"]
     model = logs.shared[..., -taught.model.shape[-1] :]
     squares = (logs.mean - taught.mean) ** 2 + ((model - taught.model) ** 2).sum(axis=-1)
-    distance = (squares / taught.sd**2).sum(axis=-1)
-    return jnp.where(batch.mask, distance, 0.0).sum(axis=-1) / jnp.maximum(batch.mask.sum(axis=-1), 1)
+    return _over_mask((squares / taught.sd**2).sum(axis=-1), batch.mask)
 
 
 def find(name: str) -> Loss:

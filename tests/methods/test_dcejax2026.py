@@ -11,13 +11,13 @@ from training_examples import make_batch
 
 from dcejax.batch import TrueInput
 from dcejax.execution.policy import default_policy
-from dcejax.methods import aligned_grid, calibration, dcejax2026, ensemble, examination_posterior
+from dcejax.methods import aligned_grid, calibration, dcejax2026, examination_posterior
 from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.patient_posterior import Posterior, regional
-from dcejax.models.low_rank_gaussian import from_numbers, to_maps
+from dcejax.models.low_rank_gaussian import to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
 from dcejax.protocol import Protocol
@@ -273,44 +273,6 @@ def test_intervals_of_regions_know_what_voxels_share():
             assert middle == pytest.approx(of_draws(drawn[:, c]), rel=0.02)
             assert np.ptp(lone) < np.ptp(ends)
             np.testing.assert_allclose(np.log(wide / middle), 1.5 * np.log(ends / middle), rtol=1e-6)
-
-
-def drawn_gaussians(members):
-    """Of four voxels of two examinations, and their covariances in float64."""
-    found, covariances = [], []
-    for key in jax.random.split(jax.random.key(1), members):
-        found.append(from_numbers(jax.random.normal(key, (2, 4, 9 + 3 * 3)), rank=3))
-        cholesky, shared = (np.asarray(leaf, np.float64) for leaf in found[-1][1:])
-        covariances.append(cholesky @ cholesky.swapaxes(-1, -2) + shared @ shared.swapaxes(-1, -2))
-    return found, np.stack(covariances)
-
-
-@pytest.mark.parametrize("members", [1, 2, 3])
-def test_the_ensemble_has_the_moments_of_its_mixture(members):
-    each, covariances = drawn_gaussians(members)
-    found = ensemble.together(each)
-    means = np.stack([np.asarray(one.mean, np.float64) for one in each])
-    np.testing.assert_allclose(found.mean, means.mean(0), rtol=1e-5)
-    between = np.zeros((2, 4, 3, 3))
-    if members > 1:  # the unbiased estimate, of so few
-        apart = means - means.mean(0)
-        between = np.einsum("mevc,mevd->evcd", apart, apart) / (members - 1)
-    np.testing.assert_allclose(found.model @ found.model.swapaxes(-1, -2), between, rtol=1e-4, atol=1e-6)
-    variances = np.diagonal(covariances.mean(0) + between, axis1=-2, axis2=-1)
-    np.testing.assert_allclose(found.sd**2, variances, rtol=1e-4)
-
-
-def test_distillation_is_zero_for_what_the_ensemble_says_and_counts_its_sds():
-    each, _ = drawn_gaussians(2)
-    taught = ensemble.together(each)
-    alike = each[0]._replace(mean=taught.mean, shared=jnp.concatenate([each[0].shared, taught.model], axis=-1))
-    mask = jnp.array([[True] * 4, [True, True, False, False]])
-    batch = make_batch((2, 2, 2))._replace(mask=mask)
-    assert not losses.distillation({"logs": alike, "taught": taught}, batch).any()
-    off = alike._replace(mean=alike.mean.at[1].add(jnp.array([2.0, 0, 0]) * taught.sd[1]).at[1, 3].add(9.0))
-    np.testing.assert_allclose(losses.distillation({"logs": off, "taught": taught}, batch), [0, 4], rtol=1e-5)
-    off = alike._replace(shared=alike.shared.at[0, :, 2, -1].add(3.0 * taught.sd[0, :, 2]))
-    np.testing.assert_allclose(losses.distillation({"logs": off, "taught": taught}, batch), [9, 0], rtol=1e-4)
 
 
 def test_the_last_network_begins_as_the_first_member_and_learns_from_all():

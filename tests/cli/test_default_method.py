@@ -28,7 +28,8 @@ SMALL = {
     "network.neighbour_layers": 1,
     "members": 1,
 }
-SCHEDULE = {"pool_batches": 3, "patients_per_step": 2, "steps_per_epoch": 2, "max_epochs": 2, "validation_patients": 2}
+SCHEDULE = {"pool_batches": 3, "patients_per_step": 1, "steps_per_epoch": 2, "max_epochs": 2, "validation_patients": 1}
+SCHEDULE |= {"learning_rate": 1e-4}  # the same in all runs, whose programs are then the same
 SMALL |= {f"{stage}.{name}": value for stage in ("training", "distilling") for name, value in SCHEDULE.items()}
 
 
@@ -65,7 +66,7 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
         == hashlib.sha256((folder / "pool/examinations" / batch_pool.RECORD).read_bytes()).hexdigest()
     )
     assert pool["batches"] == {"train": 2, "validation": 1}
-    assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 2
+    assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 1
 
 
 def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trained, tmp_path):
@@ -74,7 +75,6 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     again = [*flags, f"--config.init_from={folder / 'weights.npz'}"]
     for stage in ("training", "distilling"):
         again += [f"--config.{stage}.batches=pool:{folder}/pool/examinations", f"--config.{stage}.pool_batches=0"]
-        again += [f"--config.{stage}.learning_rate=1e-9"]
     config = f"--config={ROOT / 'configs' / 'default.py'}"
     code, _, told = commands.call(train.main, config, *again, workdir=tmp_path / "tuned")
     assert code == 0, told

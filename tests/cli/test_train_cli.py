@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import commands
@@ -114,7 +115,7 @@ def final_state(workdir, stage):
     config = method.from_dict(json.loads((workdir / "config.json").read_text()))
     first, second = lyoo2025.stages(config, default_policy())
     made = first({}) if stage == "tcn" else second({"tcn": None})
-    template = init_state(made, jax.random.key(0))
+    template = jax.eval_shape(partial(init_state, made), jax.random.key(0))
     with Checkpoints(str(workdir / "checkpoints" / stage), {}, keep_latest=2, keep_best=1) as checkpoints:
         state, progress = checkpoints.restore_latest(template)
     assert progress.finished

@@ -28,13 +28,14 @@ from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
 SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=2, neighbour_width=6)
 CONFIG = Config(network=SIZES, members=2)
+steps_from_frames = jax.jit(aligned_grid.steps_from_frames)
 
 
 def random_params():
     params = {}
     for make_stage in dcejax2026.stages(CONFIG, default_policy()):
         stage = make_stage(params)
-        params[stage.name] = stage.init(stream(0, stage.name))
+        params[stage.name] = jax.jit(stage.init)(stream(0, stage.name))  # one program, not hundreds
     return params
 
 
@@ -108,13 +109,13 @@ def test_steps_average_short_frames_and_interpolate_long_ones():
     """A straight line is kept; frames that are the grid's steps stay as they are."""
     for interval_s in (1.0, 2.5, 5.0, 8.0):
         times = np.arange(0, 310, interval_s) / 60
-        weights, valid = aligned_grid.steps_from_frames(jnp.asarray(times), jnp.float32(0.25))
+        weights, valid = steps_from_frames(times, jnp.float32(0.25))
         middle = interval_s <= 5 and 0.5 * (STEP - interval_s / 60)  # of a step's frames, whose times are their starts
         expected = 0.25 + np.arange(52) * STEP + middle
         found = np.asarray(weights) @ times
         np.testing.assert_allclose(found[:-1], expected[:-1], atol=1e-3)
         assert valid.all()
-    weights, valid = aligned_grid.steps_from_frames(jnp.arange(30) * STEP, jnp.float32(2 * STEP))
+    weights, valid = steps_from_frames(jnp.arange(30) * STEP, jnp.float32(2 * STEP))
     np.testing.assert_allclose(weights[:20, 2:22], np.eye(20), atol=1e-5)
     assert valid.sum() == 28
     assert (np.asarray(weights)[28:] == 0).all()
@@ -123,7 +124,7 @@ def test_steps_average_short_frames_and_interpolate_long_ones():
 def test_a_lost_frame_is_interpolated():
     for interval in (2.0, 5.0):
         times = np.delete(np.arange(0, 310, interval), [30, 31]) / 60
-        weights, _ = aligned_grid.steps_from_frames(jnp.asarray(times), jnp.float32(0.25))
+        weights, _ = steps_from_frames(times, jnp.float32(0.25))
         np.testing.assert_allclose(np.asarray(weights).sum(1), 1.0, atol=1e-5)
         offset = 0.5 * max(STEP - interval / 60, 0)
         np.testing.assert_allclose(
@@ -213,10 +214,11 @@ def test_a_batch_is_prepared_as_a_series(networks):
     )
     times = np.linspace(0, 5, 50)
     truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
-    seen, voxels, common, _ = aligned_grid.prepare_batch(batch._replace(truth=truth))
+    seen, voxels, common, _ = jax.jit(aligned_grid.prepare_batch)(batch._replace(truth=truth))
     network, params = networks.network, networks.params
     around = of_patches(batch.mask, 8)
-    found = network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)[1]
+    apply = jax.jit(lambda *inputs: network.apply({"params": params}, *inputs, around))
+    found = apply(seen, voxels, common.acquisition, common.valid)[1]
     expected = dcejax2026.posterior(networks, series)
     np.testing.assert_allclose(found.mean[0], expected.mean, atol=2e-3)
     assert np.isfinite(to_maps(expected.mean)).all()
@@ -285,20 +287,17 @@ def test_the_last_network_begins_as_the_first_member_and_learns_from_all():
     members, last = {name: params[name] for name in ("member_1", "member_2")}, dcejax2026.stages(CONFIG, None)[-1]
     patient = voxel_sets.make_sampler(Protocol(), 1)(stream(0, "patient"))
     stage = last(members)
-    inputs, batch = stage.prepare(patient)
-    outputs = stage.apply(params["distilled"], inputs, None)
-    said = [
-        dcejax2026.stages(CONFIG, None)[i]({}).apply(members[name], inputs[0], None)["logs"]
-        for i, name in enumerate(members)
-    ]
+    inputs, batch = jax.jit(stage.prepare)(patient)
+    outputs = jax.jit(stage.apply)(params["distilled"], inputs, None)
+    speak = jax.jit(dcejax2026.stages(CONFIG, None)[0]({}).apply)
+    said = [speak(members[name], inputs[0], None)["logs"] for name in members]
     np.testing.assert_allclose(outputs["taught"].mean, (said[0].mean + said[1].mean) / 2, atol=1e-4)
     assert losses.distillation(outputs, batch).shape == (1,)
-    explained = outputs | {"maps": batch.truth.maps, "plasma": inputs[0][3]}
+    explained = {"maps": batch.truth.maps, "plasma": inputs[0][3]}
     wrong = explained | {"maps": 3.0 * batch.truth.maps[..., ::-1]}
-    assert losses.curve_residual(explained, batch)[0] < 0.7 * losses.curve_residual(wrong, batch)[0]
-    slope = jax.grad(lambda changed: losses.curve_residual(explained | changed, batch).sum())(
-        {name: explained[name] for name in ("maps", "plasma")}
-    )
+    residual = jax.jit(jax.value_and_grad(lambda said: losses.curve_residual(outputs | said, batch).sum()))
+    (true, slope), (other, _) = residual(explained), residual(wrong)
+    assert true < 0.7 * other
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in slope.values())
 
 

@@ -31,7 +31,8 @@ def test_more_knowledge_is_less_error(monkeypatch):
 def test_a_voxel_without_agent_keeps_its_signal_and_blood_brightens():
     drawn, family = posterior_bound.draw(jax.random.key(1))
     empty = drawn._replace(log_ktrans=np.log(1e-9), log_vp=np.log(1e-9))
-    found = posterior_bound.signals(empty, family, Protocol().acquisition, 60, 5 / 60)
+    signals = jax.jit(posterior_bound.signals, static_argnums=(3, 4))
+    found = signals(empty, family, Protocol().acquisition, 60, 5 / 60)
     np.testing.assert_allclose(found["tumour"], found["tumour"][0], rtol=1e-5)
     for vessel in ("sinus", "artery"):
         assert found[vessel].max() > 2 * found[vessel][0]

@@ -118,7 +118,7 @@ def test_choices_come_from_the_key(patient, sides):
 def test_the_fullest_voxels_are_preferred_and_haste_takes_any(patient, sides):
     def relative(haste):
         practice = replace(readers.PRACTICE, haste=haste, late=0.0)
-        streams = [rng.stream(0, str(n)) for n in range(100)]
+        streams = [rng.stream(0, str(n)) for n in range(50)]
         peaks = [readers.read(key, sides, patient.protocol, practice).plasma.max() for key in streams]
         return np.array(peaks) / max(peaks)
 

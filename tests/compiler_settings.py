@@ -4,8 +4,8 @@ Programs are compiled without optimisation, which halves the time of the whole: 
 says, not what XLA makes of it. Where XLA_FLAGS is set, be it empty, everything is compiled as it says.
 
 Both workers and the commands that they start share what they compile, for which all must see the same XLA_FLAGS: JAX
-names what it keeps by them too. The folder is gone when the run ends. Small programs are kept too: there are thousands,
-of which most come again in other files, and to read one takes a fourth of the time to compile it.
+names what it keeps by them too. The folder is gone when the run ends. Of thousands of small programs none is kept: to
+write them all takes longer than to compile again those that come again. Nor do programs say which line made them.
 """
 
 import atexit
@@ -20,4 +20,5 @@ if FOLDER not in os.environ:  # else a worker, whose parent has set it, or a use
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     atexit.register(shutil.rmtree, os.environ[FOLDER], ignore_errors=True)
 
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")

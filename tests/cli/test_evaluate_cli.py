@@ -170,6 +170,7 @@ def test_table2_counts(whole):
     assert row(whole, "table2", what="Age (years)", value="mean")["n"] == 54.0
 
 
+@pytest.mark.slow
 def test_a_second_run_scores_nothing_and_changes_nothing(copied, patients, retest, tiny_weights, monkeypatch):
     monkeypatch.setattr(casework.scoring, "score", None)
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file() and path.name != "cases.jsonl"}

@@ -142,6 +142,7 @@ def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, 
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.slow
 def test_overwrite_mends_a_file(whole, copied, rendered):
     damaged = copied / "sub-retestp0001" / "ses-2" / "perf" / f"{CASES[1]}_dce.nii.gz"
     damaged.write_bytes(b"")

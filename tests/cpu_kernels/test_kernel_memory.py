@@ -74,7 +74,7 @@ def watched_call(request):
     return call
 
 
-@pytest.mark.parametrize("scratch", [1, 5_000, 1_000_000])
+@pytest.mark.parametrize("scratch", [1, pytest.param(5_000, marks=pytest.mark.slow), 1_000_000])
 @pytest.mark.parametrize(
     ("shape", "features"),
     [((1, 5, 8, 8), 32), ((3, 2, 13, 1), 64), ((2, 13, 5, 17), 96), ((7, 4, 9, 20), 64), ((1, 8, 4, 33), 32)],

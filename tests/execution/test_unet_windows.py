@@ -99,8 +99,15 @@ def test_the_least_that_is_needed_suffices_at_any_place(shift, width):
     check(NETWORK, region, batch=2, seed=shift)
 
 
-@pytest.mark.parametrize(("shape", "scales"), [((64, 96), 3), ((96, 64), 4)])
-@pytest.mark.parametrize(("low", "high"), [((20, 31), (45, 62)), ((0, 33), (7, 64)), ((49, 5), (50, 6))])
+@pytest.mark.parametrize(
+    ("shape", "scales", "low", "high"),
+    [
+        ((64, 96), 3, (20, 31), (45, 62)),
+        ((96, 64), 4, (20, 31), (45, 62)),
+        ((96, 64), 4, (0, 33), (7, 64)),
+        ((64, 96), 3, (49, 5), (50, 6)),
+    ],
+)
 def test_images_that_further_windows_fill(shape, scales, low, high):
     check(make((3, 4, 5, 6)[:scales]), box(low, high, shape))
 
@@ -110,13 +117,14 @@ def test_an_image_of_the_usual_size(low, high):
     check(make((2, 3, 4, 3)), box(low, high, (256, 256)))
 
 
-@pytest.mark.parametrize("filters", [(4, 6), (3, 4, 5), (2, 3, 4, 3, 2)])
-@pytest.mark.parametrize("name", ["odd", "low corner"])
+@pytest.mark.parametrize(
+    ("filters", "name"), [((4, 6), "odd"), ((3, 4, 5), "low corner"), ((2, 3, 4, 3, 2), "low corner")]
+)
 def test_any_number_of_scales(filters, name):
     check(make(filters), REGIONS[name])
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_box(seed):
     rng = np.random.default_rng(seed)
     low, high = np.sort(rng.integers(0, [[SHAPE[0] - 1], [SHAPE[1] - 1]], size=(2, 2)), axis=1).T

@@ -20,9 +20,7 @@ from dcejax.methods.patient_posterior import Posterior, regional
 from dcejax.models.low_rank_gaussian import to_maps
 from dcejax.models.posterior_network import Sizes
 from dcejax.physics.signal import bounded_concentration, invert_spgr, spgr
-from dcejax.protocol import Protocol
 from dcejax.rng import stream
-from dcejax.simulation.training import voxel_sets
 from dcejax.training import losses
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
@@ -190,9 +188,8 @@ def test_maps_are_ordered_quantiles_and_zero_outside_the_mask(networks):
     assert all((values[~mask] == 0).all() for values in maps.values())
 
 
-def test_a_batch_is_prepared_as_a_series(networks):
-    """One example of a batch whose voxels are those of a series; frames that lack repeat the last."""
-    series = dcejax2026.series_of(make_scan(frames=50, shape=(8, 8, 1)), NOTHING_BESIDE, CONFIG)
+def batch_of(series):
+    """One example whose voxels are those of a series of 50 frames; frames that lack repeat the last."""
     context, count = series.context, len(series.curves)
 
     def padded(values):
@@ -212,9 +209,18 @@ def test_a_batch_is_prepared_as_a_series(networks):
     batch = make_batch()._replace(
         curves=padded(series.curves), mask=np.ones((1, count), bool), context=examples, row=np.zeros(1, int)
     )
-    times = np.linspace(0, 5, 50)
-    truth = batch.truth._replace(aif=TrueInput(np.zeros((1, 50)), times[None]))
-    seen, voxels, common, _ = jax.jit(aligned_grid.prepare_batch)(batch._replace(truth=truth))
+    late = np.maximum(context.times - 0.5, 0)  # as `make_scan` has it
+    plasma = 6 * late / 0.1 * np.exp(1 - late / 0.1) + 1.2 * (late > 0)
+    return batch._replace(truth=batch.truth._replace(aif=TrueInput(plasma[None], context.times[None])))
+
+
+SERIES = make_scan(frames=50, shape=(8, 8, 1))
+
+
+def test_a_batch_is_prepared_as_a_series(networks):
+    series = dcejax2026.series_of(SERIES, NOTHING_BESIDE, CONFIG)
+    batch = batch_of(series)
+    seen, voxels, common, _ = aligned_grid.prepare_batch(batch)
     network, params = networks.network, networks.params
     around = of_patches(batch.mask, 8)
     apply = jax.jit(lambda *inputs: network.apply({"params": params}, *inputs, around))
@@ -285,16 +291,16 @@ def test_the_last_network_begins_as_the_first_member_and_learns_from_all():
     )
     assert params["distilled"]["out"]["kernel"].shape[-1] == 9 + 3 * (SIZES.rank + CONFIG.members)
     members, last = {name: params[name] for name in ("member_1", "member_2")}, dcejax2026.stages(CONFIG, None)[-1]
-    patient = voxel_sets.make_sampler(Protocol(), 1)(stream(0, "patient"))
+    batch = batch_of(dcejax2026.series_of(SERIES, NOTHING_BESIDE, CONFIG))
     stage = last(members)
-    inputs, batch = jax.jit(stage.prepare)(patient)
+    inputs, _ = jax.jit(stage.prepare)(batch)
     outputs = jax.jit(stage.apply)(params["distilled"], inputs, None)
     speak = jax.jit(dcejax2026.stages(CONFIG, None)[0]({}).apply)
     said = [speak(members[name], inputs[0], None)["logs"] for name in members]
     np.testing.assert_allclose(outputs["taught"].mean, (said[0].mean + said[1].mean) / 2, atol=1e-4)
     assert losses.distillation(outputs, batch).shape == (1,)
-    explained = {"maps": batch.truth.maps, "plasma": inputs[0][3]}
-    wrong = explained | {"maps": 3.0 * batch.truth.maps[..., ::-1]}
+    only_plasma, only_leakage = (np.full((1, 64, 3), maps, np.float32) for maps in ([0, 0.05, 0.2], [0.2, 0, 0.2]))
+    explained, wrong = ({"maps": maps, "plasma": inputs[0][3]} for maps in (only_plasma, only_leakage))
     residual = jax.jit(jax.value_and_grad(lambda said: losses.curve_residual(outputs | said, batch).sum()))
     (true, slope), (other, _) = residual(explained), residual(wrong)
     assert true < 0.7 * other

@@ -55,7 +55,7 @@ def simulate(times, fine, count, seed, sigma=0.01):
     return clean + sigma * rng.normal(size=clean.shape), truth
 
 
-@pytest.mark.parametrize("times", [EVEN, UNEVEN], ids=["even", "uneven"])
+@pytest.mark.parametrize("times", [pytest.param(EVEN, marks=pytest.mark.slow), UNEVEN], ids=["even", "uneven"])
 def test_estimates_scatter_about_the_truth_as_their_errors_say(times):
     aif, *fine = grid(times)
     curves, truth = simulate(times, fine, 4000, 1, sigma=0.03)

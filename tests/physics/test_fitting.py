@@ -252,8 +252,15 @@ def test_no_start_of_scipy_finds_a_better_optimum_of_a_searched_model():
             assert residual <= best * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("fit_delay", [False, True])
-@pytest.mark.parametrize("model", ["two_compartment_uptake", "two_compartment_exchange"])
+@pytest.mark.parametrize(
+    ("model", "fit_delay"),
+    [
+        pytest.param("two_compartment_uptake", False, marks=pytest.mark.slow),
+        ("two_compartment_uptake", True),
+        ("two_compartment_exchange", False),
+        pytest.param("two_compartment_exchange", True, marks=pytest.mark.slow),
+    ],
+)
 def test_no_noisy_curve_of_a_searched_model_is_described_better_by_its_truth(model, fit_delay):
     """A search that stays in another valley than the best one leaves a greater residual than the truth has."""
     rng = np.random.default_rng(11)

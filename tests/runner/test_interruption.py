@@ -41,8 +41,15 @@ def end(process):
     return rest, process.returncode
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-@pytest.mark.parametrize(("stage", "seconds"), [("curves of", 0.0), (": done", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "code", "stage", "seconds"),
+    [
+        ("SIGINT", 130, ": done", 0.5),
+        ("SIGTERM", 143, "curves of", 0.0),
+        pytest.param("SIGINT", 130, "curves of", 0.0, marks=pytest.mark.slow),
+        pytest.param("SIGTERM", 143, ": done", 0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_ends_with_one_line_and_a_rerun_goes_on(tmp_path, run_infer, tiny_weights, name, code, stage, seconds):
     for seed, case in enumerate("abcd"):
         scans.save_scan(tmp_path / "in" / f"{case}.nii.gz", seed=seed)

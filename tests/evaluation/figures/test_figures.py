@@ -132,10 +132,10 @@ EMPTY = np.zeros(SHAPE, bool)
 @pytest.mark.parametrize(
     "odd",
     [
-        case(tumour=EMPTY),
+        pytest.param(case(tumour=EMPTY), marks=pytest.mark.slow),
         case(brain=EMPTY, tumour=EMPTY),
-        case(tumour=~EMPTY, brain=~EMPTY),
-        case(**{name: np.zeros((*SHAPE, 3)) for name in STACKS}),
+        pytest.param(case(tumour=~EMPTY, brain=~EMPTY), marks=pytest.mark.slow),
+        pytest.param(case(**{name: np.zeros((*SHAPE, 3)) for name in STACKS}), marks=pytest.mark.slow),
         case(**{name: np.full((*SHAPE, 3), np.nan) for name in STACKS}),
         case((5, 41)),
         case((2, 1)),

@@ -47,8 +47,8 @@ def slices(drawn):
 
 @pytest.fixture(scope="module")
 def population():
-    """All classes in turn, 800 patients of each."""
-    count = 800 * len(TUMOUR_CLASSES)
+    """All classes in turn, 500 patients of each."""
+    count = 500 * len(TUMOUR_CLASSES)
     return jax.jit(
         lambda keys, classes: jax.lax.map(lambda a: head_anatomy.sample_anatomy(*a), (keys, classes), batch_size=100)
     )(jax.random.split(jax.random.key(3), count), jnp.arange(count) % len(TUMOUR_CLASSES))

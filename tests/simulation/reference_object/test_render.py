@@ -188,6 +188,7 @@ def test_rendering_is_a_function_of_its_arguments(rendered, patient):
     np.testing.assert_array_equal(other.truth, rendered.truth)
 
 
+@pytest.mark.slow
 def test_a_slab_shows_what_the_whole_volume_shows(patient, rendered):
     whole = render.render(rng.stream(0, "noise"), patient, replace(SMALL, slab=None), "sub-test")
     first = round((rendered.scan.affine[2, 3] - whole.scan.affine[2, 3]) / 6)
@@ -243,6 +244,7 @@ def test_blood_arrives_in_veins_after_arteries():
     assert artery.argmax() < sinus.argmax()
 
 
+@pytest.mark.slow
 def test_thin_vessels_in_a_slice_keep_their_volume():
     """Arteries on the planes of size `half` against those of planes a third as far apart."""
     size = imaging.SIZES["half"]

@@ -50,6 +50,7 @@ def test_lesion_masks_keep_tumour_only(sampler):
     assert max(of_brain) == 1  # a mask of the whole patch; others lie beside the head
 
 
+@pytest.mark.slow
 def test_every_corner_of_the_volume_can_be_drawn_and_tumour_patches_hold_tumour(one_patient):
     @jax.jit  # because its many steps one by one take longer
     def draw(key, tumour_fraction):

@@ -55,6 +55,7 @@ def test_shapes_and_what_is_outside_the_mask(drawn):
     assert (of_brain == 0).any()  # masks of the tumour alone
 
 
+@pytest.mark.slow
 def test_masks_of_the_tumour_alone_show_nothing_else(sampler):
     drawn = voxel_sets.draw(stream(2, "lesion", 0), Protocol())
     alone = drawn._replace(conditions=drawn.conditions._replace(lesion_only=jnp.array(True)))

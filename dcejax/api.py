@@ -3,6 +3,7 @@
 Everything else under `dcejax` can be imported too; these names are kept.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,9 @@ def predict(
     Returns:
         Name of an output, such as "mean_Ktrans" -> [X, Y, Z] float32, zero outside the mask.
 
+    Warns:
+        UserWarning: what `dcejax-infer` tells, such as that the scan lies outside what the weights were trained on.
+
     Raises:
         ValueError: a scan that does not suit the method.
     """
@@ -189,7 +193,10 @@ def predict(
     beside = Beside(b1_map=None if b1_map is None else np.asarray(b1_map, np.float32), aif=measured)
     networks = used.load(released.params, config, policy or default_policy())
     series = used.series_of(scan, beside, config)
-    return dict(used.predict(networks, series, stream(seed, "latent", scan.case_id)).maps)
+    found = used.predict(networks, series, stream(seed, "latent", scan.case_id))
+    for message in (*series.warnings, *found.warnings):
+        warnings.warn(message, stacklevel=2)
+    return dict(found.maps)
 
 
 def fit(

@@ -25,7 +25,7 @@ from dcejax.evaluation.arms.simple_arms import ENHANCING, enhancing_medians
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.evaluation.metrics.reliability import icc_agreement
 from dcejax.execution.policy import default_policy
-from dcejax.methods import dcejax2026, method
+from dcejax.methods import dcejax2026, envelope, method
 from dcejax.methods.fixed_grid import Beside
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -92,6 +92,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
             if (tissue == index).sum() >= LEAST_VOXELS
         },
         "coverage_by_sd": [_by_tenths(inside[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
+        "score": envelope.score_of(found.residual),
+        "median_residual": float(np.median(found.residual)),
         "coverage": inside.mean(axis=0).tolist(),
         "coverage_normal": inside[normal].mean(axis=0).tolist(),
         "normal_median_ktrans": float(np.median(median[normal, 0])),
@@ -163,12 +165,12 @@ def summary(rows: list[dict]) -> dict:
     return told
 
 
-def _short(value: Any) -> Any:
+def shortened(value: Any) -> Any:
     """Numbers to five digits, in whatever holds them."""
     if isinstance(value, dict):
-        return {name: _short(of) for name, of in value.items()}
+        return {name: shortened(of) for name, of in value.items()}
     if isinstance(value, list):
-        return [_short(of) for of in value]
+        return [shortened(of) for of in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
@@ -184,7 +186,7 @@ def main() -> None:
         rows = [judge(case, trained, config, known) for case in found]
         result[name] = {"summary": summary(rows), "patients": rows}
         print(name, json.dumps(result[name]["summary"]), file=sys.stderr, flush=True)
-    print(json.dumps(_short(result), separators=(",", ":")))
+    print(json.dumps(shortened(result), separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Pharmacokinetic maps from 4-D DCE-MRI, with their spread over latent samples.
+"""Pharmacokinetic maps from 4-D DCE-MRI by a network, with their uncertainty.
 
   infer.py --demo
   infer.py --input=PATH... --output_dir=DIR [--mask=FILE ...]
 
-PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest. For each case DIR receives maps of the mean, the
-standard deviation and the coefficient of variation of Ktrans (1/min), vp and ve (fractions 0-1), a sidecar (.json)
-and a picture. Research only; not for clinical decisions.
+PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest. For each case DIR receives maps of Ktrans (1/min), vp
+and ve (fractions 0-1) and of their uncertainty, as the weights give them (by default the median, 5 and 95 % quantiles
+and more), a sidecar (.json) and a picture. Research only; not for clinical decisions.
 
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
@@ -27,6 +27,7 @@ flags.DEFINE_float("flip_angle_deg", None, "Flip angle in degrees; from the side
 flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s); 4.5 if absent.", **_OWN)
 flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM, where the arterial input is known.", **_OWN)
 flags.DEFINE_integer("num_samples", None, "Latent samples (the weights' own number, 4 as published).", **_OWN)
+flags.DEFINE_boolean("modelled", False, "Write the series that the maps explain, as large as the input.", **_OWN)
 flags.DEFINE_integer("seed", 0, "Root of all random streams.", **_OWN)
 compilation_cache.define(_FLAGS)
 
@@ -54,7 +55,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.data import cases, weights
     from dcejax.runner import infer_cases
 
-    settings = infer_cases.InferSettings(num_samples=values.num_samples, seed=values.seed)
+    settings = infer_cases.InferSettings(num_samples=values.num_samples, seed=values.seed, modelled=values.modelled)
     if values.demo:
         from dcejax.runner import demo
 

@@ -154,12 +154,21 @@ def prepare_examination(context: Context, common: Common) -> Examination:
     )
 
 
+def known_or_typical(t10: jax.Array, b1: jax.Array, common: Common) -> tuple[jax.Array, jax.Array]:
+    """T10 and B1 [V] where they are known, else what is typical: where a map's own fit failed it holds zero, NaN or
+    infinity.
+    """
+    t10_known, b1_known = common.facts[-3], common.facts[-2]
+    return (
+        jnp.where((t10_known > 0) & (t10 > _T10_RANGE[0]) & (t10 < _T10_RANGE[1]), t10, _TYPICAL_T10),
+        jnp.where((b1_known > 0) & (b1 > _B1_RANGE[0]) & (b1 < _B1_RANGE[1]), b1, 1.0),
+    )
+
+
 def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array, common: Common) -> Voxels:
     """What the voxel network sees of curves [V, T] of one examination; T10 and B1 [V] count where they are known."""
     t10_known, b1_known = common.facts[-3], common.facts[-2]
-    # Where a map's own fit failed it holds zero, NaN or infinity.
-    used_t10 = jnp.where((t10_known > 0) & (t10 > _T10_RANGE[0]) & (t10 < _T10_RANGE[1]), t10, _TYPICAL_T10)
-    used_b1 = jnp.where((b1_known > 0) & (b1 > _B1_RANGE[0]) & (b1 < _B1_RANGE[1]), b1, 1.0)
+    used_t10, used_b1 = known_or_typical(t10, b1, common)
     signal, baseline = _on_grid(curves, common)
     bounded = jnp.maximum(baseline, LEAST_BASELINE)
     to_concentration = partial(bounded_concentration, acquisition=common.acquisition)

@@ -33,6 +33,7 @@ from dcejax.methods.ensemble import teach
 from dcejax.methods.examination_posterior import Trained, posterior
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
+from dcejax.methods.modelled_series import explained
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.patient_posterior import regional
@@ -208,9 +209,12 @@ def predict(
     for output in OUTPUTS:
         column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0
         maps[output.name][series.mask] = values[output.statistic][:, column]
-    middle, high = map(float, np.percentile(found.residual, [50, 95]))
+    quantiles = np.percentile(found.residual, [50, 75, 95])
+    middle, upper, high = (round(float(value), 3) for value in quantiles)
+    score, warnings = envelope.check_residual(found.residual)
     record = {
-        "residual": {"median": round(middle, 3), "q95": round(high, 3)},
+        "residual": {"median": middle, "q75": upper, "q95": high},
+        "out_of_distribution_score": round(score, 3),
         "plasma": {
             "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
             "step_s": round(STEP * SECONDS_PER_MINUTE, 3),
@@ -218,7 +222,13 @@ def predict(
             "mM": [round(float(v), 4) for v in found.plasma],
         },
     }
-    return Prediction(maps, record, partial(regional, found))
+    return Prediction(maps, record, partial(regional, found), warnings)
+
+
+def modelled_series(series: Series, prediction: Prediction, quantity: str) -> np.ndarray:
+    """Curves [V, T] that the medians explain with the estimated plasma curve: see `modelled_series.explained`."""
+    medians = np.stack([prediction.maps[f"median_{name}"][series.mask] for name in PARAMETERS], axis=-1)
+    return explained(series, medians, prediction.record["plasma"]["mM"], quantity)
 
 
 def _names(config: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """The posterior of every voxel of an examination, a few slices at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -108,11 +108,9 @@ def _of_group(
     return [np.concatenate([np.asarray(part) for part in leaves])[:count] for leaves in zip(*each, strict=True)]
 
 
-def posterior(trained: Trained, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
-    """The posterior of every voxel of a series."""
+def prepare(series: Series) -> tuple[Common, Examination]:
+    """What all voxels of a series are prepared with, and what the encoder sees, with an axis of one examination."""
     context = series.context
-    count = len(series.curves)
-    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
     of_examination = context._replace(
         times=np.asarray(context.times, np.float32),
         aif=context.aif._replace(values=np.asarray(context.aif.values, np.float32)),
@@ -120,19 +118,39 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
         b1=context.b1._replace(values=None),
         points=None,
     )
+    return _prepare(of_examination)
+
+
+def chunks_of(
+    series: Series, common: Common, order: np.ndarray
+) -> Iterator[tuple[np.ndarray, Voxels, np.ndarray, np.ndarray]]:
+    """Voxels of a series in an order, `CHUNK` at a time, the last repeated where some lack: which they are, prepared
+    with an axis of one examination, and the values [CHUNK] of their T10 and B1 maps.
+    """
+    context = series.context
+    count = len(series.curves)
+    maps = [np.broadcast_to(np.asarray(known.values, np.float32), count) for known in (context.t10, context.b1)]
+    for start in range(0, len(order), CHUNK):
+        inside = order[start : start + CHUNK]
+        chunk = [values[inside] for values in (series.curves, context.points, *maps)]
+        padding = CHUNK - len(inside)
+        chunk = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
+        yield inside, _prepare_chunk(common, *chunk), *chunk[2:]
+
+
+def posterior(trained: Trained, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
+    """The posterior of every voxel of a series."""
+    count = len(series.curves)
     network, params, calibration, rank = trained
-    common, seen = _prepare(of_examination)
+    common, seen = prepare(series)
     encoded = _encode(network, params, seen, common)
     plasma = np.asarray(encoded.plasma[0])
     parts, groups, done = [], list(groups_of_slices(series.mask, GROUP)), 0
     for group in groups:
         prepared = []
-        for start in range(0, len(group), CHUNK):
-            progress("posterior", done + start, count, "voxels")
-            chunk = [values[group[start : start + CHUNK]] for values in (series.curves, context.points, *maps)]
-            padding = CHUNK - len(chunk[0])
-            chunk = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
-            prepared.append(_prepare_chunk(common, *chunk))
+        for _, voxels, *_ in chunks_of(series, common, group):
+            progress("posterior", done + CHUNK * len(prepared), count, "voxels")
+            prepared.append(voxels)
         beside = table(series.mask, group)
         mean, covariances, shared = _of_group(network, params, encoded, common, prepared, beside)
         padded = np.pad(mean, [(0, -len(group) % CHUNK), (0, 0)]).reshape(-1, CHUNK, len(PARAMETERS))

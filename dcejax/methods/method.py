@@ -44,10 +44,14 @@ class Prediction(NamedTuple):
     # Of voxels [V] bool of the mask, further columns of the table of regions, by quantity: intervals that know which
     # errors are shared, as maps of SDs do not.
     regional: Callable[[np.ndarray], Mapping[str, Mapping[str, float]]] | None = None
+    warnings: tuple[str, ...] = ()  # what only the maps show
 
 
 class Method(Protocol):
     """A module with these names; `dcejax.methods.lyoo2025` is one.
+
+    It may have `modelled_series(series, prediction, quantity)` too: the curves [V, T] that the maps explain, in the
+    unit of the scan's quantity, which is signal or concentration.
 
     Progress is told as `progress(stage)` or, where it can be counted, `progress(stage, done, total, unit)`.
     """

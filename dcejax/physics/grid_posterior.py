@@ -50,16 +50,15 @@ def _delayed(curves: jax.Array, steps: float, axis: int = -1) -> jax.Array:
     return (1 - abs(steps)) * curves + abs(steps) * other
 
 
-def best_residual(
-    curves: jax.Array, noise_sd: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
-) -> jax.Array:
-    """Root mean square of curves minus extended Tofts, in SDs of the noise, at the best delay of the grid, [V].
+def best_curve(
+    curves: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
+) -> tuple[jax.Array, jax.Array]:
+    """Extended Tofts at the best delay of the grid, [V, T] mM, and root mean squares [V] of the curves minus it, mM.
 
     The model has a free gain in every voxel: a native T1 other than the one assumed scales the concentration.
 
     Args:
         curves: [V, T] concentration in mM.
-        noise_sd: [V] of a frame, mM.
         maps: [V, 3] Ktrans in 1/min, vp, ve.
         plasma: [T] mM.
         weight: [T] 1 where there is a frame, else 0.
@@ -69,12 +68,21 @@ def best_residual(
     kep = (ktrans / jnp.maximum(ve, _LEAST_VE)).clip(0.0, KEP[-1])
     curve = vp * plasma[:, None] + ktrans * even_convolution(kep, step, plasma)  # [T, V]
     counted = weight[:, None]
-    measured, best = curves.T * counted, jnp.inf
+    measured, least, best = curves.T * counted, jnp.inf, curve
     for delay in DELAYS / step:
         modelled = _delayed(curve, float(delay), axis=0) * counted
         gain = (measured * modelled).sum(axis=0) / jnp.maximum((modelled**2).sum(axis=0), _LEAST_SQUARE)
-        best = jnp.minimum(best, ((measured - jnp.maximum(gain, 0.0) * modelled) ** 2).sum(axis=0))
-    return jnp.sqrt(best / weight.sum()) / noise_sd
+        modelled = jnp.maximum(gain, 0.0) * modelled
+        squares = ((measured - modelled) ** 2).sum(axis=0)
+        best, least = jnp.where(squares < least, modelled, best), jnp.minimum(squares, least)
+    return best.T, jnp.sqrt(least / weight.sum())
+
+
+def best_residual(
+    curves: jax.Array, noise_sd: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
+) -> jax.Array:
+    """Root mean square of curves [V, T] minus `best_curve`, in SDs [V] of the noise of a frame, [V]."""
+    return best_curve(curves, maps, plasma, weight, step)[1] / noise_sd
 
 
 def tabulate(plasma: jax.Array, step: float) -> Table:

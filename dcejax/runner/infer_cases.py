@@ -1,7 +1,7 @@
 """A method over many cases: what each case goes through, from its files to its sidecar."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -28,6 +28,7 @@ class InferSettings:
 
     num_samples: int | None  # in place of the number in the weights' configuration
     seed: int
+    modelled: bool = False  # write the series that the maps explain, which is as large as the input
 
     def __post_init__(self):
         if self.num_samples is not None and self.num_samples < 1:
@@ -77,6 +78,8 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     inputs = provenance.inputs_of(case)
     config = method.to_dict(run.config)
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
+    if run.settings.modelled:
+        shaping["modelled"] = True
     case_hash = provenance.case_hash(case, inputs, shaping)
     if run.how.skips(map_outputs.sidecar_path(run.how.output_dir, case.case_id), case_hash):
         return "skipped"
@@ -117,7 +120,10 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
     watch.lap("predict")
-    return ready, prediction
+    for warning in prediction.warnings:
+        report.line(f"warning: {warning}")
+    warnings = [*ready.record["warnings"], *prediction.warnings]
+    return replace(ready, record={**ready.record, "warnings": warnings}), prediction
 
 
 def _write(run: _Run, made: _Made) -> None:
@@ -133,6 +139,9 @@ def _write(run: _Run, made: _Made) -> None:
     maps = prediction.maps
     picture = map_picture.overview(scan, outputs, maps, footer)
     map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
+    if run.settings.modelled:
+        modelled = run.method.modelled_series(ready.series, prediction, scan.quantity)
+        map_outputs.write_modelled(folder, scan, modelled)
     watch.lap("write")
     record = {
         **ready.record,
@@ -154,6 +163,10 @@ def run(
     """
     config = method.config_of(weights, settings.num_samples)
     used = method.of(config)
+    if settings.modelled and not hasattr(used, "modelled_series"):
+        raise ValueError(
+            f"--modelled: expected weights of a method that models the series, found {weights.name}; leave it out"
+        )
     try:
         networks = used.load(weights.params, config, default_policy())
     except ValueError as error:

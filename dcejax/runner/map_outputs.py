@@ -78,6 +78,7 @@ def write_case(
     """
     results.make_folder(folder)
     sidecar_path(folder, scan.case_id).unlink(missing_ok=True)
+    _modelled_path(folder, scan.case_id).unlink(missing_ok=True)  # of an earlier run that wrote it
     for output in outputs:
         nifti.write(
             map_path(folder, scan.case_id, output),
@@ -92,6 +93,23 @@ def write_case(
         rois.unlink(missing_ok=True)  # of an earlier run with a segmentation
     else:
         atomic.write_text(rois, _of_regions(outputs, maps, scan, regional))
+
+
+def _modelled_path(folder: Path, case_id: str) -> Path:
+    return results.map_path(folder, case_id, "median", "modelled")
+
+
+def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> None:
+    """Write a series of curves [V, T] of the mask, in the scan's quantity.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    series = np.zeros((*scan.mask.shape, curves.shape[-1]), np.float32)
+    series[scan.mask] = curves
+    unit = "mM" if scan.quantity == "concentration" else "the input's unit"
+    path = _modelled_path(folder, scan.case_id)
+    nifti.write(path, series, scan.affine, scan.header, f"dcejax modelled {scan.quantity}, {unit}")
 
 
 def write_sidecar(folder: Path, case_id: str, outputs: Sequence[Output], record: Mapping[str, Any]) -> None:

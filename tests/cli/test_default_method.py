@@ -101,6 +101,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
         f"--segmentation={tmp_path / 'mask.nii.gz'}",
         f"--weights={trained[0] / 'weights.npz'}",
         f"--output_dir={tmp_path / 'out'}",
+        "--modelled",
     )
     assert done.returncode == 0, done.stderr
     found = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
@@ -109,6 +110,11 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
     assert len(sidecar["plasma"]["mM"]) == 52
+    assert sidecar["out_of_distribution_score"] >= 1
+    modelled = nib.load(tmp_path / "out" / "p1_desc-median_modelled.nii.gz")
+    assert modelled.header.get_zooms()[3] == 3.0
+    before, expected = (values[..., :5].mean(axis=-1) for values in (modelled.get_fdata(), scan.values))
+    np.testing.assert_allclose(before, expected, rtol=0.1)  # means of other frames of noise
     assert sidecar["input"] == {"quantity": "signal", "scale": "median baseline of random voxels of the mask"}
     with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
         rows = list(csv.DictReader(file))

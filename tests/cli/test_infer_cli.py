@@ -168,6 +168,7 @@ def test_bad_input(run_infer, scan, tmp_path, what, message):
         ({"dt_s": -5}, "expected a positive dt_s"),
         ({"relaxivity": 0}, "expected a positive relaxivity"),
         ({"demo": True}, "--demo: expected no --input"),
+        ({"modelled": True}, "--modelled: expected weights of a method that models the series, found tiny"),
         ({"weights": "nothing.npz"}, "nothing.npz: expected weights"),
     ],
 )

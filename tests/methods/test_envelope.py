@@ -1,13 +1,16 @@
 """Examinations that weights for any acquisition were not trained for."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import examinations
 import numpy as np
 import pytest
 
+from dcejax.data import weights
 from dcejax.data.aif_csv import MeasuredAif
-from dcejax.methods import dcejax2026
+from dcejax.methods import dcejax2026, envelope
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 
@@ -76,3 +79,30 @@ def test_a_known_arterial_input_needs_no_vessels():
     assert not any(
         "no voxel" in w for w in warnings_of(examinations.make_scan(vessels=0, contrast=0.15), Beside(aif=aif))
     )
+
+
+def test_a_residual_beyond_those_of_simulated_patients_is_told():
+    usual = np.random.default_rng(0).uniform(0.9, 1.3, 4000).astype(np.float32)
+    score, warnings = envelope.check_residual(usual)
+    assert (score, warnings) == (pytest.approx(1.2 / 1.1, abs=0.01), ())
+    score, (warning,) = envelope.check_residual(3 * usual)
+    assert score == pytest.approx(1.2 / 1.1, abs=0.01)
+    assert warning.startswith("maps leave 3.29 noise SDs of the curves unexplained")
+    moved = np.where(np.arange(4000) % 5 < 2, 4 * usual, usual)
+    score, (warning,) = envelope.check_residual(moved)
+    assert score > 3
+    assert warning.startswith("the residual is spread unevenly")
+
+
+def test_what_counts_as_beyond_is_what_was_measured():
+    path = Path(__file__).parents[2] / "docs" / "out_of_distribution.json"
+    measured = json.loads(path.read_text())
+    assert measured["sha256"] == weights.load(None).record["sha256"]
+    residual = np.full(100, measured["greatest_of_validation"]["median_residual"])
+    assert envelope.check_residual(residual)[1] == ()
+    assert envelope.check_residual(1.01 * residual)[1]
+    residual[60:] *= 1 / residual[0] * measured["greatest_of_validation"]["score"]
+    residual[:60] /= residual[0]
+    assert envelope.check_residual(residual)[1] == ()
+    residual[60:] *= 1.01
+    assert envelope.check_residual(residual)[1]

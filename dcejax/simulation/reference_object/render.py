@@ -267,7 +267,10 @@ def _simulated_scan(
         affine=affine,
         t1_map=np.where(sends, truth.protons / np.where(sends, truth.rates, 1.0), 0.0).astype(np.float32),
         segmentation=segmentation(truth, enhancing=bool(session.patient.anatomy.tumour.enhancing)),
-        provenance={"source": "simulated"},
+        provenance={
+            "source": "simulated",
+            "acquisition": {"tr_ms": protocol.tr_ms, "flip_angle_deg": protocol.flip_angle_deg},
+        },
     )
     return SimulatedScan(
         scan=scan,

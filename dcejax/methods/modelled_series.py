@@ -1,0 +1,51 @@
+"""The series that an examination's maps explain, to be laid beside the measured one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcejax.methods.aligned_grid import GRID, STEP, STEPS, Common, known_or_typical
+from dcejax.methods.examination_posterior import CHUNK, chunks_of, prepare
+from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
+from dcejax.physics.grid_posterior import best_curve
+from dcejax.physics.signal import spgr
+from dcejax.types import Series
+
+
+@jax.jit
+def _concentration(voxels: Voxels, maps: jax.Array, plasma: jax.Array, common: Common, times: jax.Array) -> jax.Array:
+    """On frames, [V, T] mM; NaN after the time grid."""
+    curves, _ = best_curve(voxels.concentration[0], maps, plasma, common.valid, STEP)
+    within = jnp.maximum(STEP - jnp.median(jnp.diff(times)), 0.0) / 2  # a step's value is the mean of its frames
+    steps = (times - common.arrival - GRID[0] - within) / STEP
+    return jax.vmap(lambda curve: jnp.interp(steps, jnp.arange(STEPS), curve, right=jnp.nan))(curves)
+
+
+@jax.jit
+def _signal(concentration: jax.Array, voxels: Voxels, t10: jax.Array, b1: jax.Array, common: Common) -> jax.Array:
+    """In the unit of the series, [V, T]: the voxel's own baseline times the enhancement."""
+    t10, b1 = (values[:, None] for values in known_or_typical(t10, b1, common))
+    enhanced = spgr(concentration, t10, common.acquisition, b1=b1) / spgr(0.0, t10, common.acquisition, b1=b1)
+    return jnp.maximum(voxels.baseline[0], LEAST_BASELINE)[:, None] * common.unit * enhanced
+
+
+def explained(series: Series, maps: np.ndarray, plasma: np.ndarray, quantity: str) -> np.ndarray:
+    """Signal in the series' unit, or concentration in mM, [V, T], of extended Tofts with the delay and the gain of the
+    concentration that explain each voxel best; NaN in frames after the plasma curve.
+
+    Args:
+        series: of V voxels and T frames.
+        maps: [V, 3] Ktrans in 1/min, vp, ve.
+        plasma: [G] mM, on `GRID` after the arrival of the bolus.
+        quantity: 'signal' or 'concentration'.
+    """
+    common, _ = prepare(series)
+    times, plasma = jnp.asarray(series.context.times, jnp.float32), jnp.asarray(plasma, jnp.float32)
+    found = np.empty(series.curves.shape, np.float32)
+    for inside, voxels, t10, b1 in chunks_of(series, common, np.arange(len(found))):
+        own = np.pad(maps[inside], [(0, CHUNK - len(inside)), (0, 0)], mode="edge")
+        curves = _concentration(voxels, own, plasma, common, times)
+        if quantity == "signal":
+            curves = _signal(curves, voxels, t10, b1, common)
+        found[inside] = curves[: len(inside)]
+    return found

@@ -194,8 +194,8 @@ def predict(
     networks = used.load(released.params, config, policy or default_policy())
     series = used.series_of(scan, beside, config)
     found = used.predict(networks, series, stream(seed, "latent", scan.case_id))
-    for message in (*series.warnings, *found.warnings):
-        warnings.warn(message, stacklevel=2)
+    for message in (*scan.warnings, *series.warnings, *found.warnings):
+        warnings.warn(f"{scan.case_id}: {message}", stacklevel=2)  # Python shows what it has shown before only once
     return dict(found.maps)
 
 

@@ -4,8 +4,8 @@ Programs are compiled without optimisation, which halves the time of the whole: 
 says, not what XLA makes of it. Where XLA_FLAGS is set, be it empty, everything is compiled as it says.
 
 Both workers and the commands that they start share what they compile, for which all must see the same XLA_FLAGS: JAX
-names what it keeps by them too. The folder is gone when the run ends. Of thousands of small programs none is kept: to
-write them all takes longer than to compile again those that come again. Nor do programs say which line made them.
+names what it keeps by them too. The folder is gone when the run ends. Small programs are kept too: there are thousands,
+of which most come again in other files and other processes. Programs do not say which line made them, which takes time.
 """
 
 import atexit

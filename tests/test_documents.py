@@ -118,7 +118,7 @@ def _flags_in(words, known):
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if _python(path)], ids=_name)
-@pytest.mark.filterwarnings("ignore:(voxel size|slice thickness|the residual):UserWarning")  # of the coarse slab
+@pytest.mark.filterwarnings("ignore:.*(voxel size|slice thickness|the residual):UserWarning")  # of the coarse slab
 def test_python_runs_as_it_stands(path, tmp_path, monkeypatch, coarse_slab):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "document"}

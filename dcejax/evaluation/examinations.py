@@ -91,11 +91,7 @@ def _by_name(name: str, settings: EvaluateSettings) -> Cohort:
 
 def _render(made: dro.Examination, progress: Callable[..., None] = lambda *_: None) -> Loaded:
     simulated = made.simulate(progress=progress)
-    scan, sidecar = simulated.scan, simulated.sidecar
-    acquisition = {"tr_ms": sidecar["RepetitionTimeExcitation"] * 1e3, "flip_angle_deg": float(sidecar["FlipAngle"])}
-    scan = replace(
-        scan, values=scan.values.astype(np.float32), provenance={**scan.provenance, "acquisition": acquisition}
-    )
+    scan = replace(simulated.scan, values=simulated.scan.values.astype(np.float32))
     return Loaded(replace(simulated, scan=scan), None)
 
 

@@ -1,4 +1,4 @@
-"""Whether an examination is one that a method for any acquisition was trained for: told, or refused, before any map.
+"""Whether an examination is one that a method for any acquisition was trained for: told, or refused before any map.
 
 The ranges are those of `simulation.training.voxel_sets`, with a little room.
 """
@@ -21,7 +21,7 @@ _LEAST_VOXELS = 8
 _BRIGHTEST = 8  # voxels, whose mean is looked at
 _RISE_TO_NOISE = 8.0
 _LEAST_RISE = 0.05  # of the same, relative to their baseline
-_MEDIAN_RESIDUAL, _UNEVEN_RESIDUAL = 1.8368, 1.3948  # the greatest of the patients of docs/out_of_distribution.json
+_MEDIAN_RESIDUAL, _UNEVEN_RESIDUAL = 1.8368, 1.3948  # the greatest of val-62: docs/out_of_distribution.json
 _VESSEL_RISE = 1.5  # of the brightest voxels over their baseline; large vessels rise by 2 to 6
 
 
@@ -86,7 +86,7 @@ def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
 def score_of(residual: np.ndarray) -> float:
     """How unevenly the residual [V] is spread over an examination: its 75 % quantile over its median.
 
-    Noise and a wrong acquisition change all voxels alike, while movement and tissue of another kind change some.
+    Noise changes all voxels alike, while movement and tissue of another kind change some.
     """
     return float(np.divide(*np.percentile(residual, [75, 50])))
 
@@ -98,13 +98,13 @@ def check_residual(residual: np.ndarray) -> tuple[float, tuple[str, ...]]:
     score, middle, warnings = score_of(residual), float(np.median(residual)), []
     if score > _UNEVEN_RESIDUAL:
         warnings.append(
-            f"the residual is spread unevenly (score {score:.3g}; simulated patients reach {_UNEVEN_RESIDUAL:.3g}): "
+            f"the residual is spread unevenly (score {score:.3g}; validation patients reach {_UNEVEN_RESIDUAL:.3g}): "
             "the head may have moved, or the mask holds more than brain; look at the residual map"
         )
     if middle > _MEDIAN_RESIDUAL:
         warnings.append(
-            f"maps leave {middle:.3g} noise SDs of the curves unexplained, in simulated patients at most "
-            f"{_MEDIAN_RESIDUAL:.3g}: check frame times, TR, flip angle and relaxivity, or expect intervals that "
-            "are too narrow"
+            f"maps leave {middle:.3g} noise SDs of the curves unexplained, in validation patients at most "
+            f"{_MEDIAN_RESIDUAL:.3g}: the model or its plasma curve does not fit this scan; expect intervals that are "
+            "too narrow"
         )
     return score, tuple(warnings)

@@ -109,7 +109,9 @@ def _of_group(
 
 
 def prepare(series: Series) -> tuple[Common, Examination]:
-    """What all voxels of a series are prepared with, and what the encoder sees, with an axis of one examination."""
+    """What all voxels of a series are prepared with, and what the encoder sees; the latter has an axis of one
+    examination.
+    """
     context = series.context
     of_examination = context._replace(
         times=np.asarray(context.times, np.float32),

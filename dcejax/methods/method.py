@@ -44,7 +44,7 @@ class Prediction(NamedTuple):
     # Of voxels [V] bool of the mask, further columns of the table of regions, by quantity: intervals that know which
     # errors are shared, as maps of SDs do not.
     regional: Callable[[np.ndarray], Mapping[str, Mapping[str, float]]] | None = None
-    warnings: tuple[str, ...] = ()  # what only the maps show
+    warnings: tuple[str, ...] = ()  # that could only be given once there were maps
 
 
 class Method(Protocol):

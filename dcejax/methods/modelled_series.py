@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.methods.aligned_grid import GRID, STEP, STEPS, Common, known_or_typical
+from dcejax.methods.aligned_grid import GRID, STEP, Common, known_or_typical
 from dcejax.methods.examination_posterior import CHUNK, chunks_of, prepare
 from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
 from dcejax.physics.grid_posterior import best_curve
@@ -16,9 +16,9 @@ from dcejax.types import Series
 def _concentration(voxels: Voxels, maps: jax.Array, plasma: jax.Array, common: Common, times: jax.Array) -> jax.Array:
     """On frames, [V, T] mM; NaN after the time grid."""
     curves, _ = best_curve(voxels.concentration[0], maps, plasma, common.valid, STEP)
-    within = jnp.maximum(STEP - jnp.median(jnp.diff(times)), 0.0) / 2  # a step's value is the mean of its frames
-    steps = (times - common.arrival - GRID[0] - within) / STEP
-    return jax.vmap(lambda curve: jnp.interp(steps, jnp.arange(STEPS), curve, right=jnp.nan))(curves)
+    begin = common.arrival + jnp.asarray(GRID, jnp.float32)
+    own = jnp.where(common.valid > 0, common.to_grid @ times, begin)  # a step's value is that of its frames' mean time
+    return jax.vmap(lambda curve: jnp.interp(times, own, curve, right=jnp.nan))(curves)
 
 
 @jax.jit

@@ -70,11 +70,12 @@ def best_curve(
     counted = weight[:, None]
     measured, least, best = curves.T * counted, jnp.inf, curve
     for delay in DELAYS / step:
-        modelled = _delayed(curve, float(delay), axis=0) * counted
+        delayed = _delayed(curve, float(delay), axis=0)
+        modelled = delayed * counted
         gain = (measured * modelled).sum(axis=0) / jnp.maximum((modelled**2).sum(axis=0), _LEAST_SQUARE)
-        modelled = jnp.maximum(gain, 0.0) * modelled
-        squares = ((measured - modelled) ** 2).sum(axis=0)
-        best, least = jnp.where(squares < least, modelled, best), jnp.minimum(squares, least)
+        gain = jnp.maximum(gain, 0.0)
+        squares = ((measured - gain * modelled) ** 2).sum(axis=0)
+        best, least = jnp.where(squares < least, gain * delayed, best), jnp.minimum(squares, least)
     return best.T, jnp.sqrt(least / weight.sum())
 
 

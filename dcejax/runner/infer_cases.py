@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import numpy as np
 
 from dcejax.data import aif_csv, loading, provenance
 from dcejax.data.cases import Case
@@ -58,7 +59,7 @@ class _Ready:
     seconds: dict[str, float]  # per stage so far, each measured in the thread where it runs
 
 
-_Made = tuple[_Ready, method.Prediction]  # a case that is computed
+_Made = tuple[_Ready, method.Prediction, np.ndarray | None]  # a case that is computed; the modelled series if asked for
 
 
 def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
@@ -78,10 +79,10 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     inputs = provenance.inputs_of(case)
     config = method.to_dict(run.config)
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
-    if run.settings.modelled:
-        shaping["modelled"] = True
     case_hash = provenance.case_hash(case, inputs, shaping)
-    if run.how.skips(map_outputs.sidecar_path(run.how.output_dir, case.case_id), case_hash):
+    folder = run.how.output_dir
+    whole = not run.settings.modelled or map_outputs.modelled_path(folder, case.case_id).exists()
+    if whole and run.how.skips(map_outputs.sidecar_path(folder, case.case_id), case_hash):
         return "skipped"
     report.status("reading")
     scan, series = _series(run, case)
@@ -119,16 +120,19 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
         prediction = run.method.predict(networks, ready.series, key, progress=report.status)
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
+    modelled = None
+    if run.settings.modelled:
+        modelled = run.method.modelled_series(ready.series, prediction, ready.scan.quantity)
     watch.lap("predict")
     for warning in prediction.warnings:
         report.line(f"warning: {warning}")
     warnings = [*ready.record["warnings"], *prediction.warnings]
-    return replace(ready, record={**ready.record, "warnings": warnings}), prediction
+    return replace(ready, record={**ready.record, "warnings": warnings}), prediction, modelled
 
 
 def _write(run: _Run, made: _Made) -> None:
     """Draw and write everything of a case."""
-    ready, prediction = made
+    ready, prediction, modelled = made
     watch = Stopwatch(ready.seconds)
     scan, folder, outputs = ready.scan, run.how.output_dir, run.method.OUTPUTS
     samples = ready.record.get("num_samples")
@@ -139,12 +143,12 @@ def _write(run: _Run, made: _Made) -> None:
     maps = prediction.maps
     picture = map_picture.overview(scan, outputs, maps, footer)
     map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
-    if run.settings.modelled:
-        modelled = run.method.modelled_series(ready.series, prediction, scan.quantity)
-        map_outputs.write_modelled(folder, scan, modelled)
+    record = dict(ready.record)
+    if modelled is not None:
+        record["modelled"] = map_outputs.write_modelled(folder, scan, modelled)
     watch.lap("write")
     record = {
-        **ready.record,
+        **record,
         **prediction.record,
         "seconds": watch.seconds,
         "versions": provenance.versions(_VERSIONED),

@@ -78,7 +78,7 @@ def write_case(
     """
     results.make_folder(folder)
     sidecar_path(folder, scan.case_id).unlink(missing_ok=True)
-    _modelled_path(folder, scan.case_id).unlink(missing_ok=True)  # of an earlier run that wrote it
+    modelled_path(folder, scan.case_id).unlink(missing_ok=True)  # of an earlier run that wrote it
     for output in outputs:
         nifti.write(
             map_path(folder, scan.case_id, output),
@@ -95,12 +95,13 @@ def write_case(
         atomic.write_text(rois, _of_regions(outputs, maps, scan, regional))
 
 
-def _modelled_path(folder: Path, case_id: str) -> Path:
+def modelled_path(folder: Path, case_id: str) -> Path:
+    """Where the series lies that the maps explain."""
     return results.map_path(folder, case_id, "median", "modelled")
 
 
-def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> None:
-    """Write a series of curves [V, T] of the mask, in the scan's quantity.
+def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> dict[str, str]:
+    """Write a series of curves [V, T] of the mask, in the scan's quantity; returns what a sidecar says of it.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -108,8 +109,10 @@ def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> None:
     series = np.zeros((*scan.mask.shape, curves.shape[-1]), np.float32)
     series[scan.mask] = curves
     unit = "mM" if scan.quantity == "concentration" else "the input's unit"
-    path = _modelled_path(folder, scan.case_id)
+    path = modelled_path(folder, scan.case_id)
     nifti.write(path, series, scan.affine, scan.header, f"dcejax modelled {scan.quantity}, {unit}")
+    text = "series that the maps explain, on the frames that were used, with a free delay and gain in every voxel"
+    return {"Units": unit, "Description": f"{text}; NaN in frames after the plasma curve", "file": path.name}
 
 
 def write_sidecar(folder: Path, case_id: str, outputs: Sequence[Output], record: Mapping[str, Any]) -> None:

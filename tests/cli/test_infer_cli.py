@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -16,8 +17,10 @@ import pytest
 import results
 import scans
 
+import dcejax
 from dcejax.cli import infer
 from dcejax.data import weights
+from dcejax.methods import envelope
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -343,8 +346,16 @@ def test_real_breast_scan_is_too_slow_for_the_weights(run_infer, reference_data,
     assert not (tmp_path / "out").exists()
 
 
-def test_packaged_weights_are_the_default(scan, mask, tmp_path, capsys):
+def test_packaged_weights_are_the_default(scan, mask, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(envelope, "check_residual", lambda residual: (1.0, ("the maps are odd",)))
     with pytest.raises(SystemExit) as stop:
         infer.main(["infer.py", f"--input={scan}", f"--mask={mask}", f"--output_dir={tmp_path / 'out'}"])
     assert stop.value.code == 0
-    assert results.sidecar(tmp_path / "out")["weights"]["name"] == weights.DEFAULT
+    record = results.sidecar(tmp_path / "out")
+    assert record["weights"]["name"] == weights.DEFAULT
+    assert record["warnings"][-1] == "the maps are odd"
+    assert "warning: the maps are odd" in capsys.readouterr().err
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        dcejax.predict(dcejax.open_scan(scan, mask=mask))
+    assert str(told[-1].message) == "p1: the maps are odd"

@@ -120,6 +120,7 @@ def test_what_is_done_is_left_alone(copied, rendered, limit):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_goes_on_with_what_is_missing_and_more(whole, tmp_path, rendered, monkeypatch, handlers):
     def cut(path, *rest, **options):
         if path.name == f"{CASES[1]}_desc-truth_vp.nii.gz":

@@ -231,6 +231,15 @@ def test_a_batch_is_prepared_as_a_series(networks):
     assert len(GRID) == 52
 
 
+def test_examinations_of_a_batch_are_prepared_apart():
+    scans = SERIES, make_scan(frames=50, shape=(8, 8, 1), contrast=0.7, arrival_s=45.0)
+    one, other = (batch_of(dcejax2026.series_of(scan, NOTHING_BESIDE, CONFIG)) for scan in scans)
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves), one, other)._replace(row=np.arange(2))
+    together = aligned_grid.prepare_batch(both)
+    apart = jax.tree.map(lambda *leaves: np.concatenate(leaves), *map(aligned_grid.prepare_batch, (one, other)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), together, apart)
+
+
 def test_calibration_scales_the_spread_and_nothing_else(networks):
     scan = make_scan()
     double = calibration.no_calibration().scales * np.array([2.0, 1.0, 1.0], np.float32)

@@ -81,7 +81,7 @@ def test_one_compilation_for_all_steps():
 def stage_of(part, policy):
     """A stage of tiny networks."""
     first, second = lyoo2025.stages(scans.tiny_config(), policy)
-    return first({}) if part == "tcn" else second({"tcn": first({}).init(jax.random.key(1))})
+    return first({}) if part == "tcn" else second({"tcn": jax.jit(first({}).init)(jax.random.key(1))})
 
 
 @pytest.mark.parametrize(("part", "field", "most"), [("tcn", "voxels", 64), ("prob_unet", "images", 1)])

@@ -269,7 +269,7 @@ def _simulated_scan(
         segmentation=segmentation(truth, enhancing=bool(session.patient.anatomy.tumour.enhancing)),
         provenance={
             "source": "simulated",
-            "acquisition": {"tr_ms": protocol.tr_ms, "flip_angle_deg": protocol.flip_angle_deg},
+            "acquisition": {"tr_ms": protocol.tr_ms, "flip_angle_deg": float(protocol.flip_angle_deg)},
         },
     )
     return SimulatedScan(

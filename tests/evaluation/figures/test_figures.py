@@ -132,7 +132,7 @@ EMPTY = np.zeros(SHAPE, bool)
 @pytest.mark.parametrize(
     "odd",
     [
-        pytest.param(case(tumour=EMPTY), marks=pytest.mark.slow),
+        case(tumour=EMPTY),
         case(brain=EMPTY, tumour=EMPTY),
         pytest.param(case(tumour=~EMPTY, brain=~EMPTY), marks=pytest.mark.slow),
         pytest.param(case(**{name: np.zeros((*SHAPE, 3)) for name in STACKS}), marks=pytest.mark.slow),

@@ -124,7 +124,7 @@ def test_the_fullest_voxels_are_preferred_and_haste_takes_any(patient, sides):
 
     careful, hasty = relative(0.0), relative(1.0)
     assert np.median(careful) > 0.7
-    assert np.percentile(careful, 2) > np.percentile(hasty, 25)
+    assert np.percentile(careful, 5) > np.percentile(hasty, 25)
     assert np.median(hasty) < 0.6
 
 

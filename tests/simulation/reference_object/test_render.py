@@ -119,6 +119,7 @@ def test_exchange_tumours_follow_the_packages_model():
         np.testing.assert_allclose(found[i], expected, atol=1e-3 * float(expected.max()))
 
 
+@pytest.mark.slow
 def test_what_leaks_cannot_exceed_the_flow_in_signal_and_truth():
     """In an exchange tumour of little flow the true Ktrans is the one that makes the signal."""
     shown = draw("little flow", 0)

@@ -18,6 +18,7 @@ def points():
     return jax.random.uniform(jax.random.key(0), (POINTS, 3), minval=-60.0, maxval=60.0)
 
 
+@pytest.mark.slow
 def test_nothing_is_measured_outside_the_mask(one_patient, kernels, points):
     voxels = observe(jax.random.key(0), one_patient, kernels, points, ACQUISITION)
     outside = ~np.asarray(voxels.mask)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from typical_patients import ACQUISITION, PROTOCOL, examine, measure, pure, typical_aif
 
 from dcejax.physics.fitting import fit
@@ -40,6 +41,7 @@ def tofts_voxels(ktrans, vp, ve, t10=1 / 60):
     )
 
 
+@pytest.mark.slow
 def test_table_of_rates_agrees_with_the_exact_model(one_patient):
     """Concentration from the table, averaged in frames, against the exact model on a fine grid averaged by hand."""
     frames, interval = point_measurement.frame_count(PROTOCOL.duration_s), one_patient.frame_interval

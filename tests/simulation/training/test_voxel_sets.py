@@ -124,6 +124,7 @@ def test_some_users_know_more_than_others(drawn):
     assert 0.01 < np.log(context.b1.values / drawn.truth.b1)[inside].std() < 0.05
 
 
+@pytest.mark.slow
 def test_points_are_explained_by_the_truth_and_averages_are_not():
     """With points instead of voxels the forward model leaves noise alone; across tissues it leaves more."""
 

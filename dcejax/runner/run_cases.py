@@ -12,6 +12,7 @@ from signal import SIGINT
 from typing import Any, TypeVar
 
 from dcejax.data import access
+from dcejax.execution import compiled_programs
 from dcejax.runner.case_record import CaseT, Ledger, RunSettings, Status, in_words
 from dcejax.runner.interruption import Interrupted, Stop
 from dcejax.types import Reporter
@@ -148,6 +149,7 @@ def _overlapped(visits: list[_Visit], steps: tuple, ledger: Ledger, report: Repo
             if not _has_ended(outcome):
                 with stop.raising():
                     outcome = visit.take(compute, outcome, _StepReporter(told, visit.lines, stop))
+                compiled_programs.forget_if_many()
             if not _has_ended(outcome):
                 told("writing")
             worked += outcome != "skipped"

@@ -142,6 +142,7 @@ def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in ("torch_training", "torch_published"):

@@ -69,6 +69,7 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
     assert loaded.record["validation"]["mean_absolute_error"]["mask"]["patients"] == 1
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trained, tmp_path):
     folder, _ = trained
     flags = [f"--config.{name}={value}" for name, value in SMALL.items()]

@@ -202,6 +202,7 @@ def test_what_is_missing_or_has_changed_is_scored_again(copied, patients, tiny_w
     assert statuses(copied)[-1] == (CASES[0], "done")
 
 
+@pytest.mark.slow
 def test_shards_make_the_whole(whole, copied, patients, retest, tiny_weights, plain):
     for case in (*CASES[:3], "sub-again01_ses-1"):
         (copied / "cases" / f"{case}.json").unlink()

@@ -220,7 +220,9 @@ def curve_of(model, truth, delay=0.0, finer=1):
         return np.asarray(jax.jit(MODELS[model].curve)(params, times, aif, delay=delay))[::finer]
 
 
-@pytest.mark.parametrize("model", ["patlak", "extended_tofts", "two_compartment_exchange"])
+@pytest.mark.parametrize(
+    "model", ["patlak", "extended_tofts", pytest.param("two_compartment_exchange", marks=pytest.mark.slow)]
+)
 def test_models_with_a_free_delay(model):
     """Delays before, on and after the arterial input, off its knots; the input itself is smooth."""
     delays = np.array([-4.3, 0.0, 3.1, 7.7]) / 60.0

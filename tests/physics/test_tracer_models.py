@@ -94,6 +94,7 @@ def tissue_homogeneity(params, times, aif, *, delay=0.0):
     return params.fp * (entered - left + params.extraction * extracted)
 
 
+@pytest.mark.slow
 def test_a_curve_without_columns_is_fitted_from_its_bounds_alone():
     """A model that is no sum of exponentials, against scipy started at the truth."""
     model = TracerModel(

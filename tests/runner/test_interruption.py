@@ -170,7 +170,7 @@ command.exit_with(run)
 )
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("seconds", [pytest.param(0.2, marks=pytest.mark.slow), 0.5])
 def test_leaving_a_compilation_does_not_crash(tmp_path, seconds):
     """XLA compiles in a thread of its own, which goes on when the wait for it has ended."""
     process = start("-c", COMPILING.replace("command.exit_with(run)", "", 1), tmp_path, 0)

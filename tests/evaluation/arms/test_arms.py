@@ -67,6 +67,7 @@ def tumour_errors(maps, simulated):
     return np.median(np.abs(np.log(found / truth)), axis=0)
 
 
+@pytest.mark.slow
 def test_the_oracle_finds_the_truth_and_others_less(loaded):
     found = {name: fit.maps(loaded) for name, fit in FITS.items()}
     errors = {name: tumour_errors(maps, loaded.simulated) for name, maps in found.items()}

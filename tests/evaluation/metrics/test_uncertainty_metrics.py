@@ -198,6 +198,17 @@ def test_correlations_of_the_rim_are_those_of_scipy_over_its_voxels():
     assert (found.cv, found.sd) == pytest.approx(expected, rel=1e-9)
 
 
+def test_partial_correlation_is_that_of_what_a_line_leaves():
+    """Of ranks, each less its least-squares line over the ranks of what is held."""
+    rng, mean = _rim(60)
+    sd = mean * rng.lognormal(size=60)
+    error = rng.normal(0.0, sd)
+    ranks = [stats.rankdata(values) for values in (np.abs(error), sd, mean)]
+    left = [values - np.polyval(np.polyfit(ranks[2], values, 1), ranks[2]) for values in ranks[:2]]
+    found = edge_test(error, sd, mean, np.ones(60, bool)).sd_given_mean
+    assert found == pytest.approx(np.corrcoef(*left)[0, 1], rel=1e-6)
+
+
 def test_partial_correlation_is_that_of_pingouin():
     pingouin, pandas = pytest.importorskip("pingouin"), pytest.importorskip("pandas")
     rng, mean = _rim(60)

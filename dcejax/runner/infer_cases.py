@@ -143,12 +143,11 @@ def _write(run: _Run, made: _Made) -> None:
     maps = prediction.maps
     picture = map_picture.overview(scan, outputs, maps, footer)
     map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
-    record = dict(ready.record)
-    if modelled is not None:
-        record["modelled"] = map_outputs.write_modelled(folder, scan, modelled)
+    told = {} if modelled is None else {"modelled": map_outputs.write_modelled(folder, scan, modelled)}
     watch.lap("write")
     record = {
-        **record,
+        **ready.record,
+        **told,
         **prediction.record,
         "seconds": watch.seconds,
         "versions": provenance.versions(_VERSIONED),

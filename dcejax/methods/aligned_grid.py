@@ -14,6 +14,7 @@ import numpy as np
 from dcejax.batch import Batch, context_of_examples
 from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
 from dcejax.models.vascular_encoder import Examination
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.signal import bounded_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Acquisition, Context
@@ -89,6 +90,7 @@ def _noise_sd(curves: jax.Array, times: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.median(variance))
 
 
+@exact_products
 def prepare_common(context: Context) -> Common:
     """Time grid, unit and noise of one examination, from its brightest and its random voxels."""
     times = jnp.asarray(context.times, jnp.float32)
@@ -136,6 +138,7 @@ def _places(points: jax.Array, common: Common) -> jax.Array:
     return (points - common.centre) / _MM
 
 
+@exact_products
 def prepare_examination(context: Context, common: Common) -> Examination:
     """What the encoder sees of one examination."""
     signal, baseline = _on_grid(context.brightest.curves, common)
@@ -165,6 +168,7 @@ def known_or_typical(t10: jax.Array, b1: jax.Array, common: Common) -> tuple[jax
     )
 
 
+@exact_products
 def prepare_voxels(curves: jax.Array, points: jax.Array, t10: jax.Array, b1: jax.Array, common: Common) -> Voxels:
     """What the voxel network sees of curves [V, T] of one examination; T10 and B1 [V] count where they are known."""
     t10_known, b1_known = common.facts[-3], common.facts[-2]

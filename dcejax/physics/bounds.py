@@ -16,7 +16,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
+from dcejax.physics.exact_products import exact_products
 
+
+@exact_products
 def fisher_information(
     predict: Callable[..., jax.Array], params: Any, noise: ArrayLike, nuisance: tuple[ArrayLike, ...] = ()
 ) -> jax.Array:
@@ -72,6 +75,7 @@ def cramer_rao(
     return covariance_bound(fisher_information(predict, params, noise, nuisance))[:size, :size]
 
 
+@exact_products
 def van_trees(information: ArrayLike, prior_covariance: ArrayLike) -> jax.Array:
     """Bound [N, N] of the mean squared error of any estimate of parameters from a Gaussian prior (van Trees 1968).
 

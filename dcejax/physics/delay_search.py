@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.column_curves import INDEPENDENT
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.spline_input import SplineInput, delayed_input, make_input
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.variable_projection import Bounds, Local, ktrans_limits, relative_cost
@@ -75,6 +76,7 @@ def _amplitudes_at_nodes(products: Local, pp, py, limits, vp_range) -> tuple[jax
     return ktrans, vp
 
 
+@exact_products
 def best_nodes(problem: Problem, table: DelayTable, rates: slice) -> Nodes:
     """The best node of every voxel among some of the rates."""
     weighted = problem.weights * problem.curves

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.signal import spgr
 from dcejax.physics.tracer_models import EXTENDED_TOFTS, TracerModel
 from dcejax.types import Acquisition
@@ -16,6 +17,7 @@ _SAMPLES = 8  # of the concentration in a frame, which is their mean
 _LEAST_SHARE = 1e-3  # of a voxel, below which its tissue sends hardly any signal
 
 
+@exact_products
 def signal_curves(
     maps: jax.Array,
     times: ArrayLike,

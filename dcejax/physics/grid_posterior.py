@@ -6,7 +6,6 @@ logarithms, without a search or a start. They are features for a network, which 
 of the plasma curve, blood vessels within the voxel.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.convolution import even_convolution
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 KEP = np.geomspace(0.02, 6.0, 16)
@@ -50,6 +50,7 @@ def _delayed(curves: jax.Array, steps: float, axis: int = -1) -> jax.Array:
     return (1 - abs(steps)) * curves + abs(steps) * other
 
 
+@exact_products
 def best_curve(
     curves: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -96,6 +97,7 @@ def tabulate(plasma: jax.Array, step: float) -> Table:
     )
 
 
+@exact_products
 def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weight: jax.Array) -> jax.Array:
     """Moments of the posterior over the grid, [V, `MOMENTS`].
 
@@ -116,12 +118,11 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         (curves * weight).T,
     )
     sum_of, frames = jnp.ones(len(leaked)), weight.sum()
-    exact = partial(jnp.matmul, precision="highest")  # squares nearly cancel
     # Normal equations of every point: [P, V] or what broadcasts to it.
     pp = jnp.repeat((plasma**2).sum(-1) + 1e-4, KEP.size)[:, None]
     pl = (jnp.repeat(plasma, KEP.size, axis=0) * leaked).sum(-1)[:, None]
     ll = (leaked**2).sum(-1)[:, None] + 1e-6
-    yp, yl = jnp.repeat(exact(plasma, curves), KEP.size, axis=0), exact(leaked, curves)
+    yp, yl = jnp.repeat(plasma @ curves, KEP.size, axis=0), leaked @ curves
     determinant = pp * ll - pl**2 + 1e-9
     vp = yp * (ll / determinant) - yl * (pl / determinant)
     ktrans = yl * (pp / determinant) - yp * (pl / determinant)

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.tracer_models import TracerModel
 
 
+@exact_products
 def least_squares(columns: jax.Array, data: jax.Array, weights: jax.Array) -> jax.Array:
     """Solve small weighted least-squares problems by orthogonalisation; normal equations would lose twice the digits.
 

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _SPACING = 1.0 / SECONDS_PER_MINUTE  # min, between the delays that are tabulated
@@ -167,6 +168,7 @@ def _linear_step_weights(moments: list[jax.Array], step: jax.Array) -> list[jax.
     return [step * (i0 - i1), step * i1]
 
 
+@exact_products
 def plasma_at(source: SplineInput, delay: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The input and its derivative by time at delayed frames, each [T, V], for delays [V] in min within the table.
 

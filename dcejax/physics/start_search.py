@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics import column_curves
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.levenberg_marquardt import Curves, Parameters
 from dcejax.physics.spline_input import convolved, delayed_input
 from dcejax.physics.tracer_models import Column, TracerModel
@@ -121,6 +122,7 @@ def make_columns(times: np.ndarray, plasma: np.ndarray, *, fit_delay: bool) -> C
     return Columns(source, delays, jnp.concatenate([leaked, arriving[:, :1]], 1))
 
 
+@exact_products
 def best_points(points: Points, curves: jax.Array, weights: jax.Array) -> list[Parameters]:
     """Parameters, P of [V], of the points that are nearest to curves [T, V]; weights [T, V] or [T, 1]."""
     cost = points.curves**2 @ weights - 2.0 * points.curves @ (weights * curves)
@@ -128,6 +130,7 @@ def best_points(points: Points, curves: jax.Array, weights: jax.Array) -> list[P
     return [tuple(points.params[index].T) for index in best.T]
 
 
+@exact_products
 def best_columns(model: TracerModel, columns: Columns, curves: jax.Array, weights: jax.Array) -> list[Parameters]:
     """Rates and delay at the nodes that describe curves [T, V] best, as `Projection` takes them.
 

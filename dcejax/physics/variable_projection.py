@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.physics.convolution import exponential_convolution
+from dcejax.physics.exact_products import exact_products
 
 # Nodes of the table: 22 a decade, which makes the interpolation's error about 1e-7 of the curve. Below the lowest rate
 # nothing decays during a scan; above the highest, I is the arterial input over kep at any frame time in use.
@@ -133,6 +134,7 @@ def relative_cost(products: Local, pp: jax.Array, py: jax.Array, ktrans: jax.Arr
     return ktrans * (ktrans * ii + 2.0 * (vp * ip - iy)) + vp * (vp * pp - 2.0 * py)
 
 
+@exact_products
 def solve_linear(
     curves: jax.Array,
     weights: jax.Array,
@@ -200,6 +202,7 @@ def _candidates(slowest: float, fastest: float) -> np.ndarray:
     return inside if inside.any() else distance == distance.min()
 
 
+@exact_products
 def solve(curves: jax.Array, weights: jax.Array, table: Table, bounds: Bounds) -> Solution:
     """Find the global bounded least-squares fit of every voxel.
 

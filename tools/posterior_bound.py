@@ -238,10 +238,11 @@ CASES: dict[str, tuple[bool, frozenset[str]]] = {
 }
 
 
-def rms(protocol: Protocol, snr: float, case: str) -> list[float]:
+def rms(protocol: Protocol, snr: float, case: str, dose_mmol_per_kg: float = PRIORS.dose_mmol_per_kg) -> list[float]:
     """Root mean square over draws of the SDs."""
     vessels, known = CASES[case]
     drawn, families = jax.vmap(draw)(jax.random.split(jax.random.key(0), DRAWS))
+    drawn = drawn._replace(log_amplitude=drawn.log_amplitude + np.log(dose_mmol_per_kg / PRIORS.dose_mmol_per_kg))
     of_one = partial(bound, protocol=protocol, snr=snr, vessels=vessels, known=known)
     variances = np.diagonal(jax.jit(jax.vmap(of_one))(drawn, families), axis1=1, axis2=2)
     return np.sqrt(variances.mean(axis=0)).round(4).tolist()

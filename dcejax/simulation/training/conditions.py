@@ -16,6 +16,7 @@ LONGEST_S = 310.0
 """Of a series."""
 
 _SLAB_MM = 60.0  # half of what is excited
+_MOVEMENTS = 3  # at most, of a patient who moves
 
 
 class Conditions(NamedTuple):
@@ -29,6 +30,7 @@ class Conditions(NamedTuple):
     window: jax.Array  # 0 for a k-space cut sharply, 1 for one with a Hann window
     slab: jax.Array  # [2] mm, lowest and highest position
     motion_mm: jax.Array  # SD of each frame's position, which motion correction leaves
+    movements: jax.Array  # [K] mm and degrees, sizes of movements that were not corrected; zero for most patients
     gain_drift: jax.Array  # relative, over the series
     g_factor: jax.Array
     known: jax.Array  # [3] bool: T1 map, B1 map, arterial input
@@ -62,6 +64,8 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
     plane = jnp.exp(uniform("in plane", float(np.log(0.9)), float(np.log(3.0))))
     size = jnp.stack([plane, plane, uniform("thickness", 2.0, 6.5)])
     t10_map, aif = uniform("T1 map", 0, 1) < 0.4, uniform("AIF", 0, 1) < 0.3
+    moves = uniform("moves", 0, 1) < 0.15
+    present = jnp.arange(_MOVEMENTS) <= jax.random.randint(fold(key, "how many"), (), 0, _MOVEMENTS)
     b1_map = t10_map ^ (uniform("B1 map", 0, 1) < 0.2)  # who maps one usually maps both
     return Conditions(
         acquisition=jax.tree.map(lambda a, b: jnp.where(usual, jnp.asarray(a, jnp.float32), b), acquisition, other),
@@ -72,6 +76,7 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
         window=uniform("window", -1.0, 1.0).clip(0.0),
         slab=jnp.where(about_tumour, jnp.stack([low, low + height]), whole),
         motion_mm=uniform("motion", 0.0, 0.2),
+        movements=jnp.where(moves, uniform("movements", 0.5, 3.5, (_MOVEMENTS,)) * present, 0.0),
         gain_drift=uniform("gain", -0.02, 0.02),
         g_factor=uniform("g-factor", 1.0, 1.6),
         known=jnp.stack([t10_map, b1_map, aif]),

@@ -2,7 +2,8 @@
 
 A k-space cut to the acquired lines blurs with a sinc, which a window makes smoother; zero-filling puts the voxels
 closer together than that. Patches are sampled finely, two points a voxel and axis and some voxels beyond their border,
-so that neighbours share what they blur, and noise. Voxels that stand alone have sixteen points.
+so that neighbours share what they blur, and noise. Voxels that stand alone have sixteen points, and their movement is
+followed to first order.
 """
 
 import jax
@@ -12,7 +13,10 @@ import numpy as np
 from dcejax.simulation.training.conditions import Conditions
 from dcejax.simulation.training.point_measurement import complex_noise
 
-_HALO = 2  # voxels about a patch, which is as far as blurring is followed
+_FOLLOWED = 2  # voxels as far as which blurring is followed
+_HALO = 3  # voxels about a patch with points: more, for what moves
+_MOST_MOVED = np.array([1.5, 1.5, 0.6])  # voxels, beyond which movement is followed no more
+_MOST_MOVED_ALONE = np.array([1.0, 1.0, 0.6])
 _DEPTH = np.array([-0.25, 0.25])  # points through the slice, in its thickness
 # Points of a voxel that stands alone, along x and y, in resolutions: the middles of both halves of the sinc's main lobe
 # and of its first side lobes. Neighbours take turns through the slice.
@@ -60,38 +64,42 @@ def in_lone_voxels(values: jax.Array) -> jax.Array:
     return values.reshape(len(values), 4, 4, *values.shape[2:])[:, 1:3, 1:3].astype(jnp.float32).mean(axis=(1, 2))
 
 
-def _blur(edge: int, conditions: Conditions, shift: float = 0.0) -> jax.Array:
-    """Matrix [E, N] from points to voxels along an axis, moved by some voxels.
+def _blur(edge: int, conditions: Conditions, shift: jax.Array) -> jax.Array:
+    """Matrices [..., E, N] from points to voxels along an axis, moved by some voxels [...].
 
     The main lobe of a sinc, widened by a window, and as much of its first side lobes as keeps the sum and the second
     moment of the whole: what is wider than a voxel is then neither sharpened nor blurred.
     """
-    distance = jnp.asarray(_positions(edge) - np.arange(edge)[:, None] - shift, jnp.float32)
+    distance = jnp.asarray(_positions(edge) - np.arange(edge)[:, None], jnp.float32) - shift[..., None, None]
     u, window = distance / conditions.resolution, conditions.window
-    near, followed = jnp.abs(u) < 1, jnp.abs(distance) < _HALO
-    main = jnp.where(near, jnp.sinc(u), 0.0)
-    side = jnp.where(~near & followed, jnp.abs(jnp.sinc(u)), 0.0)
-    m0, s0 = (part.sum(axis=1, keepdims=True) for part in (main, side))
-    m2, s2 = ((part * distance**2).sum(axis=1, keepdims=True) for part in (main, side))
+
+    def centred(part: jax.Array) -> jax.Array:
+        """Points lie unevenly about a voxel that moved: what it sees lies about its middle all the same."""
+        first, second = ((part * distance**order).sum(axis=-1, keepdims=True) for order in (1, 2))
+        return part * (1 - distance * first / second)
+
+    near, followed = jnp.abs(u) < 1, jnp.abs(distance) < _FOLLOWED
+    main = centred(jnp.where(near, jnp.sinc(u), 0.0))
+    side = centred(jnp.where(~near & followed, jnp.abs(jnp.sinc(u)), 0.0))
+    m0, s0 = (part.sum(axis=-1, keepdims=True) for part in (main, side))
+    m2, s2 = ((part * distance**2).sum(axis=-1, keepdims=True) for part in (main, side))
     wanted = window / 2 * conditions.resolution**2
-    determinant = m0 * s2 - m2 * s0
-    return (main * (s2 - wanted * s0) + side * (wanted * m0 - m2)) / determinant
+    return (main * (s2 - wanted * s0) + side * (wanted * m0 - m2)) / (m0 * s2 - m2 * s0)
+
+
+def _in_voxels(moved: jax.Array, most: np.ndarray, conditions: Conditions) -> jax.Array:
+    """Movement [..., 3, T] in mm as voxels, [3, ..., T]."""
+    within = jnp.asarray(most, jnp.float32)[:, None]
+    return jnp.moveaxis((moved / conditions.voxel_mm[:, None]).clip(-within, within), -2, 0)
 
 
 def patch_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> jax.Array:
-    """Images [P, E, E, T] without noise, from the signal [P, N, N, 2, T] of points and movement [3, T] in mm."""
+    """Images [P, E, E, T] without noise, from the signal [P, N, N, 2, T] of points and movement [P, 3, T] in mm."""
     edge = signal.shape[1] // 2 - 2 * _HALO
-    still = _blur(edge, conditions)
-    slope = _blur(edge, conditions, 0.5) - _blur(edge, conditions, -0.5)  # per voxel
-    slice_mean, through = signal.mean(axis=3), (signal[:, :, :, 1] - signal[:, :, :, 0]) * 2  # per thickness
-
-    def seen(x: jax.Array, y: jax.Array, values: jax.Array) -> jax.Array:
-        return jnp.einsum("xi,pijt,yj->pxyt", x, values, y)
-
-    moved = moved / conditions.voxel_mm[:, None]
-    image = seen(still, still, slice_mean)
-    image += moved[0] * seen(slope, still, slice_mean) + moved[1] * seen(still, slope, slice_mean)
-    return image + moved[2] * seen(still, still, through)
+    x, y, z = _in_voxels(moved, _MOST_MOVED, conditions)
+    through = (signal[:, :, :, 1] - signal[:, :, :, 0]) * 2  # per thickness
+    slices = signal.mean(axis=3) + z[:, None, None] * through
+    return jnp.einsum("ptxi,pijt,ptyj->pxyt", _blur(edge, conditions, x), slices, _blur(edge, conditions, y))
 
 
 def lone_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> jax.Array:
@@ -105,7 +113,7 @@ def lone_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> 
     along = [(middle[:, 1].mean(1) - middle[:, 0].mean(1)) / apart, (middle[:, :, 1] - middle[:, :, 0]).mean(1) / apart]
     same, other = middle[:, [0, 1], [0, 1]].mean(1), middle[:, [0, 1], [1, 0]].mean(1)
     slopes = jnp.stack([*along, (other - same) * 2])  # per voxel
-    return image + jnp.einsum("ivt,it->vt", slopes, moved / conditions.voxel_mm[:, None])
+    return image + (slopes * _in_voxels(moved, _MOST_MOVED_ALONE, conditions)).sum(axis=0)
 
 
 def patch_noise(key: jax.Array, shape: tuple[int, ...], conditions: Conditions) -> jax.Array:

@@ -47,6 +47,7 @@ from dcejax.simulation.scanner.session_fields import (
 )
 from dcejax.simulation.tissue_kinetics import Properties, properties, sample_kinetics, true_maps
 from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES, Conditions, sample_conditions
+from dcejax.simulation.training.movement import moved, sample_poses
 from dcejax.simulation.training.patient import Examination, Patient
 from dcejax.simulation.training.point_measurement import (
     Kernels,
@@ -222,9 +223,9 @@ def _measure(
         return values[-count:].reshape(len(places.alone), -1, *values.shape[1:])
 
     key_motion, key_noise, key_patches, key_known, key_sample = jax.random.split(key, 5)
-    moved = conditions.motion_mm * jax.random.normal(key_motion, (3, clean.shape[-1]))
-    images = patch_images(of_patches(clean), moved, conditions)
-    others = lone_images(alone(clean), moved, conditions)
+    poses = sample_poses(key_motion, clean.shape[-1], conditions)
+    images = patch_images(of_patches(clean), moved(poses, places.patches.mean(axis=(1, 2))), conditions)
+    others = lone_images(alone(clean), moved(poses, places.alone), conditions)
     noise = [
         patch_noise(key_patches, images.shape, conditions).reshape(2, -1, images.shape[-1]),
         jnp.stack(complex_noise(key_noise, others.shape)),

@@ -11,7 +11,7 @@ from dcejax.simulation.scanner.kspace import zero_filled
 from dcejax.simulation.training import voxel_images
 from dcejax.simulation.training.conditions import sample_conditions
 
-STILL = jnp.zeros((3, 1))
+STILL = jnp.zeros((1, 3, 1))
 EDGE, SPACING = 8, 2.0
 
 
@@ -36,16 +36,16 @@ def spot(points, width=3.0, at=(1.0, -0.5)):
 def test_a_uniform_object_gives_a_uniform_image():
     for resolution, window in ((1.0, 0.0), (1.5, 0.0), (1.3, 1.0)):
         given = conditions(resolution=resolution, window=window)
-        image = voxel_images.patch_images(jnp.ones((2, 24, 24, 2, 3)), jnp.ones((3, 3)), given)
+        image = voxel_images.patch_images(jnp.ones((2, 28, 28, 2, 3)), jnp.ones((2, 3, 3)), given)
         np.testing.assert_allclose(image, 1.0, atol=1e-5)
         np.testing.assert_allclose(
-            voxel_images.lone_images(jnp.ones((5, 16, 3)), jnp.ones((3, 3)), given), 1, atol=1e-5
+            voxel_images.lone_images(jnp.ones((5, 16, 3)), jnp.ones((1, 3, 3)), given), 1, atol=1e-5
         )
 
 
 @pytest.mark.parametrize(("width", "tolerance"), [(4.0, 0.015), (2.0, 0.075)])
 def test_patches_are_what_a_cut_k_space_makes_of_the_object(width, tolerance):
-    """The whole field of view through its Fourier series, and the patch through points within two voxels."""
+    """The whole field of view through its Fourier series, and the patch through points within three voxels."""
     fine = (np.arange(256) + 0.5) * SPACING / 4 - 64
     x, y = np.meshgrid(fine, fine, indexing="ij")
     encode = zero_filled(256, 48, 64)
@@ -72,7 +72,7 @@ def test_voxels_alone_see_what_those_of_patches_see():
 @pytest.mark.parametrize("axis", [0, 1])
 def test_movement_moves_the_object(axis):
     given, step = conditions(), 0.1
-    moved = jnp.zeros((3, 1)).at[axis].set(step)
+    moved = jnp.zeros((1, 3, 1)).at[0, axis].set(step)
     shift = np.eye(2)[axis] * step
     points = voxel_images.patch_points(centres(), given)
     lone = voxel_images.lone_points(centres().reshape(-1, 3), given)
@@ -82,6 +82,32 @@ def test_movement_moves_the_object(axis):
         scale = np.abs(before - still).max()
         assert scale > 0.005
         np.testing.assert_allclose(first_order, before, atol=0.2 * scale)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_large_movements_of_patches_are_not_of_first_order(axis):
+    given, reach = conditions(), (2.5, 2.5, 1.0)[axis]
+    points = voxel_images.patch_points(centres(), given)
+    far = jnp.array([0.0, reach, -reach])
+    moved = jnp.zeros((1, 3, 3)).at[0, axis].set(far)
+    shifts = np.eye(3)[axis] * far[:, None]
+
+    def blob(at, shift=(0.0, 0.0, 0.0)):
+        return spot(at, at=(1.0 - shift[0], -0.5 - shift[1])) * (1 + 0.2 * (at[..., 2:] + shift[2]))
+
+    found = voxel_images.patch_images(jnp.repeat(blob(points), 3, axis=-1), moved, given)
+    still = voxel_images.patch_images(blob(points), STILL, given)
+    for t, shift in enumerate(shifts):
+        expected = voxel_images.patch_images(blob(points, shift), STILL, given)
+        np.testing.assert_allclose(found[..., t], expected[..., 0], atol=0.03 * np.abs(still).max())
+    assert np.abs(found[..., 1] - found[..., 2]).max() > 0.2 * np.abs(still).max()
+
+
+def test_movement_beyond_what_points_show_is_cut():
+    given = conditions()
+    points = voxel_images.patch_points(centres(), given)
+    far, further = (voxel_images.patch_images(spot(points), jnp.full((1, 3, 1), mm), given) for mm in (50.0, 500.0))
+    np.testing.assert_array_equal(far, further)
 
 
 def test_own_points_of_voxels():
@@ -99,5 +125,5 @@ def test_noise_has_unit_sd_and_neighbours_share_it_where_lines_lack():
         )
         assert noise.std() == pytest.approx(1.0, abs=0.01)
         beside = (noise[:, :, 1:] * noise[:, :, :-1]).mean()
-        # Expected of lines that go on forever; those of a patch end two beyond it.
+        # Expected of lines that go on forever; those of a patch end three beyond it.
         assert beside == pytest.approx(np.sinc(1 / resolution), abs=0.04)

@@ -12,6 +12,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from importlib import metadata
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 
@@ -21,4 +22,7 @@ if FOLDER not in os.environ:  # else a worker, whose parent has set it, or a use
     atexit.register(shutil.rmtree, os.environ[FOLDER], ignore_errors=True)
 
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+flags = ["--xla_backend_optimization_level=0"]
+if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not know it, and would abort
+    flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(flags))

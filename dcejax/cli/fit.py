@@ -59,16 +59,19 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     inputs = case_flags.inputs(values, words)
     if not inputs:
         raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
-    from dcejax.cli.console import Console
     from dcejax.conventional.fit_facts import FitFacts
-    from dcejax.conventional.fit_settings import FitSettings
     from dcejax.data import cases
-    from dcejax.runner import fit_cases
 
     facts, how = case_flags.facts(values, FitFacts), case_flags.run_settings(values)
+    found = cases.enumerate_cases(inputs, facts)
+    cases.refuse_missing(found)  # before what takes seconds to import
+    from dcejax.cli.console import Console
+    from dcejax.conventional.fit_settings import FitSettings
+    from dcejax.runner import fit_cases
+
     shaping = {field.name: values[field.name].value for field in fields(FitSettings) if field.name in values}
     settings = FitSettings(**{name: value for name, value in shaping.items() if value is not None})
-    return fit_cases.run(cases.enumerate_cases(inputs, facts), settings, how, Console())
+    return fit_cases.run(found, settings, how, Console())
 
 
 def _about() -> str:

@@ -51,8 +51,12 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
                 f"--demo: expected no --{refused[0]}, because the patient is simulated; leave one of them out"
             )
     how = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
+    from dcejax.data import cases
+
+    found = [] if values.demo else cases.enumerate_cases(inputs, facts)
+    cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
-    from dcejax.data import cases, weights
+    from dcejax.data import weights
     from dcejax.runner import infer_cases
 
     settings = infer_cases.InferSettings(num_samples=values.num_samples, seed=values.seed, modelled=values.modelled)
@@ -61,7 +65,6 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
 
         print(demo.run(weights.load(values.weights), settings, how.output_dir, Console()))
         return 0
-    found = cases.enumerate_cases(inputs, facts)
     return infer_cases.run(found, weights.load(values.weights), settings, how, Console())
 
 

@@ -6,6 +6,7 @@ its case is loaded, so that one bad case does not stop the others.
 
 import csv
 import dataclasses
+import errno
 import glob
 import os
 import re
@@ -185,3 +186,17 @@ def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:
             "CSV manifest with a column for it"
         )
     return cases
+
+
+def refuse_missing(found: Sequence[Case]) -> None:
+    """Look for the files of an only case; of several, one that lacks a file is a bad one, and the others are done.
+
+    Raises:
+        ValueError: one that does not exist.
+    """
+    if len(found) == 1:
+        for path in found[0].files().values():
+            if not path.exists():
+                raise ValueError(
+                    f"{path}: expected a file that can be read, found {os.strerror(errno.ENOENT)}; check the path"
+                )

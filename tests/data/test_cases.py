@@ -144,3 +144,18 @@ def test_names_of_files_fit(tmp_path):
     final = tmp_path / ("y" * 255)
     atomic.write_text(final, "content")
     assert final.read_text() == "content"
+
+
+def test_an_only_case_must_have_its_files(tmp_path):
+    facts = Facts(mask=tmp_path / "mask.nii.gz")
+    (tmp_path / "a.nii.gz").touch()
+    with pytest.raises(ValueError, match=r"mask\.nii\.gz: expected a file that can be read"):
+        cases.refuse_missing(cases.enumerate_cases([str(tmp_path / "a.nii.gz")], facts))
+    facts.mask.touch()
+    cases.refuse_missing(cases.enumerate_cases([str(tmp_path / "a.nii.gz")], facts))
+
+
+def test_of_several_cases_one_may_lack_its_file(tmp_path):
+    (tmp_path / "a.nii.gz").touch()
+    both = [str(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
+    cases.refuse_missing(cases.enumerate_cases(both, Facts()))

@@ -1,12 +1,11 @@
 """Arterial inputs as CSV."""
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.data import atomic
+from dcejax.data import atomic, csv_rows
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
@@ -35,11 +34,10 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
     if not path.is_file():
         raise ValueError(f"{path}: expected a CSV with the arterial input, found no such file; check the path")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = [cells for _, cells in csv_rows.read(path)]
+    except ValueError as error:
         raise ValueError(f"{path}: expected a CSV with the arterial input, found {error}") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+    header = rows[0] if rows else []
     known = (_PLASMA,) if hematocrit is None else (_PLASMA, _BLOOD)
     if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] not in known:
         raise ValueError(

@@ -4,7 +4,6 @@ An input is the path of a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest. A 
 its case is loaded, so that one bad case does not stop the others.
 """
 
-import csv
 import dataclasses
 import errno
 import glob
@@ -12,9 +11,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from dcejax.data import facts, nifti, sidecars
+from dcejax.data import csv_rows, facts, nifti, sidecars
 from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
@@ -91,32 +91,32 @@ def _bids(folder: Path, stated: Facts) -> list[Case]:
     return [_case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
 
 
-def _manifest_row(row: Mapping[str, str], folder: Path, stated: Facts, where: str) -> Case:
-    cells = {column: (text or "").strip() for column, text in row.items()}
-    if not cells["input"]:
+_NOTHING = ("", "n/a", "N/A")
+"""Cells that say nothing; BIDS writes n/a."""
+
+
+def _manifest_row(cells: Mapping[str, str], folder: Path, stated: Facts, where: str) -> Case:
+    if cells["input"] in _NOTHING:
         raise ValueError(f"{where}: expected a path in column input, found none")
     kind = type(stated)
     found = {
         column: facts.parse(kind, column, text, folder=folder, where=where, place=f" in column {column}")
         for column, text in cells.items()
-        if text and column not in ("input", "case_id")
+        if text not in _NOTHING and column not in ("input", "case_id")
     }
     for name, value in found.items():
         flag = getattr(stated, name)
         if flag is not None and flag != value:
             raise ValueError(f"{where}: expected one {name}, found {value} here and --{name}={flag}; remove one")
     path = folder / cells["input"]
-    return _case(cells.get("case_id") or _case_id(path), path, _fill(stated, kind(**found)), where)
+    stated_id = cells.get("case_id", "")
+    return _case(_case_id(path) if stated_id in _NOTHING else stated_id, path, _fill(stated, kind(**found)), where)
 
 
 def _manifest(path: Path, stated: Facts) -> list[Case]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        (_, columns), *rows = csv_rows.read(path) or [(1, [])]
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: expected a CSV manifest, found {error}") from error
     known = ("input", "case_id", *facts.names(type(stated)))
     unknown = [name for name in columns if name not in known]
@@ -128,11 +128,12 @@ def _manifest(path: Path, stated: Facts) -> list[Case]:
     if not rows:
         raise ValueError(f"{path}: expected one row per case, found none")
     cases = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         where = f"{path}, line {line}"
-        if None in row:
+        if len(row) > len(columns):
             raise ValueError(f"{where}: expected {len(columns)} cells, found more; quote cells that hold a comma")
-        cases.append(_manifest_row(row, path.parent, stated, where))
+        cells = dict(zip_longest(columns, row, fillvalue=""))
+        cases.append(_manifest_row(cells, path.parent, stated, where))
     return cases
 
 

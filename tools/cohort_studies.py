@@ -13,7 +13,6 @@ are DeLong's. Simulated results.
 import csv
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,7 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     if tumour.sum() < LEAST_VOXELS:
         return row
     true = truth[tumour].mean(axis=0)
-    alone = found._replace(
-        covariance=found.covariance, shared=0.0 * found.shared, model=0.0 * found.model, widening=np.ones((2, 3))
-    )
+    alone = found._replace(shared=0.0 * found.shared, model=0.0 * found.model, widening=np.ones((2, 3)))
     in_interval = {}
     for name, posterior in (("whole", found), ("independent", alone)):
         intervals = dcejax2026.regional(posterior, tumour)
@@ -199,7 +196,7 @@ def main() -> None:
     power_folder, *others = sys.argv[1:4]
     loaded = weights.load(sys.argv[4] if len(sys.argv) > 4 else None)
     config = method.config_of(loaded)
-    trained = dcejax2026.load(loaded.params, replace(config), default_policy())
+    trained = dcejax2026.load(loaded.params, config, default_policy())
     result: dict[str, Any] = {"what": "simulated test patients, not clinical evidence", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
     for name, folder in zip(("power", "retest", "protocols"), (power_folder, *others), strict=True):

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fit_accuracy import RESAMPLES
+from fit_accuracy import LEAST_KTRANS, RESAMPLES
 from model_accuracy import log_rmse, shortened
 
 from dcejax.batch import Batch
@@ -42,7 +42,7 @@ from dcejax.simulation.training.conditions import Conditions
 from dcejax.simulation.training.voxel_sets import VoxelSets
 
 PATIENTS, AT_ONCE = 400, 16
-LEAST_KTRANS, LEAST_VOXELS = 0.01, 5
+LEAST_VOXELS = 5
 SIZES = {"points": (0.3, 0.3, 0.3), "voxels": (2.0, 2.0, 5.0)}  # mm
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax.physics.exact_products import exact_products
 from dcejax.types import PARAMETERS
 
 FLOORS = np.array([1e-4, 1e-3, 1e-2], np.float32)
@@ -81,10 +82,10 @@ def _log_determinant(cholesky: jax.Array) -> jax.Array:
 _CONSTANT = 0.5 * _C * float(np.log(2 * np.pi))
 
 
+@exact_products
 def covariance(found: LowRankGaussian) -> jax.Array:
     """Of each voxel alone, L Lᵀ + W Wᵀ, [..., V, C, C]."""
-    parts = (jnp.matmul(a, jnp.swapaxes(a, -1, -2), precision="highest") for a in (found.cholesky, found.shared))
-    return sum(parts)
+    return sum(a @ jnp.swapaxes(a, -1, -2) for a in (found.cholesky, found.shared))
 
 
 def voxel_surprise(found: LowRankGaussian, logs: jax.Array) -> jax.Array:

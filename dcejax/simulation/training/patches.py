@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dcejax.batch import Batch, TrueInput, map_examples
+from dcejax.physics.exact_products import exact_products
 from dcejax.protocol import Protocol
 from dcejax.rng import fold
 from dcejax.simulation.anatomy.head_anatomy import brain_depth, tumour_depth
@@ -179,13 +180,12 @@ def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callab
         batch = map_examples(lambda a: a.reshape(-1, *a.shape[2:]), each)
         return batch._replace(row=jnp.repeat(jnp.arange(patients), settings.patches_per_patient))
 
+    @exact_products
     def sample(key: jax.Array) -> Batch:
-        # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
-        with jax.default_matmul_precision("highest"):
-            keys = jax.random.split(key, patients)
-            examinations = examine(keys)
-            kernels, places = inject(examinations), find(keys, examinations)
-            observed = look(keys, examinations, kernels, places)
-            return collect(keys, examinations, kernels, places, observed)
+        keys = jax.random.split(key, patients)
+        examinations = examine(keys)
+        kernels, places = inject(examinations), find(keys, examinations)
+        observed = look(keys, examinations, kernels, places)
+        return collect(keys, examinations, kernels, places, observed)
 
     return sample

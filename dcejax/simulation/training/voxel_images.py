@@ -87,7 +87,7 @@ def _blur(edge: int, conditions: Conditions, shift: jax.Array) -> jax.Array:
     return (main * (s2 - wanted * s0) + side * (wanted * m0 - m2)) / (m0 * s2 - m2 * s0)
 
 
-def _in_voxels(moved: jax.Array, most: np.ndarray, conditions: Conditions) -> jax.Array:
+def _voxels_moved(moved: jax.Array, most: np.ndarray, conditions: Conditions) -> jax.Array:
     """Movement [..., 3, T] in mm as voxels, [3, ..., T]."""
     within = jnp.asarray(most, jnp.float32)[:, None]
     return jnp.moveaxis((moved / conditions.voxel_mm[:, None]).clip(-within, within), -2, 0)
@@ -96,7 +96,7 @@ def _in_voxels(moved: jax.Array, most: np.ndarray, conditions: Conditions) -> ja
 def patch_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> jax.Array:
     """Images [P, E, E, T] without noise, from the signal [P, N, N, 2, T] of points and movement [P, 3, T] in mm."""
     edge = signal.shape[1] // 2 - 2 * _HALO
-    x, y, z = _in_voxels(moved, _MOST_MOVED, conditions)
+    x, y, z = _voxels_moved(moved, _MOST_MOVED, conditions)
     through = (signal[:, :, :, 1] - signal[:, :, :, 0]) * 2  # per thickness
     slices = signal.mean(axis=3) + z[:, None, None] * through
     return jnp.einsum("ptxi,pijt,ptyj->pxyt", _blur(edge, conditions, x), slices, _blur(edge, conditions, y))
@@ -113,7 +113,7 @@ def lone_images(signal: jax.Array, moved: jax.Array, conditions: Conditions) -> 
     along = [(middle[:, 1].mean(1) - middle[:, 0].mean(1)) / apart, (middle[:, :, 1] - middle[:, :, 0]).mean(1) / apart]
     same, other = middle[:, [0, 1], [0, 1]].mean(1), middle[:, [0, 1], [1, 0]].mean(1)
     slopes = jnp.stack([*along, (other - same) * 2])  # per voxel
-    return image + (slopes * _in_voxels(moved, _MOST_MOVED_ALONE, conditions)).sum(axis=0)
+    return image + (slopes * _voxels_moved(moved, _MOST_MOVED_ALONE, conditions)).sum(axis=0)
 
 
 def patch_noise(key: jax.Array, shape: tuple[int, ...], conditions: Conditions) -> jax.Array:

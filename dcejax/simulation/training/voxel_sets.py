@@ -20,6 +20,7 @@ import numpy as np
 
 from dcejax.batch import Batch, TrueInput, Truth
 from dcejax.config import require_positive
+from dcejax.physics.exact_products import exact_products
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
 from dcejax.rng import fold
@@ -133,6 +134,7 @@ def _sample_session(
     return conditions, scanner, sample_arterial_input(fold(key, "arterial input"), dose_mmol_per_kg=dose)
 
 
+@exact_products
 def draw(key: jax.Array, protocol: Protocol) -> Drawn:
     """Draw a patient, an injection and how they are examined."""
     anatomy = _anatomy(fold(key, "anatomy"), _sample_class(fold(key, "class")))
@@ -288,20 +290,19 @@ def _measure(
     return Batch(curves[:predicted], mask[:predicted], context, truth, jnp.zeros((), int))
 
 
+@exact_products
 def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
     """Voxels of an examination as a batch of one, without the axes of examples and examinations.
 
     The key is that of their places and their noise.
     """
     examination, conditions, kernels = drawn
-    # Accelerators would round products of positions and wavevectors to bfloat16 or TF32.
-    with jax.default_matmul_precision("highest"):
-        places = _find(fold(key, "places"), examination, conditions, sizes)
-        parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
-        points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
-        painted = _paint(examination, points)
-        clean = _signal(painted[0], points, examination, kernels, conditions.acquisition)
-        return _measure(fold(key, "measured"), clean, painted, places, drawn, sizes)
+    places = _find(fold(key, "places"), examination, conditions, sizes)
+    parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
+    points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
+    painted = _paint(examination, points)
+    clean = _signal(painted[0], points, examination, kernels, conditions.acquisition)
+    return _measure(fold(key, "measured"), clean, painted, places, drawn, sizes)
 
 
 def make_sampler(protocol: Protocol, patients: int, sizes: VoxelSets | None = None) -> Callable[[jax.Array], Batch]:
@@ -321,8 +322,7 @@ def make_sampler(protocol: Protocol, patients: int, sizes: VoxelSets | None = No
     def sample(key: jax.Array) -> Batch:
         found = []
         for own in jax.random.split(key, patients):
-            with jax.default_matmul_precision("highest"):
-                drawn = draw(fold(own, "examination"), protocol)
+            drawn = draw(fold(own, "examination"), protocol)
             found.append(examine(own, drawn, sizes))
         batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
         return batch._replace(row=jnp.arange(patients))

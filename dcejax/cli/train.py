@@ -14,7 +14,7 @@ from dcejax.cli import command, compilation_cache, config_file
 from dcejax.cli.console import Console
 
 _FLAGS = flags.FlagValues()  # of this command only
-_WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache")
+_WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache", "part", "pool_processes")
 flags.DEFINE_string(
     "config",
     None,
@@ -22,6 +22,16 @@ flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 flags.DEFINE_string("workdir", None, "Folder of the run; a run found there is continued.", flag_values=_FLAGS)
+flags.DEFINE_string(
+    "part",
+    "",
+    "Train this part of the weights alone, for instance member_2, and export nothing: the parts of an ensemble may be "
+    "trained at the same time in one --workdir, once its pool is there.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer(
+    "pool_processes", 1, "Processes, on the CPU, that simulate a pool of batches.", lower_bound=1, flag_values=_FLAGS
+)
 compilation_cache.define(_FLAGS)
 command.define_help(_FLAGS)
 
@@ -47,7 +57,14 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
 
     try:
-        train(config, Path(values.workdir), command_line(argv[1:]), Console())
+        train(
+            config,
+            Path(values.workdir),
+            command_line(argv[1:]),
+            Console(),
+            part=values.part,
+            processes=values.pool_processes,
+        )
     except FloatingPointError as error:
         command.last_word(f"error: {error}")
         return 3

@@ -48,7 +48,7 @@ class Voxels(NamedTuple):
 class Sizes:
     """Of the network."""
 
-    encoder_width: int = 64
+    encoder_width: int = 128
     attentions: int = 4
     context: int = 24
     fields: int = 4
@@ -127,9 +127,13 @@ class Network(nn.Module):
     def moments(self, plasma: jax.Array, voxels: Voxels, valid: jax.Array) -> jax.Array:
         """Physics features [E, V, `MOMENTS`] of voxels, given plasma curves [E, G]."""
         table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
-        # One examination after the other: CPUs take three times as long for their products of matrices at once.
         of_each = (voxels.concentration, voxels.noise, table, valid)
-        return jax.lax.map(lambda one: posterior_moments(*one), of_each)
+        # CPUs take three times as long for all examinations at once, accelerators for one after the other.
+        return jax.lax.platform_dependent(
+            *of_each,
+            cpu=lambda *all_of: jax.lax.map(lambda one: posterior_moments(*one), all_of),
+            default=jax.vmap(posterior_moments),
+        )
 
     def tell(self, layer: int, state: jax.Array) -> jax.Array:
         """What voxels say in a layer; see `Exchange`."""

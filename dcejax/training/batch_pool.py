@@ -6,13 +6,15 @@
                                   of every file, seed, what the batches were made from
     FOLDER/unfinished.json        while it is being written: seed, and what the batches are made from
 
-A batch is in memory only while it is used.
+On CPU a batch is in memory only while it is used. An accelerator keeps those it has seen, up to `_KEPT_BYTES`:
+reading one takes longer than a step.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -31,6 +33,7 @@ RECORD = "pool.json"
 """Name of the record, which marks a whole pool."""
 
 _UNFINISHED = "unfinished.json"
+_KEPT_BYTES = 16 * 2**30
 
 
 def _file(folder: Path, index: int) -> Path:
@@ -55,8 +58,16 @@ def _record_of(kind: type, arrays: Mapping[str, Any], prefix: str = "") -> Any:
     return kind(**fields)
 
 
-def _layout_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
+def _layout_of(content: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(content)) as arrays:
+        return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
+
+
+def write_batch(folder: Path, index: int, source: Source, seed: int) -> None:
+    """Write one batch of a pool that is not whole yet."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **_arrays_of(source(stream(seed, "pool", index))))
+    atomic.write_bytes(_file(folder, index), buffer.getvalue())
 
 
 def write_pool(
@@ -66,6 +77,7 @@ def write_pool(
     seed: int,
     made_from: Mapping[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    fill: Callable[[Sequence[tuple[int, Split]]], None] = lambda indices: None,
 ) -> None:
     """Write a pool, for instance of `partial(batches.source_of, config, protocol)`.
 
@@ -73,7 +85,8 @@ def write_pool(
     validation, so that splits which share no subject in the source share none in the pool.
 
     The folder is made when it does not exist. An unfinished pool in it is finished, if it was made from the same with
-    the same seed, else written anew. `made_from` says in the record what the source is, ready for JSON.
+    the same seed, else written anew. `made_from` says in the record what the source is, ready for JSON. `fill` may
+    write the batches of some of the indices, given with their splits, first, as `write_batch` does.
 
     Raises:
         ValueError: a whole pool is there already, the folder cannot be written, there are fewer than two batches, they
@@ -83,33 +96,34 @@ def write_pool(
         raise ValueError(f"{folder}: expected a folder without a pool, found a whole one; choose another or remove it")
     splits = {split: part_of(range(count), split, f"{folder}: batches") for split in get_args(Split)}
     origin = {"seed": seed, "made_from": dict(made_from), "dcejax": version("dcejax")}
-    there = _start(folder, origin)
+    _start(folder, origin)
+    lacking = [(i, split) for split, own in splits.items() for i in own if not _file(folder, i).exists()]
+    if lacking:
+        fill(lacking)
     layout, hashes = None, []
     for split, indices in splits.items():
         source = source_for(split)
         for index in indices:
             progress(index, count)
-            arrays = _load(_file(folder, index)) if index < there else _arrays_of(source(stream(seed, "pool", index)))
-            found = _layout_of(arrays)
+            if not _file(folder, index).exists():
+                write_batch(folder, index, source, seed)
+            content = _file(folder, index).read_bytes()
+            found = _layout_of(content)
             layout = found if layout is None else layout
             if found != layout or found["curves"]["dtype"] != "float32":
                 raise ValueError(
                     f"{folder}: expected batches of one shape with float32 curves, found {found} in batch {index} and "
                     f"{layout} in the first; correct the source"
                 )
-            if index >= there:
-                buffer = io.BytesIO()
-                np.savez(buffer, **arrays)
-                atomic.write_bytes(_file(folder, index), buffer.getvalue())
-            hashes.append(hashlib.sha256(_file(folder, index).read_bytes()).hexdigest())
+            hashes.append(hashlib.sha256(content).hexdigest())
     counts = {split: len(indices) for split, indices in splits.items()}
     record = {"batches": counts, **origin, "arrays": layout, "sha256": hashes}
     atomic.write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
     (folder / _UNFINISHED).unlink()
 
 
-def _start(folder: Path, origin: Mapping[str, Any]) -> int:
-    """Make the folder of a pool; returns how many of its first batches are there already."""
+def _start(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Make the folder of a pool, or clear one of batches of another origin."""
     mark, content = folder / _UNFINISHED, json.dumps(origin, indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,15 +135,6 @@ def _start(folder: Path, origin: Mapping[str, Any]) -> int:
             atomic.write_text(mark, content)
     except OSError as error:
         raise ValueError(access.refusal(error)) from error
-    there = 0
-    while same and _file(folder, there).exists():
-        there += 1
-    return there
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as arrays:
-        return dict(arrays)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -192,11 +197,16 @@ def open_pool(folder: Path, config: StageConfig, split: Split) -> Source:
     _check_shapes(folder, record["arrays"], config)
     count, first = record["batches"][split], 0 if split == "train" else record["batches"]["train"]
 
-    def source(key: jax.Array) -> Batch:
-        index = first + int(jax.random.randint(key, (), 0, count))
+    def load(index: int) -> Batch:
         content = _read(_file(folder, index), record["sha256"][index])
         with np.load(io.BytesIO(content)) as arrays:
             return jax.tree.map(jnp.asarray, _record_of(Batch, dict(arrays)))
+
+    kept = 0 if jax.default_backend() == "cpu" else _KEPT_BYTES // _file(folder, first).stat().st_size
+    load = lru_cache(kept)(load)
+
+    def source(key: jax.Array) -> Batch:
+        return load(first + int(jax.random.randint(key, (), 0, count)))
 
     return source
 

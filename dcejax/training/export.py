@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-
-import jax
 
 from dcejax.data import weights
 from dcejax.data.provenance import versions
@@ -24,14 +21,14 @@ def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdi
     The figures of the record come from the parameters as exported.
     """
     used = method.of(config)
-    records = metrics.read(workdir / "metrics.jsonl")
+    records = metrics.read_run(workdir)
     released = used.release(params)
     record = {
         "description": used.ABOUT,
         "command": command,
         "seed": config.seed,
         "training": {
-            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
+            "device": "; ".join(sorted({r["device"] for r in records if "device" in r})),
             "seconds": round(sum(r["seconds"] for r in records), 1),
             **{stage.name: _summary([r for r in records if r["stage"] == stage.name]) for stage in stages},
         },

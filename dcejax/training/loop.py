@@ -1,6 +1,7 @@
 """One stage from its first step, or its latest checkpoint, to its end."""
 
 import math
+import os
 import time
 from typing import Any
 
@@ -105,6 +106,7 @@ def run_stage(
             "training": training,
             "validation": scores,
             "seconds": round(time.monotonic() - started, 3),
+            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
         }
         writer.write(record)
         checkpoints.save(state, progress, scores["loss"])

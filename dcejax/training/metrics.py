@@ -6,11 +6,19 @@ from typing import Any
 
 from dcejax.data import atomic
 
+FILE = "metrics{}.jsonl"
+"""In the folder of a run: of the run as a whole, and with a name put in of what was trained apart."""
+
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Read all records; a last line that a crash cut short is left out."""
     *whole, _ = path.read_text().split("\n")  # every whole record ends its line
     return [json.loads(line) for line in whole]
+
+
+def read_run(folder: Path) -> list[dict[str, Any]]:
+    """All records of a run."""
+    return [record for path in sorted(folder.glob(FILE.format("*"))) for record in read(path)]
 
 
 class MetricWriter:

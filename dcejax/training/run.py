@@ -8,12 +8,13 @@ from typing import Any
 
 from dcejax import config as configuration
 from dcejax.data import atomic, weights
-from dcejax.execution.policy import default_policy
+from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig
 from dcejax.methods.stage import Stage
 from dcejax.simulation.priors import priors_sha256
-from dcejax.training import batch_pool, batches
+from dcejax.training import batch_pool, batches, metrics, pool_processes
+from dcejax.training.batch_source import Split
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
 from dcejax.training.loop import run_stage
@@ -21,31 +22,42 @@ from dcejax.training.metrics import MetricWriter
 from dcejax.types import Reporter
 
 
-def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -> Path:
+def train(
+    config: MethodConfig, workdir: Path, command: str, report: Reporter, *, part: str = "", processes: int = 1
+) -> Path | None:
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/, pool/ where a stage asks for one, and, at the end, the exported
     weights, whose path is returned. The workdir is made when it does not exist, and continued when it holds a run of
-    the same configuration. `command` says in the record how to repeat the run.
+    the same configuration. `command` says in the record how to repeat the run. A pool is simulated by that
+    many processes.
+
+    With a part of the weights, that one alone is trained, and nothing exported: parts that do not build on each other
+    may be trained at the same time, once the pool is there.
 
     Raises:
-        ValueError: workdir holds a run of another configuration or cannot be written, or weights to begin with are not
-            whole or of another network.
+        ValueError: workdir holds a run of another configuration or cannot be written, weights to begin with are not
+            whole or of another network, or no such part, or one that builds on others.
     """
     _claim(workdir, config)
     policy = default_policy()
-    writer = MetricWriter(workdir / "metrics.jsonl")
     keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
     begin = weights.load(config.init_from).params if config.init_from else {}
+
+    def run(stage: Stage, writer: MetricWriter) -> Any:
+        folder = str(workdir / "checkpoints" / stage.name)
+        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.config.batches, report, processes)
+        with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
+            return run_stage(drawing, config.seed, policy, checkpoints, writer, report, begin.get(stage.name))
+
+    if part:
+        run(_alone(config, part, policy), MetricWriter(workdir / metrics.FILE.format(f"-{part}")))
+        return None
     params: dict[str, Any] = {}
     stages = []
     for make_stage in method.of(config).stages(config, policy):
         stage = make_stage(params)
-        folder = str(workdir / "checkpoints" / stage.name)
-        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.config.batches, report)
-        with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
-            own = begin.get(stage.name)
-            params[stage.name] = run_stage(drawing, config.seed, policy, checkpoints, writer, report, own)
+        params[stage.name] = run(stage, MetricWriter(workdir / metrics.FILE.format("")))
         stages.append(stage)
     report.status("scoring the weights on simulated patients")
     path = export(config, stages, params, workdir, command)
@@ -53,7 +65,21 @@ def train(config: MethodConfig, workdir: Path, command: str, report: Reporter) -
     return path
 
 
-def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter) -> Stage:
+def _alone(config: MethodConfig, part: str, policy: Policy) -> Stage:
+    """The stage of a part of the weights that builds on no other."""
+    names = []
+    for make_stage in method.of(config).stages(config, policy):
+        try:
+            stage = make_stage({})
+        except KeyError:  # builds on others
+            continue
+        if stage.name == part:
+            return stage
+        names.append(stage.name)
+    raise ValueError(f"--part={part}: expected one of {', '.join(names)}, which build on no other part")
+
+
+def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter, processes: int) -> Stage:
     """The stage with its batches drawn from a pool in the folder, made first, if its configuration asks for one."""
     count = stage.config.pool_batches
     if not count:
@@ -78,7 +104,11 @@ def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter) -> Stage
         def told(done: int, total: int) -> None:
             report.status(f"{stage.name}: simulating", done, total, "batches")
 
-        batch_pool.write_pool(folder, source_for, count, seed, made_from, told)
+        def fill(indices: list[tuple[int, Split]]) -> None:
+            pool_processes.fill(folder, indices, seed, stage.config, stage.protocol, processes, told)
+
+        fill_first = {"fill": fill} if processes > 1 else {}
+        batch_pool.write_pool(folder, source_for, count, seed, made_from, told, **fill_first)
     return stage._replace(config=replace(stage.config, batches=f"pool:{folder}"))
 
 

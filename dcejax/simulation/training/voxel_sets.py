@@ -70,6 +70,9 @@ from dcejax.simulation.training.voxel_images import (
 )
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
+_CLASSES = tuple(0.5 * share + 0.5 / len(TRAINING_MIX) for share in TRAINING_MIX)
+"""Relative frequency of each tumour class: with the cohorts' own, rare classes would be read as the common one."""
+
 _SEARCHED = 16_384  # points in which large vessels are looked for
 _TUMOUR_PLACES = 1024
 _MENINGES_MM = 2.0  # under the skull, spared by tumours
@@ -82,7 +85,7 @@ class VoxelSets:
     tumour: int = 2  # patches that hold a voxel of it
     brain: int = 1  # patches elsewhere
     edge: int = 8  # of a patch, which lies in a slice, in voxels
-    sample: int = 48  # random voxels of the brain, from which nothing is predicted
+    sample: int = 96  # random voxels of the brain, from which nothing is predicted
     vessels: int = 96  # the fullest of large vessels; with the others the brightest are chosen from them
 
     def __post_init__(self):
@@ -116,7 +119,7 @@ _kernels = jax.jit(sample_kernels, static_argnames=("frames", "duration_s"))
 
 @jax.jit
 def _sample_class(key: jax.Array) -> jax.Array:
-    return jax.random.categorical(key, jnp.log(jnp.array(TRAINING_MIX)))
+    return jax.random.categorical(key, jnp.log(jnp.array(_CLASSES)))
 
 
 @partial(jax.jit, static_argnames="protocol")

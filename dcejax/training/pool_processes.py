@@ -1,0 +1,66 @@
+"""Batches of a pool written by several processes at once, on the CPU, which an accelerator leaves idle."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, partial
+from pathlib import Path
+
+from dcejax.methods.stage import StageConfig
+from dcejax.protocol import Protocol
+from dcejax.training import batch_pool, batches
+from dcejax.training.batch_source import Source, Split
+
+_AT_A_TIME = 4  # batches of a task: the progress is told after each
+
+
+_sources: Callable[[Split], Source]  # of this process
+
+
+def _start(config: StageConfig, protocol: Protocol) -> None:
+    global _sources
+    _sources = cache(partial(batches.source_of, config, protocol))
+
+
+def _write(folder: Path, indices: Sequence[int], split: Split, seed: int) -> int:
+    for index in indices:
+        batch_pool.write_batch(folder, index, _sources(split), seed)
+    return len(indices)
+
+
+def fill(
+    folder: Path,
+    indices: Sequence[tuple[int, Split]],
+    seed: int,
+    config: StageConfig,
+    protocol: Protocol,
+    processes: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write batches of a pool, each with the split it belongs to. Every process compiles for itself."""
+    context = multiprocessing.get_context("spawn")
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes to come; this one has its devices
+    try:
+        with ProcessPoolExecutor(processes, context, _start, (config, protocol)) as pool:
+            tasks = []
+            for split in ("train", "validation"):
+                own = [index for index, of in indices if of == split]
+                tasks += [
+                    pool.submit(_write, folder, own[first : first + _AT_A_TIME], split, seed)
+                    for first in range(0, len(own), _AT_A_TIME)
+                ]
+            done = 0
+            try:
+                for task in as_completed(tasks):
+                    done += task.result()
+                    progress(done, len(indices))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        if before is None:
+            del os.environ["JAX_PLATFORMS"]
+        else:
+            os.environ["JAX_PLATFORMS"] = before

@@ -70,6 +70,31 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
 
 
 @pytest.mark.slow
+def test_parts_trained_apart_on_a_pool_of_several_processes_are_those_of_one_run(trained, tmp_path):
+    folder, _ = trained
+    words = ["train.py", "--config=configs/default.py", *(f"--config.{name}={value}" for name, value in SMALL.items())]
+    words.append(f"--workdir={tmp_path / 'run'}")
+    done = run(*words, "--part=member_1", "--pool_processes=2")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "run" / "weights.npz").exists()
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    one, other = ((each / "weights.npz").read_bytes() for each in (folder, tmp_path / "run"))
+    assert one == other
+    records = [weights.load(str(each / "weights.npz")).record for each in (folder, tmp_path / "run")]
+    assert records[0]["pools"] == records[1]["pools"]
+    assert records[0]["command"] == records[1]["command"]
+    assert {"updates": 4, "epochs": 2}.items() <= records[1]["training"]["member_1"].items()
+
+
+def test_a_part_that_builds_on_others_is_not_trained_alone(tmp_path):
+    config = f"--config={ROOT / 'configs' / 'default.py'}"
+    code, _, told = commands.call(train.main, config, "--part=distilled", workdir=tmp_path / "run")
+    assert code == 2
+    assert "--part=distilled: expected one of member_1, member_2, member_3" in told
+
+
+@pytest.mark.slow
 def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trained, tmp_path):
     folder, _ = trained
     flags = [f"--config.{name}={value}" for name, value in SMALL.items()]

@@ -17,7 +17,7 @@ from dcejax.execution.policy import default_policy
 from dcejax.methods import lyoo2025
 from dcejax.methods.stage import StageConfig
 from dcejax.rng import stream
-from dcejax.training.batch_pool import write_pool
+from dcejax.training.batch_pool import write_batch, write_pool
 from dcejax.training.batches import source_of
 from dcejax.training.step import init_state, make_judge, make_train_step
 from dcejax.types import Acquisition, Brightest, Context, Known
@@ -196,6 +196,18 @@ def test_a_pool_that_was_stopped_goes_on_and_one_of_another_origin_begins_anew(t
     write_pool(tmp_path / "d", lambda split: draw, 4, 6, {"what": "x"})
     hashes = [json.loads((tmp_path / name / "pool.json").read_text())["sha256"] for name in "cd"]
     assert hashes[0] == hashes[1]
+
+
+def test_a_pool_may_be_filled_in_any_order_before_it_is_written(tmp_path):
+    def fill(lacking):
+        assert lacking == [(i, "train" if i < 8 else "validation") for i in range(10)]
+        for index, _ in lacking[::-3]:
+            write_batch(tmp_path / "a", index, draw, 5)
+
+    write_pool(tmp_path / "a", lambda split: draw, 10, 5, {"what": "x"}, fill=fill)
+    write_pool(tmp_path / "b", lambda split: draw, 10, 5, {"what": "x"})
+    one, other = ((tmp_path / name / "pool.json").read_text() for name in "ab")
+    assert one == other
 
 
 @pytest.mark.parametrize("kind", ["pool", "nifti"])

@@ -111,6 +111,7 @@ def write_pool(
             found = _layout_of(content)
             layout = found if layout is None else layout
             if found != layout or found["curves"]["dtype"] != "float32":
+                _file(folder, index).unlink()
                 raise ValueError(
                     f"{folder}: expected batches of one shape with float32 curves, found {found} in batch {index} and "
                     f"{layout} in the first; correct the source"

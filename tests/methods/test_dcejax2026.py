@@ -56,7 +56,8 @@ def test_the_unit_of_the_signal_does_not_matter(networks):
 def test_the_order_of_what_the_encoder_sees_does_not_matter(networks):
     series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
     context = series.context
-    bright, some = (np.random.default_rng(2).permutation(n) for n in (len(context.brightest.curves), 48))
+    sizes = (len(seen.curves) for seen in (context.brightest, context.sample))
+    bright, some = (np.random.default_rng(2).permutation(n) for n in sizes)
     shuffled = dataclasses.replace(
         series,
         context=context._replace(
@@ -68,6 +69,21 @@ def test_the_order_of_what_the_encoder_sees_does_not_matter(networks):
     )
     one, other = (dcejax2026.posterior(networks, s) for s in (series, shuffled))
     np.testing.assert_allclose(one.mean, other.mean, atol=2e-4)
+
+
+def test_how_the_axes_of_the_file_run_does_not_matter(networks):
+    scan = make_scan(shape=(20, 18, 14))  # more voxels than the encoder sees
+    assert np.count_nonzero(scan.mask) > 4096
+    turned = scan.affine @ np.array([[-1, 0, 0, 19], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    other = dataclasses.replace(
+        scan,
+        values=scan.values[::-1].transpose(0, 2, 1, 3),
+        mask=scan.mask[::-1].transpose(0, 2, 1),
+        affine=turned,
+    )
+    one, two = (dcejax2026.series_of(each, NOTHING_BESIDE, CONFIG) for each in (scan, other))
+    plasma = [dcejax2026.posterior(networks, each).plasma for each in (one, two)]
+    np.testing.assert_allclose(*plasma, atol=0.01 * plasma[0].max())
 
 
 def test_voxels_are_computed_in_any_portions(networks, monkeypatch):

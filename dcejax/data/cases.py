@@ -72,11 +72,14 @@ def _bids_siblings(path: Path, stated: Facts) -> Facts:
     kind = type(stated)
     prefix = path.parent / _case_id(path)
     paths = {name: f"{prefix}{ending}" for name, ending in stated.siblings().items()}
+    there = {name: sibling for name, sibling in paths.items() if os.path.isfile(sibling)}
+    for first, second in stated.either():
+        if first in there:
+            there.pop(second, None)
     return kind(
         **{
             name: facts.parse(kind, name, sibling, folder=Path(), where=str(path), place="")
-            for name, sibling in paths.items()
-            if os.path.isfile(sibling)
+            for name, sibling in there.items()
         }
     )
 
@@ -85,8 +88,8 @@ def _bids(folder: Path, stated: Facts) -> list[Case]:
     paths = sorted(path for pattern in _BIDS_PATTERNS for path in folder.glob(pattern))
     if not paths:
         raise ValueError(
-            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, found none; give the files "
-            "themselves or a CSV manifest"
+            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, or DICOM files, found neither; give "
+            "the files themselves or a CSV manifest"
         )
     return [_case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
 

@@ -14,7 +14,7 @@ SHAPE, FRAMES = (16, 14, 3), 8
 DT_S, TR_MS, FLIP_DEG, TE_MS = 5.13, 5.0, 15.0, 2.0
 SPACING, THICKNESS = (1.5, 1.25), 4.0  # between rows, between columns
 FIRST_S = 10 * 3600 + 59 * 60 + 50.0  # the clock at the first frame: it passes an hour's end
-ORIGIN = np.array([-12.0, -20.0, 30.0])
+ORIGIN = (-12.0, -20.0, 30.0)
 
 
 def stored(seed: int = 0, shape: tuple[int, ...] = SHAPE, frames: int = FRAMES) -> np.ndarray:
@@ -72,7 +72,7 @@ def _image(made: Dataset, pixels: np.ndarray) -> None:
 
 
 def position(z: int) -> list[float]:
-    return [float(v) for v in ORIGIN + [0, 0, z * THICKNESS]]
+    return [*ORIGIN[:2], ORIGIN[2] + z * THICKNESS]
 
 
 def classic(folder: Path, values: np.ndarray, vendor: str, *, patient: Patient | None = None, **options: Any) -> Path:

@@ -2,10 +2,10 @@
 
   dcejax-prepare --input=FOLDER... --output_dir=DIR [--series=NUMBER]
 
-Each folder is one examination: its dynamic series, found among what lies in it, becomes DIR/sub-<label>/perf/*_dce.nii.gz
-with frame times and acquisition from the DICOM headers in the JSON beside it; volumes at several flip angles become
-*_VFA.nii.gz. The label is the folder's name. No name, date or identifier of a patient is written. Needs
-pip install 'dcejax[dicom]'.
+Each folder is one examination: its dynamic series, found among what lies in it, becomes
+DIR/sub-<label>/perf/*_dce.nii.gz, with frame times and acquisition from the DICOM headers in the JSON beside it;
+volumes at several flip angles become *_VFA.nii.gz. The label is the folder's name. No name, date or identifier of a
+patient is written. Needs pip install 'dcejax[dicom]'.
 
 Exit codes: 0 all done; 1 some of several folders are bad (see DIR/cases.jsonl); 2 bad flags, or the only folder is bad.
 """

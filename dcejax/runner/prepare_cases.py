@@ -32,7 +32,9 @@ def examinations(folders: Sequence[Path]) -> list[Examination]:
 
 def _read(series: int | None, how: RunSettings, examination: Examination, report: Reporter) -> Read | Status:
     case_hash = conversion.hash_of(examination, series)
-    if how.skips(conversion.record_path(how.output_dir, examination.case_id), case_hash):
+    root, case_id = how.output_dir, examination.case_id
+    whole = conversion.series_path(root, case_id).is_file()
+    if whole and how.skips(conversion.record_path(root, case_id), case_hash):
         return "skipped"
     found = conversion.read(examination, series, case_hash, report.status)
     if how.dry_run:
@@ -47,6 +49,11 @@ def _convert(found: Read, report: Reporter) -> Converted:
     made = conversion.convert(found, report.status)
     for warning in made.warnings:
         report.line(f"warning: {warning}")
+    if found.examination.hidden:
+        report.line(
+            "warning: the folder's name holds a name or number of the patient, so the case is called by a hash; rename "
+            "the folder by a code of the study to choose"
+        )
     angles = ", ".join(f"{stack.first.flip_angle_deg:g}" for stack in found.choice.flip_angles)
     report.line(
         f"{dynamic.name}, {dynamic.frames} frames, times from {found.times.source or 'nowhere'}"

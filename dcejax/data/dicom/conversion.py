@@ -38,6 +38,7 @@ class Examination:
 
     folder: Path
     case_id: str  # sub-<label>
+    hidden: bool = False  # the folder's name would tell who the patient is
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,19 @@ def examination_of(folder: Path) -> Examination:
         raise ValueError(f"{path}: expected a whole DICOM file, found a damaged one ({error})") from error
     names = [re.sub("[^A-Za-z0-9]", "", name.removeprefix("sub-")) for name in reversed(folder.absolute().parts)]
     label = next((name for name in names if name.lower() not in _SAYS_NOTHING), "")
-    if not label or headers.names_patient(folder.name + label, headers.identifiers(header)):
+    hidden = headers.names_patient(f"{folder.name} {label}", headers.identifiers(header))
+    if not label or hidden:
         label = hashlib.sha256(str(header.get("StudyInstanceUID", path.name)).encode()).hexdigest()[:8]
-    return Examination(folder, f"sub-{label}")
+    return Examination(folder, f"sub-{label}", hidden)
 
 
 def _path(root: Path, case_id: str, ending: str) -> Path:
     return root / case_id / "perf" / f"{case_id}_{ending}"
+
+
+def subject_folder(root: Path, case_id: str) -> Path:
+    """The folder of an examination in a data set."""
+    return root / case_id
 
 
 def record_path(root: Path, case_id: str) -> Path:
@@ -97,6 +104,15 @@ def hash_of(examination: Examination, series: int | None) -> str:
             "versions": [provenance.version("dcejax"), dcm2niix.version()],
         }
     )
+
+
+def dynamic_stack(folder: Path, series: int | None) -> Stack:
+    """The dynamic series of a folder that was converted.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    return choice.choose(str(folder), stacks.sort_planes(headers.read_folder(folder)), series).dynamic
 
 
 def read(examination: Examination, series: int | None, case_hash: str, progress: Progress) -> Read:
@@ -173,9 +189,8 @@ def _acquisition(plane: Plane, warnings: list[str]) -> dict[str, Any]:
         said["RepetitionTimeExcitation"] = round(plane.tr_ms * 1e-3, 9)
     else:
         warnings.append(
-            f"{stacks.name_of(plane)}: expected a repetition time of excitations below "
-            f"{sidecars.LONGEST_EXCITATION_S * 1e3:g} ms, found {'none' if plane.tr_ms is None else f'{plane.tr_ms:g}'}; "
-            "state --tr_ms"
+            f"{stacks.name_of(plane)}: expected a TR of excitations below {sidecars.LONGEST_EXCITATION_S * 1e3:g} ms, "
+            f"found {'none' if plane.tr_ms is None else f'{plane.tr_ms:g}'}; state --tr_ms"
         )
     return {name: value for name, value in said.items() if value not in (None, "")}
 

@@ -56,8 +56,8 @@ def convert(stack: Stack, folder: Path) -> nifti.Image:
         shapes = ", ".join("x".join(map(str, image.values.shape)) for image in images) or "none"
         raise ValueError(
             f"{stack.first.path.parent}: {stack.name}: expected one image of {'x'.join(map(str, wanted))} from "
-            f"dcm2niix, found {shapes} (exit code {done.returncode}{'; ' if told else ''}{'; '.join(told)}); export the "
-            "series again, or convert it yourself and give the NIfTI with --times, --tr_ms and --flip_angle_deg"
+            f"dcm2niix, found {shapes} ({'; '.join([f'exit code {done.returncode}', *told])}); export the series "
+            "again, or convert it yourself and give the NIfTI with --times, --tr_ms and --flip_angle_deg"
         )
     return fitting[0]
 

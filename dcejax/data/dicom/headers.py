@@ -21,7 +21,7 @@ CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "TemporalPositionTimeOffset"
 
 _DAY_ZERO = datetime(2000, 1, 1).toordinal()  # near, so that seconds keep their fractions
 
-_IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs")
+_IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "PatientIdentityRemoved")
 _SHORTEST_IDENTIFIER = 3  # shorter words are in everything
 
 # What is read of classic files; of enhanced ones, groups hold it.
@@ -85,9 +85,11 @@ class Plane:
 
 
 def identifiers(header: Any) -> frozenset[str]:
-    """Words of a header that name the patient or the examination, in lower case."""
+    """Words of a header that name the patient or the examination, in lower case; none once it is de-identified."""
     words: set[str] = set()
-    for keyword in _IDENTIFYING:
+    if str(header.get("PatientIdentityRemoved", "")).upper() == "YES":
+        return frozenset()
+    for keyword in _IDENTIFYING[:-1]:
         for part in str(header.get(keyword, "")).lower().replace("^", " ").replace("=", " ").split():
             words.add(part)
     return frozenset(word for word in words if len(word) >= _SHORTEST_IDENTIFIER)

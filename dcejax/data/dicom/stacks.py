@@ -121,9 +121,9 @@ def _check_spacing(heights: Sequence[float], first: Plane) -> None:
     if gaps.size and np.ptp(gaps) > max(_EVEN_MM, _EVEN_SHARE * np.median(gaps)):
         wide = int(np.argmax(gaps))
         raise ValueError(
-            f"{first.path.parent}: {name_of(first)}: expected evenly spaced slices, found {np.median(gaps):.3g} mm and "
-            f"{gaps[wide]:.3g} mm between those at {heights[wide]:.5g} and {heights[wide + 1]:.5g} mm; a slice seems to "
-            "be missing: export the whole series again"
+            f"{first.path.parent}: {name_of(first)}: expected evenly spaced slices, found {np.median(gaps):.3g} "
+            f"and {gaps[wide]:.3g} mm between those at {heights[wide]:.5g} and {heights[wide + 1]:.5g} mm; a slice "
+            "seems to be missing: export the whole series again"
         )
 
 

@@ -136,8 +136,10 @@ def _one(**fields: Any) -> Sequence:
     return Sequence([item])
 
 
-def enhanced(path: Path, values: np.ndarray, *, patient: Patient | None = None, clocks: str = "both") -> Path:
-    """A series as one multi-frame file; `clocks` is datetime, offset or both."""
+def enhanced(
+    path: Path, values: np.ndarray, *, patient: Patient | None = None, clocks: str = "both", private=False
+) -> Path:
+    """A series as one multi-frame file; `clocks` is datetime, offset, both or none; `private` as Philips has it."""
     made = (patient or Patient()).dataset(PHILIPS, generate_uid(), 7, "t1 dyn enhanced")
     made.ImageType, made.ContentDate, made.ContentTime = ["ORIGINAL", "PRIMARY", "M", "NONE"], "20240105", "110000"
     made.AcquisitionDateTime, made.AcquisitionNumber, made.InstanceNumber = f"20240105{clock(FIRST_S)}", 1, 1
@@ -167,14 +169,21 @@ def enhanced(path: Path, values: np.ndarray, *, patient: Patient | None = None, 
             content = Dataset()
             content.StackID, content.InStackPositionNumber, content.TemporalPositionIndex = "1", z + 1, t + 1
             content.DimensionIndexValues = [1, z + 1, t + 1]
-            if clocks != "offset":
+            if clocks in ("both", "datetime"):
                 content.FrameAcquisitionDateTime = f"20240105{clock(FIRST_S + t * DT_S)}"
             content.FrameAcquisitionNumber = 1
             group = Dataset()
             group.FrameContentSequence = Sequence([content])
             group.PlanePositionSequence = _one(ImagePositionPatient=position(z))
-            if clocks != "datetime":
+            if clocks in ("both", "offset"):
                 group.TemporalPositionSequence = _one(TemporalPositionTimeOffset=t * DT_S)
+            if private:
+                item = Dataset()
+                block = item.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+                block.add_new(0x0E, "FL", 0.25)
+                block.add_new(0xA0, "FL", t * DT_S)
+                outer = group.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+                outer.add_new(0x0F, "SQ", Sequence([item]))
             groups.append(group)
             pixels.append(values[:, :, z, t])
     made.PerFrameFunctionalGroupsSequence = Sequence(groups)

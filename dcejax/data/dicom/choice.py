@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dcejax.data import sidecars
 from dcejax.data.dicom.headers import Plane
-from dcejax.data.dicom.stacks import Broken, Sorted, Stack, name_of
+from dcejax.data.dicom.stacks import Broken, Sorted, Stack, joined, name_of
 
 FEWEST_FRAMES = 3
 """A stack of fewer is no dynamic series."""
@@ -56,6 +56,11 @@ def _dynamic(folder: str, found: Sorted, chosen: int | None) -> tuple[Stack, lis
         return fit[0], others + [f"{s.name}: not asked for" for s in found.stacks if s not in stacks]
     if broken:
         raise ValueError(broken[0])
+    if not fit and chosen is None:
+        fit = [stack for stack in joined(found.stacks) if not _unfit(stack, chosen)]
+        if len(fit) == 1:
+            parts = {plane.series_uid for frame in fit[0].planes for plane in frame}
+            return fit[0], [f"{s.name}: {reasons[id(s)]}" for s in stacks if s.first.series_uid not in parts]
     asked = f"series {chosen}" if chosen is not None else "one dynamic series"
     if not fit:
         told = "; ".join(f"{s.name}: {reasons[id(s)]}" for s in stacks) or "no such number"

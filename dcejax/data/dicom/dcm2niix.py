@@ -42,11 +42,29 @@ def convert(stack: Stack, folder: Path) -> nifti.Image:
     Raises:
         ValueError: dcm2niix fails, or gives no image of the stack's shape.
     """
+    parts = stack.by_series()
+    if len(parts) == 1:
+        return _convert(stack, folder)
+    images = []
+    for number, part in enumerate(parts):
+        (folder / str(number)).mkdir()
+        images.append(_convert(part, folder / str(number)))
+    return _written(folder / "joined.nii.gz", np.concatenate([image.values for image in images], axis=-1), images[0])
+
+
+def _written(path: Path, values: np.ndarray, like: nifti.Image) -> nifti.Image:
+    nifti.write(path, values.astype(np.float32), like.affine, None, "from several images", level=1)
+    return nifti.Image(path, values, like.affine, like.header)
+
+
+def _convert(stack: Stack, folder: Path) -> nifti.Image:
+    """The same of a stack that is one series."""
     program = packages.require("dcm2niix").bin
     staged, out = folder / "dicom", folder / "nifti"
     _stage(stack, staged)
     out.mkdir()
-    options = ["-b", "n", "-z", "n", "-c", "", "-x", "n", "-d", "0", "-f", "series"]
+    # Where the scaling for display varies, -p y mixes it with the precise one; -p o leaves one scaling for all.
+    options = ["-b", "n", "-z", "n", "-p", "o", "-c", "", "-x", "n", "-d", "0", "-f", "series"]
     done = subprocess.run([program, *options, "-o", str(out), str(staged)], capture_output=True, text=True, check=False)
     images = [nifti.read_any(path) for path in sorted(out.glob("*.nii"))]
     wanted = (*stack.shape, stack.frames)
@@ -59,7 +77,20 @@ def convert(stack: Stack, folder: Path) -> nifti.Image:
             f"dcm2niix, found {shapes} ({'; '.join([f'exit code {done.returncode}', *told])}); export the series "
             "again, or convert it yourself and give the NIfTI with --times, --tr_ms and --flip_angle_deg"
         )
-    return fitting[0]
+    return _scaled(stack, fitting[0])
+
+
+def _scaled(stack: Stack, image: nifti.Image) -> nifti.Image:
+    """The image with each plane's own scaling, where that varies."""
+    first = stack.first
+    if all((p.slope, p.intercept) == (first.slope, first.intercept) for frame in stack.planes for p in frame):
+        return image
+    values = np.rint((image.values - first.intercept) / first.slope)
+    for t, frame in enumerate(stack.planes):
+        for plane in frame:
+            if (place := geometry.slice_of(plane, image.affine, values.shape)) is not None:
+                values[:, :, place[0], t] = values[:, :, place[0], t] * plane.slope + plane.intercept
+    return _written(image.path.with_suffix(".nii.gz"), values, image)
 
 
 def _pixels(plane: Plane, read: dict[Path, Any]) -> np.ndarray | None:

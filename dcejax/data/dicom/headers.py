@@ -15,13 +15,15 @@ from dcejax.data.dicom import files, packages
 
 _PHILIPS = "Philips MR Imaging DD 001"
 _SCALE_SLOPE, _DYNAMIC_BEGIN = 0x0E, 0xA0  # elements of that private block: (2005,100E), (2005,10A0)
+_PHILIPS_FRAME, _FRAME = "Philips MR Imaging DD 005", 0x0F  # (2005,140F)
 
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "TemporalPositionTimeOffset", "DynamicScanBeginTime", "TriggerTime")
 """Where the time of a plane may stand, the most trusted first. The fourth is a private element of Philips."""
 
 _DAY_ZERO = datetime(2000, 1, 1).toordinal()  # near, so that seconds keep their fractions
 
-_IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "PatientIdentityRemoved")
+_IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
+_REMOVED = "PatientIdentityRemoved"
 _SHORTEST_IDENTIFIER = 3  # shorter words are in everything
 
 # What is read of classic files; of enhanced ones, groups hold it.
@@ -87,9 +89,9 @@ class Plane:
 def identifiers(header: Any) -> frozenset[str]:
     """Words of a header that name the patient or the examination, in lower case; none once it is de-identified."""
     words: set[str] = set()
-    if str(header.get("PatientIdentityRemoved", "")).upper() == "YES":
+    if str(header.get(_REMOVED, "")).upper() == "YES":
         return frozenset()
-    for keyword in _IDENTIFYING[:-1]:
+    for keyword in _IDENTIFYING:
         for part in str(header.get(keyword, "")).lower().replace("^", " ").replace("=", " ").split():
             words.add(part)
     return frozenset(word for word in words if len(word) >= _SHORTEST_IDENTIFIER)
@@ -147,6 +149,23 @@ def _philips(header: Any, element: int) -> float | None:
         return None
 
 
+def _philips_frame(group: Any) -> Any:
+    """The private item of a frame of an enhanced image, in which the elements of classic ones stand."""
+    try:
+        return group.private_block(0x2005, _PHILIPS_FRAME)[_FRAME].value[0]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _scaling(slope: Any, intercept: Any, scale: float | None) -> tuple[float, float]:
+    """From stored to real values; of Philips those that other series of the examination share, not those for display.
+
+    Real is (stored × slope + intercept) / (slope × scale), as dcm2niix has it by default.
+    """
+    slope, intercept = _number(slope) or 1.0, _number(intercept) or 0.0
+    return (1.0 / scale, intercept / (slope * scale)) if scale else (slope, intercept)
+
+
 def _item(groups: Sequence[Any], sequence: str) -> Any:
     """The one item of a functional group, from the frame's own or the shared groups."""
     for group in groups:
@@ -180,9 +199,8 @@ def _clocks(**found: float | None) -> dict[str, float]:
 def _classic(header: Any, path: Path) -> Plane:
     day, time = _day(header.get("AcquisitionDate")), _time_of_day(header.get("AcquisitionTime"))
     trigger, kind = _number(header.get("TriggerTime")), tuple(map(str, header.get("ImageType") or ()))
-    slope, intercept = _number(header.get("RescaleSlope")) or 1.0, _number(header.get("RescaleIntercept")) or 0.0
-    if scale := _philips(header, _SCALE_SLOPE):  # real values are those that other series of the examination share
-        slope, intercept = 1.0 / scale, intercept / (slope * scale)
+    scale = _philips(header, _SCALE_SLOPE)
+    slope, intercept = _scaling(header.get("RescaleSlope"), header.get("RescaleIntercept"), scale)
     sequence = header.get("ScanningSequence") or ()
     sequence = {sequence} if isinstance(sequence, str) else set(sequence)
     return Plane(
@@ -223,6 +241,9 @@ def _enhanced(header: Any, path: Path) -> Iterator[Plane]:
         kind, scaling = _item(groups, "MRImageFrameTypeSequence"), _item(groups, "PixelValueTransformationSequence")
         measures = _item(groups, "PixelMeasuresSequence")
         trigger = _number(_item(groups, "CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime"))
+        private = _philips_frame(own)
+        scale, begin = (None if private is None else _philips(private, e) for e in (_SCALE_SLOPE, _DYNAMIC_BEGIN))
+        slope, intercept = _scaling(scaling.get("RescaleSlope"), scaling.get("RescaleIntercept"), scale)
         component = kind.get("ComplexImageComponent", header.get("ComplexImageComponent", "MAGNITUDE"))
         yield Plane(
             **of_series,
@@ -242,13 +263,14 @@ def _enhanced(header: Any, path: Path) -> Iterator[Plane]:
                 TemporalPositionTimeOffset=_number(
                     _item(groups, "TemporalPositionSequence").get("TemporalPositionTimeOffset")
                 ),
+                DynamicScanBeginTime=begin,
                 TriggerTime=None if trigger is None else trigger * 1e-3,
             ),
             temporal_index=_whole(content.get("TemporalPositionIndex")),
             acquisition_number=_whole(content.get("FrameAcquisitionNumber")),
             instance_number=number,
-            slope=_number(scaling.get("RescaleSlope")) or 1.0,
-            intercept=_number(scaling.get("RescaleIntercept")) or 0.0,
+            slope=slope,
+            intercept=intercept,
         )
 
 
@@ -274,7 +296,7 @@ def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done
         progress(number, len(found))
         try:
             header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *_PRIVATE, *_IDENTIFYING]
+                path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *_PRIVATE, *_IDENTIFYING, _REMOVED]
             )
         except Exception as error:  # pydicom raises many kinds for files that are cut or damaged
             raise ValueError(

@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,13 @@ class Stack:
     @property
     def name(self) -> str:
         """How messages call it."""
-        return name_of(self.first)
+        first, last = self.first, self.planes[-1][0]
+        until = f" to {last.series_number}" if last.series_uid != first.series_uid else ""
+        return name_of(first, until)
+
+    def by_series(self) -> list["Stack"]:
+        """The stack in parts of one series each, in order of time; most are one part."""
+        return [Stack(tuple(part)) for _, part in groupby(self.planes, key=lambda frame: frame[0].series_uid)]
 
     def same_grid(self, other: "Stack") -> bool:
         """Whether both have their voxels in the same places, to a tenth of a millimetre."""
@@ -64,9 +71,9 @@ class Stack:
         return bool(np.abs(here - there).max() < 0.1)
 
 
-def name_of(plane: Plane) -> str:
+def name_of(plane: Plane, until: str = "") -> str:
     """A series' number and description."""
-    return f"series {plane.series_number}{f' ({plane.description})' if plane.description else ''}"
+    return f"series {plane.series_number}{until}{f' ({plane.description})' if plane.description else ''}"
 
 
 def _kind(plane: Plane) -> tuple:
@@ -202,6 +209,20 @@ def _stack(planes: Sequence[Plane]) -> Stack:
             )
     _check_spacing(heights, first)
     return Stack(tuple(tuple(grid[number][z] for z in range(len(heights))) for number in sorted(grid)))
+
+
+def joined(stacks: Sequence[Stack]) -> list[Stack]:
+    """Series of one frame each that are the frames of one acquisition, as some scanners send them, in order of time."""
+    groups: dict[tuple, list[Stack]] = defaultdict(list)
+    for stack in stacks:
+        if stack.frames == 1:
+            groups[(*_kind(stack.first)[1:], stack.first.description)].append(stack)
+    made = []
+    for group in groups.values():
+        clock = next((c for c in CLOCKS if len({s.first.clocks.get(c) for s in group} - {None}) == len(group)), None)
+        if clock is not None and all(s.same_grid(group[0]) for s in group):
+            made.append(Stack(tuple(s.planes[0] for s in sorted(group, key=lambda s: s.first.clocks[clock]))))
+    return made
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,9 @@ def _convert(stack: Stack, folder: Path) -> nifti.Image:
     staged, out = folder / "dicom", folder / "nifti"
     _stage(stack, staged)
     out.mkdir()
-    # Where the scaling for display varies, -p y mixes it with the precise one; -p o leaves one scaling for all.
-    options = ["-b", "n", "-z", "n", "-p", "o", "-c", "", "-x", "n", "-d", "0", "-f", "series"]
+    # -p o: where the scaling for display varies, -p y mixes it with the precise one. -x i: single volumes may else be
+    # turned, and would no longer lie on the grid of the dynamic series.
+    options = ["-b", "n", "-z", "n", "-p", "o", "-c", "", "-x", "i", "-d", "0", "-f", "series"]
     done = subprocess.run([program, *options, "-o", str(out), str(staged)], capture_output=True, text=True, check=False)
     images = [nifti.read_any(path) for path in sorted(out.glob("*.nii"))]
     wanted = (*stack.shape, stack.frames)
@@ -102,6 +103,10 @@ def _pixels(plane: Plane, read: dict[Path, Any]) -> np.ndarray | None:
             read[plane.path] = dataset.pixel_array
         except (RuntimeError, NotImplementedError):
             read[plane.path] = None
+        except (AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{plane.path}: expected whole pixels, found damaged ones ({error}); export it again"
+            ) from error
     stored = read[plane.path]
     if stored is None:
         return None

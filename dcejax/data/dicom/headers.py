@@ -30,7 +30,15 @@ _SHORTEST_IDENTIFIER = 3  # shorter words are in everything
 _KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("Modality", "Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "ImageType", "InstanceNumber"),
-    *("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "NumberOfFrames"),
+    *(
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "PixelSpacing",
+        "ImageOrientationPatient",
+        "ImagePositionPatient",
+        "NumberOfFrames",
+    ),
     *("RepetitionTime", "FlipAngle", "EchoTime", "ScanningSequence", "EchoPulseSequence", "EchoPlanarPulseSequence"),
     *("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "AcquisitionNumber", "TriggerTime"),
     *("TemporalPositionIdentifier", "ComplexImageComponent", "RescaleSlope", "RescaleIntercept", "TemporalResolution"),
@@ -284,6 +292,18 @@ class Folder:
     ignored: int  # DICOM files that are no image in space
 
 
+def _is_cut(header: Any, left: int) -> bool:
+    """Whether so many bytes after the header are too few for its pixels; of compressed ones the decoder tells."""
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    frames = int(header.get("NumberOfFrames") or 1)
+    if groups is not None and len(groups) != frames:
+        return True
+    if "Rows" not in header or header.file_meta.TransferSyntaxUID.is_compressed:
+        return False
+    pixels = int(header.Rows) * int(header.Columns) * frames * int(header.get("BitsAllocated") or 16) // 8
+    return left < pixels
+
+
 def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Folder:
     """Read the headers of all DICOM files in a folder and below it; `progress` is told how many of how many.
 
@@ -295,13 +315,14 @@ def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done
     for number, path in enumerate(found):
         progress(number, len(found))
         try:
-            header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=[*_KEYWORDS, *_PRIVATE, *_IDENTIFYING, _REMOVED]
-            )
+            with open(path, "rb") as file:
+                wanted = [*_KEYWORDS, *_PRIVATE, *_IDENTIFYING, _REMOVED]
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted)
+                cut = "it ends early" if _is_cut(header, path.stat().st_size - file.tell()) else ""
         except Exception as error:  # pydicom raises many kinds for files that are cut or damaged
-            raise ValueError(
-                f"{path}: expected a whole DICOM file, found one that is damaged ({error}); export it again"
-            ) from error
+            cut = str(error)
+        if cut:
+            raise ValueError(f"{path}: expected a whole DICOM file, found one that is damaged ({cut}); export it again")
         words |= identifiers(header)
         try:
             if "Rows" not in header:

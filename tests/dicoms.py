@@ -199,3 +199,9 @@ def enhanced(
     )
     _image(made, np.stack(pixels))
     return save(path, made, EnhancedMRImageStorage)
+
+
+def volume(made: Dataset) -> np.ndarray:
+    """The frames of a multi-frame image as [X, Y, Z]: columns, rows, and slices by where they lie along z."""
+    heights = [g.PlanePositionSequence[0].ImagePositionPatient[2] for g in made.PerFrameFunctionalGroupsSequence]
+    return made.pixel_array[np.argsort(heights)].transpose(2, 1, 0)

@@ -63,11 +63,10 @@ def _convert(found: Read, report: Reporter) -> Converted:
 
 
 def _write(root: Path, made: Converted) -> None:
+    conversion.write_root(root)
     conversion.write(root, made)
 
 
 def run(found: Sequence[Examination], series: int | None, how: RunSettings, report: Reporter) -> int:
     """Convert this process's share of the examinations; see `dcejax.runner.run_cases`."""
-    if not how.dry_run:
-        conversion.write_root(how.output_dir)
     return run_cases(found, partial(_read, series, how), _convert, partial(_write, how.output_dir), how, report)

@@ -126,9 +126,10 @@ def test_a_bad_folder_does_not_stop_the_others(series, run_fit, tmp_path):
     assert "found none: series 5 (t1 dyn): 1 frame(s)" in err
     assert "sub-study1: checked" in err
     assert not (tmp_path / "out").exists()
-    code, err = run_fit(input=tmp_path / "bad", **flags)
+    code, err = run_fit(input=tmp_path / "bad", output_dir=tmp_path / "out")
     assert code == 2
     assert "choose one with" in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("flag", "value"), [("dicom_maps", True), ("series", 3)])

@@ -79,6 +79,29 @@ def test_enhanced_series(tmp_path, options, slope, clock):
     assert record["frame_times"] == clock
 
 
+@pytest.mark.parametrize(
+    ("along", "down", "step"),
+    [((0, 1, 0), (0, 0, -1), 4.0), ((1, 0, 0), (0, 1, 0), -4.0), ((0.96, 0.28, 0), (-0.224, 0.768, -0.6), 4.0)],
+    ids=["sagittal", "downwards", "oblique"],
+)
+def test_slices_in_any_direction(tmp_path, along, down, step):
+    across = np.cross(along, down)
+
+    def corner(z):
+        return np.round(np.array(dicoms.ORIGIN) + z * step * across, 6)
+
+    def turned(made, t, z):
+        made.ImageOrientationPatient, made.ImagePositionPatient = [*along, *down], corner(z).tolist()
+
+    _, case = convert(dicoms.classic(tmp_path / "s", VALUES, dicoms.SIEMENS, timing=turned))
+    image, (rows, columns) = nib.load(case.path), dicoms.SPACING
+    x, y, z = np.indices(dicoms.SHAPE)
+    place = np.array(dicoms.ORIGIN) + np.stack([x * columns, y * rows, z * step], -1) @ [along, down, across]
+    voxels = nib.affines.apply_affine(np.linalg.inv(image.affine), place * [-1, -1, 1])
+    np.testing.assert_allclose(voxels, np.rint(voxels), atol=2e-3)
+    np.testing.assert_array_equal(image.get_fdata()[tuple(np.moveaxis(np.rint(voxels).astype(int), -1, 0))], VALUES)
+
+
 def test_scaling_that_differs_from_frame_to_frame(tmp_path):
     def scaling(made, t, z):
         made.RescaleSlope, made[0x2005, 0x100E].value = 2.5 + t, 0.125 * (1 + t)

@@ -78,9 +78,11 @@ def _dynamic(folder: str, found: Sorted, chosen: int | None) -> tuple[Stack, lis
     raise ValueError(f"{folder}: expected {asked}, found {len(fit)}: {told}; {remedy}")
 
 
-def _starts(stack: Stack) -> float | None:
-    """When a stack began on the clock that has a date, if it says so."""
-    return stack.first.clocks.get("AcquisitionDateTime") or stack.first.clocks.get("AcquisitionTime")
+def _begins_after(stack: Stack, other: Stack) -> bool:
+    """Whether a stack began after another, as far as one clock of both says so."""
+    here, there = stack.first.clocks, other.first.clocks
+    clock = next((name for name in ("AcquisitionDateTime", "AcquisitionTime") if name in here and name in there), None)
+    return clock is not None and here[clock] > there[clock]
 
 
 def _flip_angles(found: Sorted, dynamic: Stack) -> tuple[list[Stack], list[str]]:
@@ -111,9 +113,7 @@ def _flip_angles(found: Sorted, dynamic: Stack) -> tuple[list[Stack], list[str]]
         return [], [f"flip angles that were measured more than once are not used for T1: {named}"]
     if not all(s.same_grid(group[0]) for s in group):
         return [], [f"flip angles on different grids are not used for T1: {named}"]
-    begin = _starts(dynamic)
-    late = [s for s in group if begin is not None and (_starts(s) or begin) > begin]
-    if late:
+    if any(_begins_after(s, dynamic) for s in group):
         return [], [f"flip angles measured after the dynamic series began, with contrast, are not used for T1: {named}"]
     return group, []
 

@@ -83,13 +83,28 @@ def _pixels(values: np.ndarray, planes: Sequence[Plane], affine: np.ndarray) -> 
     return np.ascontiguousarray(frames, dtype=np.float32)
 
 
-def _reference(plane: Plane, header: Any) -> Any:
-    """What references need of an instance."""
-    made = packages.require("pydicom").Dataset()
-    made.StudyInstanceUID, made.SeriesInstanceUID = plane.study_uid, plane.series_uid
-    made.SOPClassUID, made.SOPInstanceUID = header.SOPClassUID, plane.instance_uid
-    made.FrameOfReferenceUID = "1.2.3"  # another: per frame, the planes of the first time stand for all
-    return made
+def _references(source: Stack, sop_class: str) -> dict[str, list[Any]]:
+    """References to all instances of a stack, by series."""
+    pydicom, seen = packages.require("pydicom"), set()
+    found: dict[str, list[Any]] = {}
+    for plane in (plane for frame in source.planes for plane in frame):
+        if plane.instance_uid not in seen:
+            seen.add(plane.instance_uid)
+            item = pydicom.Dataset()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, plane.instance_uid
+            found.setdefault(plane.series_uid, []).append(item)
+    return found
+
+
+def _refer(made: Any, references: dict[str, list[Any]]) -> None:
+    """Refer to the whole stack; highdicom itself takes milliseconds for each of thousands of images."""
+    made.SourceImageSequence = [item for items in references.values() for item in items]
+    series = []
+    for uid, items in references.items():
+        one = packages.require("pydicom").Dataset()
+        one.SeriesInstanceUID, one.ReferencedInstanceSequence = uid, items
+        series.append(one)
+    made.ReferencedSeriesSequence = series
 
 
 def write(
@@ -113,9 +128,7 @@ def write(
     planes = source.planes[0]
     paths = list(dict.fromkeys(plane.path for plane in planes))
     originals = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
-    used = {plane.instance_uid for plane in planes}
-    others = {p.instance_uid: p for frame in source.planes for p in frame if p.instance_uid not in used}
-    further = [_reference(plane, originals[0]) for plane in others.values()]
+    references = _references(source, originals[0].SOPClassUID)
     first = planes[0]
     space = {
         "plane_positions": [highdicom.PlanePositionSequence("PATIENT", plane.position) for plane in planes],
@@ -131,7 +144,6 @@ def write(
         )
         made = highdicom.pm.ParametricMap(
             source_images=originals,
-            further_source_images=further,
             pixel_array=_pixels(finite, planes, affine),
             series_instance_uid=series_uid,
             series_number=_SERIES_NUMBER + (first.series_number or 0) % 1000,
@@ -152,6 +164,7 @@ def write(
             derivation=pydicom.sr.coding.Code("129104", "DCM", "Perfusion image analysis"),
             **space,
         )
+        _refer(made, references)
         content = io.BytesIO()
         made.save_as(content)
         atomic.write_bytes(path_of(folder, case_id, one.statistic, one.quantity), content.getvalue())

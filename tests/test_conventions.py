@@ -34,6 +34,9 @@ LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 # Third-party modules that only these files or folders may import.
 ONLY_IN = {
     "nibabel": ("data/nifti.py",),
+    "pydicom": ("data/dicom/",),
+    "highdicom": ("data/dicom/",),
+    "dcm2niix": ("data/dicom/",),
     "orbax": ("training/checkpoints.py",),
     "absl.flags": ("cli/",),
     "ml_collections": ("cli/",),

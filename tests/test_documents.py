@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dcejax.cli import benchmark, evaluate, fit, infer, selfcheck, simulate, status, train
+from dcejax.cli import benchmark, evaluate, fit, infer, prepare, selfcheck, simulate, status, train
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -27,6 +27,7 @@ COMMANDS = {
     "dcejax-selfcheck": selfcheck,
     "dcejax-benchmark": benchmark,
     "dcejax-status": status,
+    "dcejax-prepare": prepare,
 }
 CONFIGS = [runpy.run_path(str(ROOT / "configs" / name))["get_config"]() for name in ("default.py", "paper.py")]
 # What else a line may begin with, and the command that it calls.
@@ -34,6 +35,7 @@ SCRIPTS = {"infer.py": "dcejax-infer", "train.py": "dcejax-train"}
 DESCRIBED_IN = {
     "infer.md": ("dcejax-infer", "dcejax-status"),
     "fit.md": ("dcejax-fit",),
+    "dicom.md": ("dcejax-prepare",),
     "simulate.md": ("dcejax-simulate",),
     "evaluate.md": ("dcejax-evaluate",),
     "train.md": ("dcejax-train",),

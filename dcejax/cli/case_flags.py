@@ -7,19 +7,22 @@ from pathlib import Path
 
 from absl import flags
 
-from dcejax.cli import command
+from dcejax.cli import command, dicom_input
 
 
 def define(values: flags.FlagValues) -> None:
     """Define the flags that say which cases there are, what belongs to them, and where results go."""
     own = {"flag_values": values}
-    flags.DEFINE_multi_string("input", [], "4-D NIfTI, glob, BIDS folder or CSV manifest; repeat or use commas.", **own)
+    flags.DEFINE_multi_string(
+        "input", [], "NIfTI, DICOM folder, glob, BIDS folder or manifest; repeat or use commas.", **own
+    )
     flags.DEFINE_string("mask", None, "Brain mask, > 0 inside; an automatic foreground if absent.", **own)
     flags.DEFINE_string("segmentation", None, "Labels for the table of regions.", **own)
     flags.DEFINE_string("times", None, "Text file of frame times in s, one per line; wins over other timing.", **own)
     flags.DEFINE_float("dt_s", None, "Frame interval in s.", **own)
     flags.DEFINE_string("drop_frames", None, "Frames to leave out, counted from 0, such as 0,50-59.", **own)
     flags.DEFINE_enum("input_quantity", None, ["signal", "concentration"], "What the input holds (signal).", **own)
+    dicom_input.define(values)
     define_run(values)
 
 

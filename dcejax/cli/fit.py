@@ -2,9 +2,9 @@
 
   dcejax-fit --input=PATH... --output_dir=DIR [--mask=FILE --aif=... --model=... ...]
 
-PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest, of signal (with --tr_ms and --flip_angle_deg, or a
-sidecar) or of concentration in mM. For each case DIR receives maps with standard errors, a status map, R2, the arterial
-input used, a sidecar (.json) and a picture. Research only; not for clinical decisions.
+PATH is a 4-D NIfTI, a folder of DICOM, a glob, a BIDS folder or a CSV manifest, of signal (with --tr_ms and
+--flip_angle_deg, or a sidecar) or of concentration in mM. For each case DIR receives maps with standard errors, a
+status map, R2, the arterial input used, a sidecar (.json) and a picture. Research only; not for clinical decisions.
 
 Without --model, plasma only, Patlak or extended Tofts is chosen for each voxel, with a delay of its own.
 
@@ -15,7 +15,7 @@ from dataclasses import fields
 
 from absl import flags
 
-from dcejax.cli import case_flags, command
+from dcejax.cli import case_flags, command, dicom_input
 
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 case_flags.define(_FLAGS)
@@ -63,7 +63,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.data import cases
 
     facts, how = case_flags.facts(values, FitFacts), case_flags.run_settings(values)
-    found = cases.enumerate_cases(inputs, facts)
+    read = dicom_input.resolve(values, inputs, how)
+    found = cases.enumerate_cases(read.inputs, facts)
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
     from dcejax.conventional.fit_settings import FitSettings
@@ -71,7 +72,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
 
     shaping = {field.name: values[field.name].value for field in fields(FitSettings) if field.name in values}
     settings = FitSettings(**{name: value for name, value in shaping.items() if value is not None})
-    return fit_cases.run(found, settings, how, Console())
+    return max(read.code, fit_cases.run(found, settings, how, Console(), read.maps))
 
 
 def _about() -> str:

@@ -3,16 +3,16 @@
   infer.py --demo
   infer.py --input=PATH... --output_dir=DIR [--mask=FILE ...]
 
-PATH is a 4-D NIfTI, a glob, a BIDS folder or a CSV manifest. For each case DIR receives maps of Ktrans (1/min), vp
-and ve (fractions 0-1) and of their uncertainty, as the weights give them (by default the median, 5 and 95 % quantiles
-and more), a sidecar (.json) and a picture. Research only; not for clinical decisions.
+PATH is a 4-D NIfTI, a folder of DICOM, a glob, a BIDS folder or a CSV manifest. For each case DIR receives maps of
+Ktrans (1/min), vp and ve (fractions 0-1) and of their uncertainty, as the weights give them (by default the median, 5
+and 95 % quantiles and more), a sidecar (.json) and a picture. Research only; not for clinical decisions.
 
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
 
 from absl import flags
 
-from dcejax.cli import case_flags, command, compilation_cache
+from dcejax.cli import case_flags, command, compilation_cache, dicom_input
 
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 _DEMO_DIR = "output/demo"
@@ -53,7 +53,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     how = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
     from dcejax.data import cases
 
-    found = [] if values.demo else cases.enumerate_cases(inputs, facts)
+    read = dicom_input.resolve(values, inputs, how)
+    found = [] if values.demo else cases.enumerate_cases(read.inputs, facts)
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
     from dcejax.data import weights
@@ -65,7 +66,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
 
         print(demo.run(weights.load(values.weights), settings, how.output_dir, Console()))
         return 0
-    return infer_cases.run(found, weights.load(values.weights), settings, how, Console())
+    done = infer_cases.run(found, weights.load(values.weights), settings, how, Console(), read.maps)
+    return max(read.code, done)
 
 
 main = command.entry_point(_run, _FLAGS, __doc__)

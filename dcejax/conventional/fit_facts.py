@@ -58,8 +58,13 @@ class FitFacts(Facts):
         endings = super().siblings() | {"aif": "_aif.csv"}
         if self.input_quantity == "concentration":
             return {role: ending for role, ending in endings.items() if role not in ("t1_map", "b1_map")}
-        t1_is_stated = self.vfa is not None or self.t1_s is not None
-        return endings | {"b1_map": "_B1map.nii.gz"} | ({} if t1_is_stated else {"t1_map": "_T1map.nii.gz"})
+        t1 = {"t1_map": "_T1map.nii.gz", "vfa": "_VFA.nii.gz"}
+        t1_is_stated = any(stated is not None for stated in (self.vfa, self.t1_s, self.t1_map))
+        return endings | {"b1_map": "_B1map.nii.gz"} | ({} if t1_is_stated else t1)
+
+    def either(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of files beside a series of which only the first is used, where both are there."""
+        return (("t1_map", "vfa"),)
 
     def files(self) -> dict[str, Path]:
         """Every file stated, by role, and the sidecars of `vfa` if there are any."""

@@ -10,6 +10,7 @@ from dcejax.conventional.aif_source import ResolvedAif
 from dcejax.conventional.analysis import NO_MODEL, Analysis
 from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
 from dcejax.data import aif_csv, atomic, nifti, results
+from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
 
@@ -62,6 +63,15 @@ def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarra
     volume = np.full((*mask.shape, *values.shape[1:]), outside, values.dtype)
     volume[mask] = values
     return volume
+
+
+def named_maps(scan: Scan, analysis: Analysis) -> list[NamedMap]:
+    """The maps as volumes, with what they hold."""
+    made = []
+    for name, values in analysis.maps.items():
+        quantity = analysis.quantity(name)
+        made.append(NamedMap("fit", name, quantity.unit, quantity.description, _volume(values, scan.mask)))
+    return made
 
 
 def write_case(

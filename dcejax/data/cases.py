@@ -18,8 +18,8 @@ from dcejax.data import csv_rows, facts, nifti, sidecars
 from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
-_BIDS_PATTERNS = tuple(
-    f"sub-*/{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
+_SUBJECT_PATTERNS = tuple(
+    f"{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
 )
 
 _LONGEST_ID = 215  # leaves forty for the longest ending of a file's name
@@ -72,21 +72,35 @@ def _bids_siblings(path: Path, stated: Facts) -> Facts:
     kind = type(stated)
     prefix = path.parent / _case_id(path)
     paths = {name: f"{prefix}{ending}" for name, ending in stated.siblings().items()}
+    there = {name: sibling for name, sibling in paths.items() if os.path.isfile(sibling)}
+    for first, second in stated.either():
+        if first in there:
+            there.pop(second, None)
     return kind(
         **{
             name: facts.parse(kind, name, sibling, folder=Path(), where=str(path), place="")
-            for name, sibling in paths.items()
-            if os.path.isfile(sibling)
+            for name, sibling in there.items()
         }
     )
 
 
+def _series_in(folder: Path) -> list[Path]:
+    """The series of a BIDS data set, or of the folder of one of its subjects."""
+    above = "" if folder.name.startswith("sub-") else "sub-*/"
+    return sorted(path for pattern in _SUBJECT_PATTERNS for path in folder.glob(above + pattern))
+
+
+def is_data_set(folder: Path) -> bool:
+    """Whether a folder is a BIDS data set, or a subject's, with series."""
+    return bool(_series_in(folder))
+
+
 def _bids(folder: Path, stated: Facts) -> list[Case]:
-    paths = sorted(path for pattern in _BIDS_PATTERNS for path in folder.glob(pattern))
+    paths = _series_in(folder)
     if not paths:
         raise ValueError(
-            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, found none; give the files "
-            "themselves or a CSV manifest"
+            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, or DICOM files, found neither; "
+            "give the files themselves or a CSV manifest"
         )
     return [_case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
 

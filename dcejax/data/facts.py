@@ -66,6 +66,10 @@ class Facts:
             endings |= {"t1_map": "_T1map.nii.gz", "b1_map": "_B1map.nii.gz", "aif": "_aif.csv"}
         return endings
 
+    def either(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of files beside a series of which only the first is used, where both are there."""
+        return ()
+
     def files(self) -> dict[str, Path]:
         """Every file stated, by role."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Path)}

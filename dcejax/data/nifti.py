@@ -108,6 +108,17 @@ def read_series(path: Path) -> Image:
     return _read(path, *_SERIES)
 
 
+def read_any(path: Path) -> Image:
+    """Read a 3-D or 4-D image as a series [X, Y, Z, T] of one frame or more.
+
+    Raises:
+        ValueError: missing, not NIfTI, damaged, or of other dimensions.
+    """
+    flat = path.is_file() and len(nib.load(path).shape) == 3
+    image = _read(path, 3 if flat else 4, "a NIfTI", "give one volume or a series")
+    return Image(path, image.values[..., None] if flat else image.values, image.affine, image.header)
+
+
 def series_shape(path: Path) -> tuple[int, int, int, int]:
     """The shape [X, Y, Z, T] of a series, from its header alone.
 
@@ -257,6 +268,28 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     image = kind(values, affine, header)
     image.header.set_slope_inter(1.0, 0.0)
     atomic.write_bytes(path, compression.compress(image.to_bytes(), level))
+
+
+def rewrite(source: Path, path: Path, frame_interval_s: float | None, description: str, *, level: int = 1) -> None:
+    """Write a series again as it is stored, scaling included, without any text of its header; atomic, as `write`.
+
+    Args:
+        source: a 4-D NIfTI.
+        path: ends in .nii.gz.
+        frame_interval_s: of evenly spaced frames, else None.
+        description: at most 79 characters of ASCII.
+        level: of compression.
+
+    Raises:
+        ValueError: the source cannot be read, or the folder cannot be written.
+    """
+    image = _open(source, *_SERIES)
+    header = header_for_series(frame_interval_s)
+    header.set_data_dtype(image.get_data_dtype())
+    header["descrip"] = description.encode("ascii")
+    written = nib.Nifti1Image(image.dataobj.get_unscaled(), image.affine, header)
+    written.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    atomic.write_bytes(path, compression.compress(written.to_bytes(), level))
 
 
 def axis_codes(affine: np.ndarray) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from dcejax.data import provenance, results
 from dcejax.data.cases import Case
 from dcejax.physics.fitting import FitStatus
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
+from dcejax.runner.dicom_maps import DicomMaps
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
 
@@ -50,12 +51,15 @@ class _Ready(NamedTuple):
 _Made = tuple[_Ready, Analysis, list[str]]  # with all warnings
 
 
-def _read(settings: FitSettings, how: RunSettings, case: Case, report: Reporter) -> _Ready | Status:
+def _read(
+    settings: FitSettings, how: RunSettings, dicom: DicomMaps | None, case: Case, report: Reporter
+) -> _Ready | Status:
     """Read a case and bring it to concentration, unless it is done."""
     watch = Stopwatch()
     inputs = provenance.inputs_of(case)
     case_hash = provenance.case_hash(case, inputs, {"fit": dataclasses.asdict(settings)})
-    if how.skips(fit_outputs.sidecar_path(how.output_dir, case.case_id), case_hash):
+    sidecar = fit_outputs.sidecar_path(how.output_dir, case.case_id)
+    if (dicom is None or dicom.written(sidecar)) and how.skips(sidecar, case_hash):
         return "skipped"
     report.status("reading")
     prepared = prepare(case, settings)
@@ -91,7 +95,7 @@ def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     return ready, found, warnings
 
 
-def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
+def _write(settings: FitSettings, folder: Path, dicom: DicomMaps | None, made: _Made) -> None:
     """Draw and write everything of a case."""
     ready, found, warnings = made
     watch, prepared, scan = Stopwatch(ready.seconds), ready.prepared, ready.prepared.scan
@@ -106,6 +110,9 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
     if settings.modelled and prepared.conversion is not None:
         modelled = conversions.to_signal(modelled, prepared.conversion, has_estimates(found.status))
     fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture, prepared.fitted_t1)
+    told = {}
+    if dicom is not None:
+        told = dicom.write(folder, scan.case_id, fit_outputs.named_maps(scan, found), scan.affine, ready.hash)
     watch.lap("write")
     results.write_sidecar(
         fit_outputs.sidecar_path(folder, scan.case_id),
@@ -117,6 +124,7 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
             "voxels": count(found.status),
             "inputs": ready.inputs,
             **prepared.provenance,
+            **told,
             "warnings": warnings,
             "seconds": watch.seconds,
             "versions": provenance.versions(_VERSIONED),
@@ -125,7 +133,13 @@ def _write(settings: FitSettings, folder: Path, made: _Made) -> None:
     )
 
 
-def run(all_cases: Sequence[Case], settings: FitSettings, how: RunSettings, report: Reporter) -> int:
-    """Process this process's share of the cases; see `dcejax.runner.run_cases`."""
-    write = partial(_write, settings, how.output_dir)
-    return run_cases(all_cases, partial(_read, settings, how), partial(_compute, settings), write, how, report)
+def run(
+    all_cases: Sequence[Case],
+    settings: FitSettings,
+    how: RunSettings,
+    report: Reporter,
+    dicom: DicomMaps | None = None,
+) -> int:
+    """Process this process's share of the cases, with maps as DICOM too if asked for; see `dcejax.runner.run_cases`."""
+    read, write = partial(_read, settings, how, dicom), partial(_write, settings, how.output_dir, dicom)
+    return run_cases(all_cases, read, partial(_compute, settings), write, how, report)

@@ -11,12 +11,14 @@ import numpy as np
 
 from dcejax.data import aif_csv, loading, provenance
 from dcejax.data.cases import Case
+from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
 from dcejax.methods import method
 from dcejax.methods.fixed_grid import Beside
 from dcejax.rng import stream
 from dcejax.runner import map_outputs, map_picture
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
+from dcejax.runner.dicom_maps import DicomMaps
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter, Scan, Series, Weights
 
@@ -47,6 +49,7 @@ class _Run:
     config: Any
     settings: InferSettings
     how: RunSettings
+    dicom: DicomMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
     case_hash = provenance.case_hash(case, inputs, shaping)
     folder = run.how.output_dir
+    sidecar = map_outputs.sidecar_path(folder, case.case_id)
     whole = not run.settings.modelled or map_outputs.modelled_path(folder, case.case_id).exists()
-    if whole and run.how.skips(map_outputs.sidecar_path(folder, case.case_id), case_hash):
+    whole &= run.dicom is None or run.dicom.written(sidecar)
+    if whole and run.how.skips(sidecar, case_hash):
         return "skipped"
     report.status("reading")
     scan, series = _series(run, case)
@@ -144,6 +149,10 @@ def _write(run: _Run, made: _Made) -> None:
     picture = map_picture.overview(scan, outputs, maps, footer)
     map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
     told = {} if modelled is None else {"modelled": map_outputs.write_modelled(folder, scan, modelled)}
+    if run.dicom is not None:
+        shown = [each for each in outputs if each.kind in ("estimate", "quantile")]
+        named = [NamedMap(o.statistic, o.quantity, o.unit, o.text, maps[o.name]) for o in shown]
+        told |= run.dicom.write(folder, scan.case_id, named, scan.affine, ready.record["hash"])
     watch.lap("write")
     record = {
         **ready.record,
@@ -157,9 +166,14 @@ def _write(run: _Run, made: _Made) -> None:
 
 
 def run(
-    all_cases: Sequence[Case], weights: Weights, settings: InferSettings, how: RunSettings, report: Reporter
+    all_cases: Sequence[Case],
+    weights: Weights,
+    settings: InferSettings,
+    how: RunSettings,
+    report: Reporter,
+    dicom: DicomMaps | None = None,
 ) -> int:
-    """Process this process's share of the cases; see `dcejax.runner.run_cases`.
+    """Process this process's share of the cases, with maps as DICOM too if asked for; see `dcejax.runner.run_cases`.
 
     Raises:
         ValueError: also weights that are not whole.
@@ -174,7 +188,7 @@ def run(
         networks = used.load(weights.params, config, default_policy())
     except ValueError as error:
         raise ValueError(f"weights {weights.name}: {error}") from error
-    shared = _Run(weights, used, config, settings, how)
+    shared = _Run(weights, used, config, settings, how, dicom)
     return run_cases(
         all_cases, partial(_read, shared), partial(_compute, shared, networks), partial(_write, shared), how, report
     )

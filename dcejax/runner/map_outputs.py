@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.data import atomic, nifti, results
+from dcejax.data.dicom import parametric_map
 from dcejax.types import Output, Scan
 
 
@@ -80,6 +81,7 @@ def write_case(
     sidecar_path(folder, scan.case_id).unlink(missing_ok=True)
     modelled_path(folder, scan.case_id).unlink(missing_ok=True)  # of an earlier run that wrote it
     for output in outputs:
+        parametric_map.path_of(folder, scan.case_id, output.statistic, output.quantity).unlink(missing_ok=True)
         nifti.write(
             map_path(folder, scan.case_id, output),
             np.ascontiguousarray(maps[output.name], np.float32),

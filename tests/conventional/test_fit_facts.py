@@ -53,6 +53,24 @@ def test_a_manifest_that_contradicts_the_flag(tmp_path):
         cases.enumerate_cases(path, FitFacts(aif=ArterialSource("roi", Path("m.nii.gz"))))
 
 
+def test_flip_angles_beside_a_series_serve_where_t1_is_not_known(tmp_path):
+    perf = tmp_path / "sub-1" / "perf"
+    perf.mkdir(parents=True)
+    for name in ("dce.nii.gz", "VFA.nii.gz"):
+        (perf / f"sub-1_{name}").touch()
+
+    def sources(**stated):
+        (case,) = cases.enumerate_cases([str(tmp_path)], FitFacts(**stated))
+        return [name for name in ("t1_map", "vfa", "t1_s") if getattr(case.facts, name) is not None]
+
+    assert sources() == ["vfa"]
+    assert sources(t1_s=1.2) == ["t1_s"]
+    assert sources(t1_map=Path("t1.nii.gz")) == ["t1_map"]
+    assert sources(input_quantity="concentration") == []
+    (perf / "sub-1_T1map.nii.gz").touch()
+    assert sources() == ["t1_map"]
+
+
 def test_siblings_serve_what_is_not_stated(tmp_path):
     perf = tmp_path / "sub-1" / "perf"
     perf.mkdir(parents=True)

@@ -51,6 +51,13 @@ def test_bids_folder(bids):
     assert found[2].facts.segmentation.name == "sub-2_ses-2_desc-tumour_dseg.nii.gz"
 
 
+def test_folder_of_one_subject(bids):
+    found = cases.enumerate_cases([str(bids / "sub-2"), str(bids / "sub-1")], NOTHING)
+    assert ids(found) == ["sub-2_ses-1", "sub-2_ses-2", "sub-1"]
+    assert found[2].facts.mask == bids / "sub-1/perf/sub-1_desc-brain_mask.nii.gz"
+    assert not cases.is_data_set(bids / "sub-3")
+
+
 def test_bids_folder_of_concentration_brings_its_t1_map(bids):
     found = cases.enumerate_cases([str(bids)], Facts(input_quantity="concentration"))
     assert found[0].facts.t1_map.name == "sub-1_T1map.nii.gz"

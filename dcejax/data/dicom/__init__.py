@@ -1,0 +1,1 @@
+"""DICOM in and out; needs the packages of the extra `dicom`."""

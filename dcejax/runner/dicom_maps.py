@@ -1,0 +1,42 @@
+"""Maps of cases that came from DICOM, written as DICOM beside the NIfTI."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.data.dicom import conversion, parametric_map
+from dcejax.data.dicom.parametric_map import NamedMap
+
+_KEY = "dicom_maps"  # of a case's sidecar
+
+
+@dataclass(frozen=True)
+class DicomMaps:
+    """Where the DICOM of cases lies."""
+
+    folders: Mapping[str, Path]  # by case
+    series: int | None = None  # number of the dynamic series, as it was converted
+
+    def written(self, sidecar: Path) -> bool:
+        """Whether a case that is done has its objects."""
+        try:
+            names = json.loads(sidecar.read_text(encoding="utf-8"))[_KEY]
+            return all((sidecar.parent / name).is_file() for name in names)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def write(
+        self, folder: Path, case_id: str, maps: Sequence[NamedMap], affine: np.ndarray, identity: str
+    ) -> dict[str, Any]:
+        """Write the maps of a case; returns what its sidecar says of them.
+
+        Raises:
+            ValueError: as `parametric_map.write`, or DICOM that is no longer what was converted.
+        """
+        source = conversion.dynamic_stack(self.folders[case_id], self.series)
+        parametric_map.write(folder, case_id, maps, affine, source, identity)
+        return {_KEY: [parametric_map.path_of(folder, case_id, one.statistic, one.quantity).name for one in maps]}

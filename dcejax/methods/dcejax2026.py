@@ -114,7 +114,7 @@ _ALONE_IN_THE_SLICE = of_patches(np.ones((1, 1), bool), edge=1)
 _SEARCHED = 131_072  # voxels of the mask, of which the brightest are taken for vessels
 _BRIGHTEST = 768  # as large a share of them as in training
 _SAMPLE = 4096
-"""More voxels than in training: maps hung on which had been drawn, by 5 % in the median, and hardly do so with these."""
+"""More voxels than in training: maps hung on which had been drawn, by 5 % in the median, and hardly do with these."""
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:

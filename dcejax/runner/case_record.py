@@ -33,6 +33,7 @@ class RunSettings:
     shard: tuple[int, int] = (0, 1)  # this process's index and the number of processes
     overwrite: bool = False
     dry_run: bool = False
+    report: bool = False  # write a page for each case, by commands that have one
 
     def __post_init__(self):
         index, count = self.shard

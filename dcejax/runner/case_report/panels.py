@@ -1,0 +1,94 @@
+"""Maps as a page shows them: an image, its scale, and what of it lies beyond."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dcejax.data.scales import Scale
+from dcejax.runner.case_report import region_table
+from dcejax.runner.case_report.sheets import FIRST, Sheet, Sheets, colours_of
+
+_WORTH_A_WORD = 0.005  # share of the mask
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A map of codes, such as what became of each voxel's fit."""
+
+    title: str
+    volume: np.ndarray  # [X, Y, Z]
+    names: Mapping[int, str]
+    colours: Mapping[int, str]  # CSS, of every code in the mask
+
+
+class Panels:
+    """Makes panels, and keeps the scales by which the page reads values back from colours."""
+
+    def __init__(self, mask: np.ndarray, sheets: Sheets):
+        self._mask, self._sheets = mask, sheets
+        self.scales: list[dict[str, Any]] = []
+        self.seen: dict[str, str] = {}  # colours outside scales that occur, with what they mean
+
+    def _number(self, entry: dict[str, Any]) -> int:
+        if entry not in self.scales:
+            self.scales.append(entry)
+        return self.scales.index(entry)
+
+    def _notes(self, sheet: Sheet) -> list[str]:
+        beyond = {"above": sheet.above, "below": sheet.below}
+        return [
+            f"{share:.1%} of the mask {where} the scale" for where, share in beyond.items() if share > _WORTH_A_WORD
+        ]
+
+    def of_map(self, title: str, volume: np.ndarray, scale: Scale, text: str = "") -> dict[str, Any]:
+        """A map [X, Y, Z] on a scale."""
+        sheet = self._sheets.of_map(volume, scale)
+        meanings = ("no value", "below the scale", "above the scale")
+        for share, colour, name in zip(
+            (sheet.none, sheet.below, sheet.above), sheet.colours[1:FIRST], meanings, strict=True
+        ):
+            if share:
+                self.seen[colour] = name
+        places = region_table.digits(scale)
+        entry = {"colours": list(sheet.colours), "low": scale.low, "high": scale.high, "digits": places}
+        unit = f" ({scale.unit})" if scale.unit else ""
+        notes = [*([text] if text else []), *self._notes(sheet)]
+        if not scale.fixed:
+            notes.append("this patient's own scale")
+        shades = colours_of(scale, 12)
+        return {
+            "title": title,
+            "address": sheet.address,
+            "scale": self._number(entry),
+            "alt": f"{title}{unit}, from {scale.low:g} to {scale.high:g}",
+            "gradient": ", ".join(shades),
+            "low": f"{scale.low:g}",
+            "high": f"{scale.high:g}",
+            "unit": scale.unit,
+            "notes": notes,
+            "coded": False,
+            "codes": [],
+        }
+
+    def of_image(self, title: str, volume: np.ndarray, text: str) -> dict[str, Any]:
+        """An image [X, Y, Z] without a scale of its own."""
+        sheet = self._sheets.of_image(volume)
+        plain = {"title": title, "address": sheet.address, "alt": f"{title}: {text}", "notes": [text]}
+        return plain | {"scale": None, "gradient": "", "coded": False, "codes": []}
+
+    def of_codes(self, codes: Codes) -> dict[str, Any]:
+        """A map of codes in a colour each."""
+        sheet = self._sheets.of_codes(codes.volume, dict(codes.colours))
+        inside = codes.volume[self._mask]
+        shares = {code: float(np.mean(inside == code)) for code in sorted(codes.colours)}
+        names = ["", *(codes.names[code] for code in sorted(codes.colours))]
+        listed = [
+            {"colour": codes.colours[code], "name": codes.names[code], "share": f"{share:.1%}"}
+            for code, share in shares.items()
+            if share
+        ]
+        entry = {"colours": list(sheet.colours), "names": names}
+        plain = {"title": codes.title, "address": sheet.address, "alt": codes.title, "notes": [], "gradient": ""}
+        return plain | {"scale": self._number(entry), "coded": True, "codes": listed}

@@ -77,8 +77,11 @@ def write_case(
 ) -> list[dict[str, Any]]:
     """Write the files of a case that people and programs read, after removing a sidecar that is there.
 
-    Returns the rows of the table of regions. Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content; `regional` gives the
+    Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content; `regional` gives the
     table of regions intervals of means.
+
+    Returns:
+        Rows of the table of regions.
 
     Raises:
         ValueError: the folder cannot be written.

@@ -90,23 +90,34 @@ def _rows(told: Told, shown: shown_maps.Shown, panels: Panels, chosen: Mapping[s
         line = [next(anatomy, None), *(made.get(name) for name in shown.quantities)]
         rows.append({"title": title, "text": text, "panels": line})
 
+    def of_output(output: Output, text: str) -> dict[str, Any]:
+        volume = told.maps[output.name]
+        if output.kind == "mask":
+            return panels.of_marks(output.quantity, volume, text)
+        return panels.of_map(output.quantity, volume, chosen[output.name], text)
+
+    def add_row(row: shown_maps.Row) -> None:
+        text, statistic = (_common([getattr(o, name) for o in row.outputs]) for name in ("text", "statistic"))
+        files = f"desc-{statistic}" if statistic else ""
+        made = {o.quantity: of_output(o, "" if text else o.text) for o in row.outputs}
+        add(row.title, f"{text} ({files})" if text and files else text or files, made)
+
+    marks = [row for row in shown.rows if row.kind == "mask"]
     for row in shown.rows:
-        text = _common([output.text for output in row.outputs])
-        made = {
-            o.quantity: panels.of_map(o.quantity, told.maps[o.name], chosen[o.name], "" if text else o.text)
-            for o in row.outputs
-        }
-        statistic = _common([output.statistic for output in row.outputs])
-        add(row.title, f"{statistic}: {text}" if text and row.kind != "mask" else text, made)
-    estimates = {o.quantity: o for o in shown.rows[0].outputs if o.quantity in told.beside.truth} if shown.rows else {}
+        if row not in marks:
+            add_row(row)
+    truth, estimates = told.beside.truth, shown.rows[0].outputs if shown.rows else ()
+    estimates = {o.quantity: o for o in estimates if o.quantity in truth}
     if estimates:
-        true = {q: panels.of_map(q, told.beside.truth[q], chosen[o.name]) for q, o in estimates.items()}
+        true = {q: panels.of_map(q, truth[q], chosen[o.name]) for q, o in estimates.items()}
         add("Truth", "what the patient was simulated with, on the scale of the estimate", true)
         errors = {
-            q: panels.of_map(q, told.maps[o.name] - told.beside.truth[q], scales.difference(chosen[o.name]))
+            q: panels.of_map(q, told.maps[o.name] - truth[q], scales.difference(chosen[o.name]))
             for q, o in estimates.items()
         }
         add("Error", "estimate minus truth: red is too high, blue too low", errors)
+    for row in marks:
+        add_row(row)
     return rows
 
 
@@ -188,8 +199,8 @@ def _sheet(told: Told, sheets: Sheets, first: np.ndarray) -> dict[str, Any]:
 
 _MAPS_TEXT = (
     "Columns are quantities; below each estimate stands what is uncertain about it. Scales are the same for all "
-    "patients unless a map says otherwise. Values under the pointer are read from the picture, to 1/{levels} of its scale; the "
-    "NIfTI files hold them exactly."
+    "patients unless a map says otherwise. Values under the pointer are read from the picture, to 1/{levels} of its "
+    "scale; the NIfTI files hold them exactly."
 )
 _TABLE_TEXT = (
     "Medians of voxels, with what is known of their spread. The spread of voxels is no uncertainty of the mean."

@@ -11,6 +11,7 @@ from dcejax.runner.case_report import region_table
 from dcejax.runner.case_report.sheets import FIRST, Sheet, Sheets, colours_of
 
 _WORTH_A_WORD = 0.005  # share of the mask
+_MARKS = {0: "#2b323b", 1: "#3fa7a0"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Codes:
     volume: np.ndarray  # [X, Y, Z]
     names: Mapping[int, str]
     colours: Mapping[int, str]  # CSS, of every code in the mask
+
+
+def percent(share: float) -> str:
+    """A share in words."""
+    return f"{100 * share:.{1 if share < 0.0995 else 0}f} %"
 
 
 class Panels:
@@ -39,7 +45,9 @@ class Panels:
     def _notes(self, sheet: Sheet) -> list[str]:
         beyond = {"above": sheet.above, "below": sheet.below}
         return [
-            f"{share:.1%} of the mask {where} the scale" for where, share in beyond.items() if share > _WORTH_A_WORD
+            f"{percent(share)} of the mask {where} the scale"
+            for where, share in beyond.items()
+            if share > _WORTH_A_WORD
         ]
 
     def of_map(self, title: str, volume: np.ndarray, scale: Scale, text: str = "") -> dict[str, Any]:
@@ -78,17 +86,22 @@ class Panels:
         plain = {"title": title, "address": sheet.address, "alt": f"{title}: {text}", "notes": [text]}
         return plain | {"scale": None, "gradient": "", "coded": False, "codes": []}
 
-    def of_codes(self, codes: Codes) -> dict[str, Any]:
+    def of_marks(self, title: str, volume: np.ndarray, text: str) -> dict[str, Any]:
+        """A map [X, Y, Z] of 0 and 1."""
+        return self.of_codes(Codes(title, np.asarray(volume) > 0.5, {0: "no", 1: "yes"}, _MARKS), text)
+
+    def of_codes(self, codes: Codes, text: str = "") -> dict[str, Any]:
         """A map of codes in a colour each."""
         sheet = self._sheets.of_codes(codes.volume, dict(codes.colours))
         inside = codes.volume[self._mask]
         shares = {code: float(np.mean(inside == code)) for code in sorted(codes.colours)}
         names = ["", *(codes.names[code] for code in sorted(codes.colours))]
         listed = [
-            {"colour": codes.colours[code], "name": codes.names[code], "share": f"{share:.1%}"}
+            {"colour": codes.colours[code], "name": codes.names[code], "share": percent(share)}
             for code, share in shares.items()
             if share
         ]
         entry = {"colours": list(sheet.colours), "names": names}
-        plain = {"title": codes.title, "address": sheet.address, "alt": codes.title, "notes": [], "gradient": ""}
-        return plain | {"scale": self._number(entry), "coded": True, "codes": listed}
+        plain = {"title": codes.title, "address": sheet.address, "alt": codes.title, "gradient": ""}
+        notes = [text] if text else []
+        return plain | {"scale": self._number(entry), "coded": True, "codes": listed, "notes": notes}

@@ -71,10 +71,5 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None):
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
     from dcejax.runner.case_record import RunSettings
 
-    report = "report" in values and values.report
-    if report:
-        from dcejax.runner.case_report import page
-
-        page.require_jinja2()
-    shared = {"overwrite": values.overwrite, "dry_run": values.dry_run, "report": report}
-    return RunSettings(output_dir=Path(folder), shard=shard, **shared)
+    shared = {"overwrite": values.overwrite, "dry_run": values.dry_run}
+    return RunSettings(output_dir=Path(folder), shard=shard, report="report" in values and values.report, **shared)

@@ -24,7 +24,8 @@ RANGES = {
 
 _COLOURS = {"estimate": "inferno", "quantile": "inferno", "spread": "viridis", "mask": "gray"}
 _WITH_SIGN = "RdBu_r"
-_SPREAD_SHARE = 0.5  # of the range of the quantity itself
+_SPREAD_SHARE = 0.2  # of the range of the quantity itself
+_DIFFERENCE_SHARE = 0.5
 _TOP_PERCENTILE = 99.0  # of a quantity that has no range here
 
 
@@ -55,7 +56,7 @@ def scale_of(output: Output, outputs: Sequence[Output], values: np.ndarray) -> S
     """The scale of an output among those of a method; its values [...] decide where no range is known.
 
     A quantity with the unit "1" that has no range goes from 0 to 1, and so does a spread that is relative. Other
-    spreads go from 0 to half the upper end of their quantity.
+    spreads go from 0 to a fifth of the upper end of their quantity.
     """
     colours = _COLOURS[output.kind]
     if output.kind == "mask":
@@ -78,5 +79,5 @@ def scale_of(output: Output, outputs: Sequence[Output], values: np.ndarray) -> S
 
 def difference(scale: Scale) -> Scale:
     """The scale of the difference of two maps that have this one."""
-    top = _SPREAD_SHARE * (scale.high - max(scale.low, 0.0))
+    top = _DIFFERENCE_SHARE * (scale.high - max(scale.low, 0.0))
     return Scale(-top, top, scale.unit, _WITH_SIGN, scale.fixed)

@@ -107,8 +107,8 @@ def _darker(colour: str) -> str:
     return "#" + bytes(int(value * share) for value in rgb).hex()
 
 
-def _figure(width: float) -> tuple[Figure, matplotlib.axes.Axes]:
-    figure = Figure(figsize=(width, 2.9), layout="constrained")
+def _figure() -> tuple[Figure, matplotlib.axes.Axes]:
+    figure = Figure(figsize=(4.8, 3.0), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e8eb", lw=0.7)
@@ -130,13 +130,13 @@ def _legend(axes: matplotlib.axes.Axes) -> None:
 
 def regions_svg(curves: Curves) -> bytes:
     """Measured points and modelled lines of the regions, as an SVG file's content."""
-    figure, axes = _figure(6.4)
+    figure, axes = _figure()
     seconds = curves.times * SECONDS_PER_MINUTE
     for region in curves.regions:
         colour = _darker(region.colour)
-        axes.plot(seconds, region.measured, "o", color=colour, ms=3, label=f"{region.name}, measured")
+        axes.plot(seconds, region.measured, "o", color=colour, ms=3, label=region.name)
         if region.modelled is not None:
-            axes.plot(seconds, region.modelled, "-", color=colour, lw=1.5, label=f"{region.name}, modelled")
+            axes.plot(seconds, region.modelled, "-", color=colour, lw=1.5)
     axes.set_ylabel(
         "concentration (mM)" if curves.quantity == "concentration" else "signal (scanner units)", fontsize=9
     )
@@ -146,7 +146,7 @@ def regions_svg(curves: Curves) -> bytes:
 
 def arterial_svg(lines: Sequence[Line]) -> bytes:
     """Arterial inputs, as an SVG file's content."""
-    figure, axes = _figure(4.8)
+    figure, axes = _figure()
     for line, style in zip(lines, ("-", "--", ":"), strict=False):
         axes.plot(line.times * SECONDS_PER_MINUTE, line.values, style, lw=1.5, label=line.name)
     axes.set_ylabel("plasma concentration (mM)", fontsize=9)
@@ -156,7 +156,7 @@ def arterial_svg(lines: Sequence[Line]) -> bytes:
 
 def misfit_svg(curves: Curves) -> bytes:
     """How far the model is from the data in each frame, as an SVG file's content."""
-    figure, axes = _figure(4.8)
+    figure, axes = _figure()
     axes.plot(curves.times * SECONDS_PER_MINUTE, curves.misfit, "o-", color="#8250df", ms=3, lw=1)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("misfit (mM)" if curves.quantity == "concentration" else "misfit (scanner units)", fontsize=9)

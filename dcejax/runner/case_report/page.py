@@ -5,7 +5,6 @@ How the page looks is in case_report.html.j2, what it does in case_report.js.
 
 import base64
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from dcejax.runner.case_report import region_table
 from dcejax.runner.case_report.beside import Beside
 from dcejax.runner.case_report.curves import Curves
 from dcejax.runner.case_report.panels import Codes, Panels
-from dcejax.runner.case_report.sheets import FIRST, LEVELS, Sheets
+from dcejax.runner.case_report.sheets import FEW_LEVELS, FIRST, LEVELS, Sheets
 from dcejax.types import Output, Scan
 
 _EDGE_FRAMES = 3  # averaged before contrast and at the end
@@ -48,16 +47,6 @@ class Told:
     codes: Sequence[Codes] = ()
 
 
-def require_jinja2() -> None:
-    """Refuse to begin what could not be finished.
-
-    Raises:
-        ValueError: jinja2 is not installed.
-    """
-    if importlib.util.find_spec("jinja2") is None:
-        raise ValueError("--report: expected jinja2, which is not installed; run pip install 'dcejax[report]'")
-
-
 def _anatomy(scan: Scan) -> list[tuple[str, np.ndarray, str]]:
     """Title, image [X, Y, Z] and text of what the series itself shows."""
     frames = min(_EDGE_FRAMES, max(scan.values.shape[-1] // 2, 1))
@@ -74,6 +63,10 @@ def _anatomy(scan: Scan) -> list[tuple[str, np.ndarray, str]]:
         ("Late concentration", after, f"mean of the last {frames} frames, {own}"),
         ("Peak concentration", scan.values.max(axis=-1), f"the highest of all frames, {own}"),
     ]
+
+
+def _first_part(text: str) -> str:
+    return text.partition(";")[0]
 
 
 def _common(texts: list[str]) -> str:
@@ -99,7 +92,7 @@ def _rows(told: Told, shown: shown_maps.Shown, panels: Panels, chosen: Mapping[s
     def add_row(row: shown_maps.Row) -> None:
         text, statistic = (_common([getattr(o, name) for o in row.outputs]) for name in ("text", "statistic"))
         files = f"desc-{statistic}" if statistic else ""
-        made = {o.quantity: of_output(o, "" if text else o.text) for o in row.outputs}
+        made = {o.quantity: of_output(o, "" if text else _first_part(o.text)) for o in row.outputs}
         add(row.title, f"{text} ({files})" if text and files else text or files, made)
 
     marks = [row for row in shown.rows if row.kind == "mask"]
@@ -200,10 +193,11 @@ def _sheet(told: Told, sheets: Sheets, first: np.ndarray) -> dict[str, Any]:
 _MAPS_TEXT = (
     "Columns are quantities; below each estimate stands what is uncertain about it. Scales are the same for all "
     "patients unless a map says otherwise. Values under the pointer are read from the picture, to 1/{levels} of its "
-    "scale; the NIfTI files hold them exactly."
+    "scale, of further maps to 1/{few}; the NIfTI files hold them exactly."
 )
 _TABLE_TEXT = (
-    "Medians of voxels, with what is known of their spread. The spread of voxels is no uncertainty of the mean."
+    "Bold: the median over the region's voxels. Quartiles say how voxels differ, not how sure the number is; a 90 % "
+    "interval is one of the region's mean; sd, std or se is that of one typical voxel."
 )
 
 
@@ -211,7 +205,7 @@ def render(told: Told) -> str:
     """Content of an HTML file, the same for the same case.
 
     Raises:
-        ImportError: jinja2 is not installed; see `require_jinja2`.
+        ImportError: jinja2 is not installed; `RunSettings` asks for it before anything is computed.
     """
     import jinja2
 
@@ -221,7 +215,8 @@ def render(told: Told) -> str:
     panels = Panels(scan.mask, sheets)
     rows = _rows(told, shown, panels, chosen)
     others = [
-        panels.of_map(f"{o.quantity}, {o.statistic}", told.maps[o.name], chosen[o.name], o.text) for o in shown.others
+        panels.of_map(f"{o.quantity}, {o.statistic}", told.maps[o.name], chosen[o.name], o.text, FEW_LEVELS)
+        for o in shown.others
     ]
     others += [panels.of_codes(codes) for codes in told.codes]
     first = told.maps[(shown.rows[0].outputs if shown.rows else outputs)[0].name]
@@ -240,9 +235,9 @@ def render(told: Told) -> str:
         "table_text": _TABLE_TEXT,
         "table": region_table.make("Regions", estimates, *known),
         "more_table": region_table.make("Further quantities", more, *known) if more else None,
-        "maps_text": _MAPS_TEXT.format(levels=LEVELS),
+        "maps_text": _MAPS_TEXT.format(levels=LEVELS, few=FEW_LEVELS),
         "rows": rows,
-        "key": [{"colour": colour, "name": name} for colour, name in panels.seen.items()],
+        "key": [{"colours": colours, "name": name} for name, colours in panels.seen.items()],
         "others": others,
         "curves": _curves(told.curves),
         "provenance": list(_flat({**told.record, **told.beside.provenance})),

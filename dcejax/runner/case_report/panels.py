@@ -8,7 +8,7 @@ import numpy as np
 
 from dcejax.data.scales import Scale
 from dcejax.runner.case_report import region_table
-from dcejax.runner.case_report.sheets import FIRST, Sheet, Sheets, colours_of
+from dcejax.runner.case_report.sheets import FIRST, LEVELS, Sheet, Sheets, colours_of
 
 _WORTH_A_WORD = 0.005  # share of the mask
 _MARKS = {0: "#2b323b", 1: "#3fa7a0"}
@@ -35,7 +35,7 @@ class Panels:
     def __init__(self, mask: np.ndarray, sheets: Sheets):
         self._mask, self._sheets = mask, sheets
         self.scales: list[dict[str, Any]] = []
-        self.seen: dict[str, str] = {}  # colours outside scales that occur, with what they mean
+        self.seen: dict[str, list[str]] = {}  # what lies beyond scales and occurs, with its colours
 
     def _number(self, entry: dict[str, Any]) -> int:
         if entry not in self.scales:
@@ -50,15 +50,17 @@ class Panels:
             if share > _WORTH_A_WORD
         ]
 
-    def of_map(self, title: str, volume: np.ndarray, scale: Scale, text: str = "") -> dict[str, Any]:
+    def of_map(
+        self, title: str, volume: np.ndarray, scale: Scale, text: str = "", levels: int = LEVELS
+    ) -> dict[str, Any]:
         """A map [X, Y, Z] on a scale."""
-        sheet = self._sheets.of_map(volume, scale)
+        sheet = self._sheets.of_map(volume, scale, levels)
         meanings = ("no value", "below the scale", "above the scale")
         for share, colour, name in zip(
             (sheet.none, sheet.below, sheet.above), sheet.colours[1:FIRST], meanings, strict=True
         ):
-            if share:
-                self.seen[colour] = name
+            if share and colour not in self.seen.setdefault(name, []):
+                self.seen[name].append(colour)
         places = region_table.digits(scale)
         entry = {"colours": list(sheet.colours), "low": scale.low, "high": scale.high, "digits": places}
         unit = f" ({scale.unit})" if scale.unit else ""
@@ -88,7 +90,7 @@ class Panels:
 
     def of_marks(self, title: str, volume: np.ndarray, text: str) -> dict[str, Any]:
         """A map [X, Y, Z] of 0 and 1."""
-        return self.of_codes(Codes(title, np.asarray(volume) > 0.5, {0: "no", 1: "yes"}, _MARKS), text)
+        return self.of_codes(Codes(title, np.asarray(volume) > 0.5, {0: "no (0)", 1: "yes (1)"}, _MARKS), text)
 
     def of_codes(self, codes: Codes, text: str = "") -> dict[str, Any]:
         """A map of codes in a colour each."""

@@ -56,8 +56,8 @@ def _cell(
             spreads = spreads[np.isfinite(spreads)]
             if spreads.size:
                 lines.append(f"{spread.statistic} of one voxel {number(float(np.median(spreads)))}")
-    if values.size < np.count_nonzero(inside):
-        lines.append(f"in the {values.size / np.count_nonzero(inside):.0%} of voxels with an estimate")
+    if (share := values.size / np.count_nonzero(inside)) < 0.995:
+        lines.append(f"of the {share * 100:.0f} % of voxels with an estimate")
     if truth is not None:
         true = truth[inside]
         lines.append(f"truth {number(float(np.median(true)))}, mean {number(float(true.mean()))}")

@@ -12,7 +12,11 @@ from dcejax.data.drawing import Hanging
 from dcejax.data.scales import Scale
 from dcejax.types import Scan
 
-LEVELS = 48  # of a scale: more can hardly be distinguished, and noise in them makes files large
+LEVELS, FEW_LEVELS = 48, 24
+"""Colours of a scale, of maps that are seen first and of others. More can hardly be distinguished, and noise in them
+makes files large."""
+
+_GREYS = 32
 _COLUMNS = 8  # of a sheet
 _MARGIN_VOXELS = 4
 
@@ -36,7 +40,7 @@ def _rgb(colours: list[str] | tuple[str, ...]) -> list[int]:
     return [int(colour[place : place + 2], 16) for colour in colours for place in (1, 3, 5)]
 
 
-def colours_of(scale: Scale, levels: int = LEVELS) -> list[str]:
+def colours_of(scale: Scale, levels: int) -> list[str]:
     """The colours of a scale from low to high, as CSS writes them."""
     shades = matplotlib.colormaps[scale.colours](np.linspace(0.0, 1.0, levels), bytes=True)
     return ["#" + bytes(shade[:3].tolist()).hex() for shade in shades]
@@ -100,13 +104,15 @@ class Sheets:
         image.save(buffer, "PNG", transparency=0)
         return Sheet(buffer.getvalue(), tuple(colours), **shares)
 
-    def of_map(self, volume: np.ndarray, scale: Scale) -> Sheet:
+    def of_map(self, volume: np.ndarray, scale: Scale, levels: int = LEVELS) -> Sheet:
         """A map [X, Y, Z] within the mask; NaN is no value."""
         values = np.asarray(volume, np.float32)
         with np.errstate(invalid="ignore"):
-            level = np.floor((values - scale.low) / (scale.high - scale.low) * LEVELS)
-            indices = FIRST + np.nan_to_num(np.clip(level, 0, LEVELS - 1))
-            below, above, none = values < scale.low, values > scale.high, ~np.isfinite(values)
+            level = np.floor((values - scale.low) / (scale.high - scale.low) * levels)
+            indices = FIRST + np.nan_to_num(np.clip(level, 0, levels - 1))
+            # Zero and a little less are the same colour, as they are to anyone who looks.
+            below, above = values < scale.low - (scale.high - scale.low) / levels, values > scale.high
+            none = ~np.isfinite(values)
         for chosen, code in ((below, _BELOW), (above, _ABOVE), (none, _NO_VALUE), (~self._mask, _OUTSIDE)):
             indices[chosen] = code
         shares = {
@@ -114,7 +120,7 @@ class Sheets:
             for name, chosen in (("below", below), ("above", above), ("none", none))
         }
         special = _SPECIAL if scale.low == 0.0 else _SPECIAL_WITH_SIGN
-        return self._encode(indices, [*special, *colours_of(scale)], **shares)
+        return self._encode(indices, [*special, *colours_of(scale, levels)], **shares)
 
     def of_codes(self, volume: np.ndarray, colours: dict[int, str]) -> Sheet:
         """A map of codes [X, Y, Z] within the mask, a colour each."""
@@ -127,9 +133,10 @@ class Sheets:
         window = volume if like is None else like
         values = window[self._mask & np.isfinite(window)]
         low, high = np.percentile(values, _GREY_PERCENTILES) if values.size else (0.0, 1.0)
+        low = max(low, 0.0)  # differences begin with none
         high = max(high, low + 1e-6)
-        level = np.clip(np.nan_to_num((volume - low) / (high - low)), 0.0, 1.0) * (LEVELS - 1)
-        return self._encode(1 + np.rint(level), ["#000000", *colours_of(Scale(0.0, 1.0, "", "gray"))])
+        level = np.clip(np.nan_to_num((volume - low) / (high - low)), 0.0, 1.0) * (_GREYS - 1)
+        return self._encode(1 + np.rint(level), ["#000000", *colours_of(Scale(0.0, 1.0, "", "gray"), _GREYS)])
 
     def of_outlines(self, labels: np.ndarray) -> Sheet:
         """Outlines of labels [X, Y, Z], half a voxel wide and within each, so that labels that touch show both."""

@@ -111,9 +111,12 @@ def panel(
     colours: str | Colormap,
     low: float = 0.0,
 ) -> None:
-    """Draw a cut image from `low` to `top`, with its sides and its scale."""
+    """Draw a cut image from `low` to `top`, with its sides and its scale, which is pointed where values lie beyond."""
     shown = show(axes, view, image, title, low, top, colours)
-    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=8)
+    with np.errstate(invalid="ignore"):
+        beyond = bool((image < low).any()), bool((image > top).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, extend=extend).ax.tick_params(labelsize=8)
 
 
 def _mean_curve(curves: np.ndarray) -> np.ndarray:

@@ -24,8 +24,7 @@ RANGES = {
 
 _COLOURS = {"estimate": "inferno", "quantile": "inferno", "spread": "viridis", "mask": "gray"}
 _WITH_SIGN = "RdBu_r"
-_SPREAD_SHARE = 0.2  # of the range of the quantity itself
-_DIFFERENCE_SHARE = 0.5
+_SHARE = 0.25  # of the range of the quantity itself, of spreads and differences
 _TOP_PERCENTILE = 99.0  # of a quantity that has no range here
 
 
@@ -56,7 +55,7 @@ def scale_of(output: Output, outputs: Sequence[Output], values: np.ndarray) -> S
     """The scale of an output among those of a method; its values [...] decide where no range is known.
 
     A quantity with the unit "1" that has no range goes from 0 to 1, and so does a spread that is relative. Other
-    spreads go from 0 to a fifth of the upper end of their quantity.
+    spreads go from 0 to a quarter of the upper end of their quantity.
     """
     colours = _COLOURS[output.kind]
     if output.kind == "mask":
@@ -72,12 +71,12 @@ def scale_of(output: Output, outputs: Sequence[Output], values: np.ndarray) -> S
         high = max(float(np.percentile(finite, _TOP_PERCENTILE)), 1e-6) if finite.size else 1.0
         low = -high if (values < -0.1 * high).any() else 0.0
     if own:
-        return Scale(0.0, _SPREAD_SHARE * high, unit_text(output.unit), colours, fixed)
+        return Scale(0.0, _SHARE * high, unit_text(output.unit), colours, fixed)
     unit = unit_text(output.unit) if any(o.kind == "estimate" for o in outputs if o.quantity == output.quantity) else ""
     return Scale(low, high, unit, _WITH_SIGN if low < 0 else colours, fixed)
 
 
 def difference(scale: Scale) -> Scale:
     """The scale of the difference of two maps that have this one."""
-    top = _DIFFERENCE_SHARE * (scale.high - max(scale.low, 0.0))
+    top = _SHARE * (scale.high - max(scale.low, 0.0))
     return Scale(-top, top, scale.unit, _WITH_SIGN, scale.fixed)

@@ -19,11 +19,11 @@ def _label(quantity: str, unit: str) -> str:
 def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], footer: str) -> bytes:
     """Draw the series, then a row of maps for each kind of number, on one slice, as a PNG file's content.
 
-    Shown are the maps that a reader sees first, on scales that are the same for all patients; the report of a case has
-    the others. Maps are [X, Y, Z] by the name of an output of the method; the footer is a line below all.
+    Shown are estimates and what is uncertain about them, on scales that are the same for all patients; the report of a
+    case has the others. Maps are [X, Y, Z] by the name of an output of the method; the footer is a line below all.
     """
-    shown = shown_maps.choose(outputs)
-    rows = shown.rows or tuple(shown_maps.Row(o.statistic, o.kind, (o,)) for o in outputs)
+    rows = tuple(row for row in shown_maps.choose(outputs).rows if row.kind != "mask")
+    rows = rows or tuple(shown_maps.Row(o.statistic, o.kind, (o,)) for o in outputs)
     z = drawing.choose_slice(scan, maps[rows[0].outputs[0].name])
     view = drawing.View(scan, z)
     columns = max(_SERIES_PANELS, *(len(row.outputs) for row in rows))

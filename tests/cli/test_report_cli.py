@@ -40,7 +40,7 @@ def test_infer_writes_a_report_with_the_case(run_infer, tmp_path):
     assert (_status(out), record["report"]) == ("done", page.name)  # done before, but for the page
     assert list(record["seconds"]) == ["read", "predict", "curves", "write", "report"]
     text = page.read_text(encoding="utf-8")
-    for part in ("enhancing rim", "truth 0.345, mean 0.345", "weights tiny", record["hash"], *record["warnings"]):
+    for part in ("enhancing rim", "true mean 0.345", "weights tiny", record["hash"], *record["warnings"]):
         assert part in text
     assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
     run(report=True)

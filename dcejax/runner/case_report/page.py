@@ -196,8 +196,8 @@ _MAPS_TEXT = (
     "scale, of further maps to 1/{few}; the NIfTI files hold them exactly."
 )
 _TABLE_TEXT = (
-    "Bold: the median over the region's voxels. Quartiles say how voxels differ, not how sure the number is; a 90 % "
-    "interval is one of the region's mean; sd, std or se is that of one typical voxel."
+    "Bold: the median over the region's voxels. Quartiles say how voxels differ, not how sure the number is. 90 %: the "
+    "interval of the region's mean. sd, std or se: that of one typical voxel."
 )
 
 

@@ -45,10 +45,13 @@ def _cell(
         return f"{value:.{places}f}"
 
     found = results.statistics(values)
-    lines = [f"quartiles {number(found['q25'])} to {number(found['q75'])}"]
+
+    def ends(low: float, high: float) -> str:
+        return f"{number(low)}\u00a0to\u00a0{number(high)}"  # on one line
+
+    lines = [f"quartiles {ends(found['q25'], found['q75'])}"]
     if "mean_q05" in known:
-        low, high = number(known["mean_q05"]), number(known["mean_q95"])
-        lines.append(f"mean {number(known['expected_mean'])}, 90 % interval {low} to {high}")
+        lines += [f"mean {number(known['expected_mean'])}", f"90\u00a0%: {ends(known['mean_q05'], known['mean_q95'])}"]
     else:
         lines.append(f"mean {number(found['mean'])}")
         if (spread := _beside(output, outputs)) is not None:
@@ -60,7 +63,7 @@ def _cell(
         lines.append(f"of the {share * 100:.0f} % of voxels with an estimate")
     if truth is not None:
         true = truth[inside]
-        lines.append(f"truth {number(float(np.median(true)))}, mean {number(float(true.mean()))}")
+        lines += [f"true median {number(float(np.median(true)))}", f"true mean {number(float(true.mean()))}"]
     return {"value": number(found["median"]), "lines": lines}
 
 

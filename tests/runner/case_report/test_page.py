@@ -140,7 +140,7 @@ def test_numbers_of_regions_stand_in_the_table(content):
         assert volume in row
         assert f"{inside.sum()} voxels" in row
         assert f"{np.median(values):.3f}" in row
-        assert "truth 0.050, mean 0.050" in row
+        assert "true median 0.050 true mean 0.050" in row
     assert "label 7" not in text
 
 
@@ -150,7 +150,7 @@ def test_intervals_of_means_come_from_the_table_of_regions():
         for name in PARAMETERS
     ]
     text = words(page.render(told(rows=rows)))
-    assert "mean 0.061, 90 % interval 0.051 to 0.071" in text
+    assert "mean 0.061 90 %: 0.051 to 0.071" in text
 
 
 def test_warnings_come_first_and_the_record_last(content):

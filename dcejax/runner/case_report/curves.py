@@ -10,13 +10,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.runner.case_report.sheets import label_colour
+from dcejax.runner.case_report.sheets import label_colours
 from dcejax.types import Quantity
 
 _MASK_COLOUR = "#57606a"
 _MOST_CURVES = 4  # regions; more cannot be told apart
 MOST_VOXELS = 4096
-"""Of a region without a segmentation, evenly taken from the mask."""
+"""Of a region, evenly taken."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,18 @@ class Curves:
 
 
 def voxels(labels: np.ndarray | None, count: int) -> np.ndarray:
-    """Which of a mask's voxels the curves are means of: all that have a label [V], or some of the mask. Indices [N]."""
-    if labels is not None and (labels > 0).any():
-        return np.flatnonzero(labels > 0)
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_VOXELS)).astype(int))
+    """Which of a mask's voxels the curves are means of, `MOST_VOXELS` at most of each label [V] or of the mask.
+
+    Returns:
+        Indices [N], which increase.
+    """
+
+    def some(indices: np.ndarray) -> np.ndarray:
+        return indices[np.linspace(0, len(indices) - 1, min(len(indices), MOST_VOXELS)).astype(int)]
+
+    if labels is None or not (labels > 0).any():
+        return some(np.arange(count))
+    return np.sort(np.concatenate([some(np.flatnonzero(labels == label)) for label in label_colours(labels)]))
 
 
 def _mean(curves: np.ndarray) -> np.ndarray:
@@ -81,10 +89,9 @@ def of_regions(
         usable &= np.isfinite(modelled).any(axis=1)
     groups = {"mask": (_MASK_COLOUR, usable)}
     if labels is not None and (labels > 0).any():
-        found = np.unique(labels[labels > 0])
         groups = {
-            names.get(int(label), f"label {label}"): (label_colour(n), usable & (labels == label))
-            for n, label in enumerate(found)
+            names.get(label, f"label {label}"): (colour, usable & (labels == label))
+            for label, colour in label_colours(labels).items()
         }
         largest = sorted(groups, key=lambda name: -np.count_nonzero(groups[name][1]))[:_MOST_CURVES]
         groups = {name: group for name, group in groups.items() if name in largest}
@@ -125,7 +132,8 @@ def _svg(figure: Figure) -> bytes:
 
 
 def _legend(axes: matplotlib.axes.Axes) -> None:
-    axes.legend(fontsize=8, frameon=False)
+    for text in axes.legend(fontsize=8, frameon=False).get_texts():
+        text.set_parse_math(False)  # names of files and regions are no formulas
 
 
 def regions_svg(curves: Curves) -> bytes:

@@ -51,10 +51,12 @@ def _anatomy(scan: Scan) -> list[tuple[str, np.ndarray, str]]:
     """Title, image [X, Y, Z] and text of what the series itself shows."""
     frames = min(_EDGE_FRAMES, max(scan.values.shape[-1] // 2, 1))
     before, after = scan.values[..., :frames].mean(axis=-1), scan.values[..., -frames:].mean(axis=-1)
+    with np.errstate(invalid="ignore"):  # outside the mask anything may stand
+        difference = after - before
     own = "grey as suits this scan"
     of_signal = [
         ("After contrast", after, f"mean of the last {frames} frames, {own}"),
-        ("Enhancement", after - before, f"after minus before contrast, {own}"),
+        ("Enhancement", difference, f"after minus before contrast, {own}"),
         ("Before contrast", before, f"mean of the first {frames} frames, {own}"),
     ]
     if scan.quantity == "signal":
@@ -135,7 +137,7 @@ def _curves(curves: Curves) -> list[dict[str, str]]:
     what = "measured (points) and modelled from the maps (lines)" if explained else "as measured"
     found = []
     if curves.regions:
-        text = f"Mean {curves.quantity} {what}."
+        text = f"Mean {curves.quantity} {what}, of at most {drawn_curves.MOST_VOXELS} voxels a region."
         if not explained:
             text += " This method does not model curves."
         svg = drawn_curves.regions_svg(curves)

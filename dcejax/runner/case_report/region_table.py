@@ -8,7 +8,7 @@ import numpy as np
 
 from dcejax.data import results
 from dcejax.data.scales import Scale, is_relative, unit_text
-from dcejax.runner.case_report.sheets import label_colour
+from dcejax.runner.case_report.sheets import label_colours
 from dcejax.types import Output, Scan
 
 _WHOLE = "whole mask"
@@ -84,17 +84,15 @@ def make(
     """
     regions = {}
     if scan.segmentation is not None:
-        for n, label in enumerate(np.unique(scan.segmentation[scan.segmentation > 0])):
+        for label, colour in label_colours(scan.segmentation[scan.mask]).items():
             inside = (scan.segmentation == label) & scan.mask
-            regions[int(label)] = names.get(int(label), f"label {label}"), label_colour(n), inside
+            regions[label] = names.get(label, f"label {label}"), colour, inside
     regions[0] = _WHOLE, "", scan.mask
     voxel_ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000.0
     known = {(row["label"], row["map"]): row for row in rows}
     lines = []
     for label, (region, colour, inside) in regions.items():
         count = np.count_nonzero(inside)
-        if not count:
-            continue
         cells = [
             _cell(
                 inside,

@@ -18,6 +18,7 @@ makes files large."""
 
 _GREYS = 32
 _COLUMNS = 8  # of a sheet
+_FINE = 256  # width or height of a slice up to which outlines are finer than voxels
 _MARGIN_VOXELS = 4
 
 # The first colours of every sheet; the others are the scale's.
@@ -31,9 +32,9 @@ _GREY_PERCENTILES = (1.0, 99.7)
 _LABELS = ("#3dff8f", "#40c4ff", "#ff7ad9", "#ffd23f", "#ff8a50", "#b9a0ff", "#8affc1", "#f5f5f5")
 
 
-def label_colour(index: int) -> str:
-    """Colour of the n-th label of a segmentation."""
-    return _LABELS[index % len(_LABELS)]
+def label_colours(labels: np.ndarray) -> dict[int, str]:
+    """Colours of the labels above zero that occur, in order; of more than eight, some share one."""
+    return {int(label): _LABELS[n % len(_LABELS)] for n, label in enumerate(np.unique(labels[labels > 0]))}
 
 
 def _rgb(colours: list[str] | tuple[str, ...]) -> list[int]:
@@ -135,15 +136,21 @@ class Sheets:
         low, high = np.percentile(values, _GREY_PERCENTILES) if values.size else (0.0, 1.0)
         low = max(low, 0.0)  # differences begin with none
         high = max(high, low + 1e-6)
-        level = np.clip(np.nan_to_num((volume - low) / (high - low)), 0.0, 1.0) * (_GREYS - 1)
+        with np.errstate(invalid="ignore", over="ignore"):  # outside the mask anything may stand
+            level = np.clip(np.nan_to_num((volume - low) / (high - low)), 0.0, 1.0) * (_GREYS - 1)
         return self._encode(1 + np.rint(level), ["#000000", *colours_of(Scale(0.0, 1.0, "", "gray"), _GREYS)])
 
     def of_outlines(self, labels: np.ndarray) -> Sheet:
-        """Outlines of labels [X, Y, Z], half a voxel wide and within each, so that labels that touch show both."""
-        laid = self._lay(np.unique(np.where(labels > 0, labels, 0), return_inverse=True)[1].astype(np.uint8))
-        fine = np.pad(laid.repeat(2, axis=0).repeat(2, axis=1), 1)
-        centre, edge = fine[1:-1, 1:-1], np.zeros((2 * laid.shape[0], 2 * laid.shape[1]), bool)
+        """Outlines of labels [X, Y, Z] in the mask, within each, so that labels that touch show both."""
+        labels = np.where(self._mask & (labels > 0), labels, 0)
+        colours = label_colours(labels)
+        order = np.searchsorted([0, *colours], labels)
+        repeats = 2 if max(self.size) <= _FINE else 1
+        fine = np.pad(self._lay(order).repeat(repeats, axis=0).repeat(repeats, axis=1), 1)
+        centre = fine[1:-1, 1:-1]
+        edge = np.zeros(centre.shape, bool)
         for around in (fine[:-2, 1:-1], fine[2:, 1:-1], fine[1:-1, :-2], fine[1:-1, 2:]):
             edge |= around != centre
-        count = int(laid.max())
-        return self._png(np.where(edge, centre, _OUTSIDE), ["#000000", *(label_colour(n) for n in range(count))])
+        palette = ["#000000", *dict.fromkeys(colours.values())]
+        of_label = np.array([_OUTSIDE, *(palette.index(colour) for colour in colours.values())])
+        return self._png(np.where(edge, of_label[centre], _OUTSIDE), palette)

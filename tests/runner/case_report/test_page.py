@@ -256,11 +256,61 @@ def test_curves_are_means_of_the_regions_voxels():
     assert np.isnan(found.misfit[3])
 
 
-@pytest.mark.parametrize("width", [1400, 800])
-def test_a_browser_shows_everything_without_a_complaint(content, tmp_path, width):
+def test_labels_have_one_colour_everywhere_however_many_there_are():
+    parts = np.where(MASK, 300 + np.arange(MASK.size).reshape(SHAPE) % 290, 0)  # more than a byte can tell apart
+    parts[0, 0, 1] = 5  # outside the mask, and first in order
+    scan = scan_of(parts)
+    content = page.render(told(scan=scan))
+    colours = re.findall(r'background: (#\w+)"></i>label (\d+)', content)
+    assert [int(label) for _, label in colours] == list(np.unique(parts[MASK]))
+    drawn = curves.of_regions(scan.times, "signal", scan.values[MASK], None, parts[MASK], {}, [])
+    expected = {f"label {label}": colour for colour, label in colours}
+    assert {region.name: region.colour for region in drawn.regions}.items() <= expected.items()
+    outline = re.search(r'\.outline { background: url\("data:image/png;base64,([^"]+)"\)', content)[1]
+    image = Image.open(io.BytesIO(base64.b64decode(outline))).convert("RGBA")
+    seen = {"#" + bytes(pixel[:3]).hex() for pixel in np.asarray(image).reshape(-1, 4) if pixel[3]}
+    assert seen == set(expected.values())
+
+
+def test_outlines_lie_within_their_labels(content):
+    outline = re.search(r'\.outline { background: url\("data:image/png;base64,([^"]+)"\)', content)[1]
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(outline))))
+    facts = embedded(content)
+    column = facts["slices"].index(4) % facts["columns"]
+    inside = drawn[: 2 * facts["height"], 2 * column * facts["width"] : 2 * (column + 1) * facts["width"]]
+    for index, (length, width) in {1: (4, 3), 2: (3, 3)}.items():
+        # Of a rectangle, all but what is a half voxel from its sides.
+        assert np.count_nonzero(inside == index) == 4 * length * width - (2 * length - 2) * (2 * width - 2)
+
+
+def test_anything_may_stand_outside_the_mask_and_in_names():
+    scan = scan_of(labels())
+    values = scan.values.copy()
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    assert not MASK[0, :2].any()
+    odd = r"a $\frac{1}$ _b"
+    drawn = curves.of_regions(
+        scan.times, "signal", values[MASK], None, labels()[MASK], {1: odd}, [curves.Line(odd, scan.times, scan.times)]
+    )
+    content = page.render(told(scan=dataclasses.replace(scan, values=values), curves=drawn, beside=Beside({1: odd})))
+    images = [base64.b64decode(part).decode() for part in re.findall(r"svg\+xml;base64,([^\"]+)", content)]
+    assert len(images) == 2
+    assert all(odd in image for image in images)
+
+
+def test_large_regions_are_sampled():
+    parts = np.repeat([0, 1, 2], [10, 3, 3 * curves.MOST_VOXELS])
+    chosen = curves.voxels(parts, parts.size)
+    assert (np.diff(chosen) > 0).all()
+    assert list(np.bincount(parts[chosen])) == [0, 3, curves.MOST_VOXELS]
+    assert len(curves.voxels(None, parts.size)) == curves.MOST_VOXELS
+    assert list(curves.voxels(None, 3)) == [0, 1, 2]
+
+
+def test_a_browser_shows_everything_without_a_complaint(content, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(content, encoding="utf-8")
-    shown = browser.open_page(path, width=width)
+    shown = browser.open_page(path, width=800)
     assert shown.console_errors == []
     assert shown.requests == []
     assert shown.images_loaded == shown.images_total > 30

@@ -22,6 +22,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_float("dt_s", None, "Frame interval in s.", **own)
     flags.DEFINE_string("drop_frames", None, "Frames to leave out, counted from 0, such as 0,50-59.", **own)
     flags.DEFINE_enum("input_quantity", None, ["signal", "concentration"], "What the input holds (signal).", **own)
+    flags.DEFINE_boolean("report", False, "Also write each case as one HTML file, for people to read.", **own)
     dicom_input.define(values)
     define_run(values)
 
@@ -73,4 +74,5 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None):
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
     from dcejax.runner.case_record import RunSettings
 
-    return RunSettings(output_dir=Path(folder), shard=shard, overwrite=values.overwrite, dry_run=values.dry_run)
+    shared = {"overwrite": values.overwrite, "dry_run": values.dry_run}
+    return RunSettings(output_dir=Path(folder), shard=shard, report="report" in values and values.report, **shared)

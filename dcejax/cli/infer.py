@@ -64,7 +64,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     if values.demo:
         from dcejax.runner import demo
 
-        print(demo.run(weights.load(values.weights), settings, how.output_dir, Console()))
+        print(demo.run(weights.load(values.weights), settings, how, Console()))
         return 0
     done = infer_cases.run(found, weights.load(values.weights), settings, how, Console(), read.maps)
     return max(read.code, done)

@@ -23,6 +23,11 @@ def sidecar_path(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}_desc-fit.json"
 
 
+def report_path(folder: Path, case_id: str) -> Path:
+    """Where the page lies that people read."""
+    return folder / f"{case_id}_desc-fit_report.html"
+
+
 def conventions(analysis: Analysis) -> dict[str, Any]:
     """What the sidecar says about how to read the maps."""
 

@@ -19,13 +19,25 @@ from dcejax.types import Scan
 
 _COLUMNS = 3
 _TOP_PERCENTILE = 98.0  # of converged voxels; others lie on bounds far above them
-_STATUS_COLOURS = (
+STATUS_COLOURS = (
     *("#2da44e", "#ffd33d", "#fb8f44", "#8250df", "#8c959f", "#cf222e"),  # of the fit
     *("#0a3069", "#54aeff", "#bf3989", "#f6f8fa"),  # of voxels that did not reach it
 )
+"""By code of `STATUS_TEXT`, in order."""
+
+MODEL_COLOURS = ("#cf222e", "#57606a", "#54aeff", "#d4a72c", "#2da44e", "#8250df", "#bf3989")
+"""By code, from that of voxels that are not fitted on."""
 
 
-_MODEL_COLOURS = ("#cf222e", "#57606a", "#54aeff", "#d4a72c", "#2da44e", "#8250df", "#bf3989")
+def status_names() -> dict[int, str]:
+    """Codes of a status map in the mask, in a word or two."""
+    return {int(code): code.name.lower().replace("_", " ") for code in list(STATUS_TEXT)[:-1]}  # not "outside"
+
+
+def model_names(analysis: Analysis) -> dict[int, str]:
+    """Codes of a map of selected models."""
+    models = ("no enhancement", *(model.name.replace("_", " ") for model in analysis.models))
+    return {NO_MODEL: "not fitted"} | dict(enumerate(models))
 
 
 def _curves(axes: Axes, seconds: np.ndarray, curves: dict[str, np.ndarray], title: str) -> None:
@@ -62,13 +74,11 @@ def _kinds(
 
 
 def _status_panel(axes: Axes, view: drawing.View, scan: Scan, status: np.ndarray) -> None:
-    names = {int(code): code.name.lower().replace("_", " ") for code in list(STATUS_TEXT)[:-1]}  # not "outside"
-    _kinds(axes, view, scan, "Status", names, _STATUS_COLOURS, status)
+    _kinds(axes, view, scan, "Status", status_names(), STATUS_COLOURS, status)
 
 
 def _model_panel(axes: Axes, view: drawing.View, scan: Scan, analysis: Analysis) -> None:
-    models = dict(enumerate(("no enhancement", *(model.name.replace("_", " ") for model in analysis.models))))
-    _kinds(axes, view, scan, "Chosen model", {NO_MODEL: "not fitted"} | models, _MODEL_COLOURS, analysis.chosen)
+    _kinds(axes, view, scan, "Chosen model", model_names(analysis), MODEL_COLOURS, analysis.chosen)
 
 
 def overview(scan: Scan, concentration: np.ndarray, analysis: Analysis, arterial: ResolvedAif, footer: str) -> bytes:

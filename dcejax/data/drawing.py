@@ -20,8 +20,32 @@ _BASELINE_FRAMES = 3  # the bolus arrives later in any usable scan
 _OUTSIDE = "#30343a"
 
 
+class Hanging:
+    """Turns slices as radiologists hang them: right of the patient on the left, front or top up."""
+
+    def __init__(self, affine: np.ndarray):
+        codes = nifti.axis_codes(affine)
+        sides = {"L": "LR", "R": "LR", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}
+        # The horizontal axis is left-right where the slice has one, else front-back.
+        order = ("LR", "AP", "SI")
+        self._swap = order.index(sides[codes[0]]) > order.index(sides[codes[1]])
+        across, down = (codes[1], codes[0]) if self._swap else (codes[0], codes[1])
+        self._flip_across, self._flip_down = across in "RA", down in "AS"
+        self.left = across if self._flip_across else sides[across].replace(across, "")
+        self.top = down if self._flip_down else sides[down].replace(down, "")
+        size = np.linalg.norm(affine[:3, :3], axis=0)
+        self.mm = (float(size[1]), float(size[0])) if self._swap else (float(size[0]), float(size[1]))
+        """Size of a voxel across and down."""
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Turn a slice [X, Y, ...] to rows of an image, row 0 at the top."""
+        image = image if self._swap else image.swapaxes(0, 1)
+        image = image[:, ::-1] if self._flip_across else image
+        return image[::-1] if self._flip_down else image
+
+
 class View:
-    """Shows a slice as radiologists hang it: right of the patient on the left, front or top up, cut to the mask."""
+    """Shows a slice as radiologists hang it, cut to the mask."""
 
     def __init__(self, scan: Scan, z: int):
         columns, rows = np.flatnonzero(scan.mask[:, :, z].any(1)), np.flatnonzero(scan.mask[:, :, z].any(0))
@@ -31,17 +55,9 @@ class View:
             slice(max(rows[0] - _MARGIN_VOXELS, 0), min(rows[-1] + 1 + _MARGIN_VOXELS, ny)),
         )
         self._z = z
-        codes = nifti.axis_codes(scan.affine)
-        sides = {"L": "LR", "R": "LR", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}
-        # The horizontal axis is left-right where the slice has one, else front-back.
-        order = ("LR", "AP", "SI")
-        self._swap = order.index(sides[codes[0]]) > order.index(sides[codes[1]])
-        across, down = (codes[1], codes[0]) if self._swap else (codes[0], codes[1])
-        self._flip_across, self._flip_down = across in "RA", down in "AS"
-        self.left = across if self._flip_across else sides[across].replace(across, "")
-        self.top = down if self._flip_down else sides[down].replace(down, "")
-        size = np.linalg.norm(scan.affine[:3, :3], axis=0)
-        self.aspect = float(size[0] / size[1] if self._swap else size[1] / size[0])
+        self._hang = Hanging(scan.affine)
+        self.left, self.top = self._hang.left, self._hang.top
+        self.aspect = self._hang.mm[1] / self._hang.mm[0]
         self._outside = ~scan.mask[:, :, z][self._box]
 
     def __call__(self, volume: np.ndarray, *, masked: bool) -> np.ndarray:
@@ -49,9 +65,7 @@ class View:
         image = np.array(volume[:, :, self._z][self._box], np.float64)
         if masked:
             image[self._outside] = np.nan
-        image = image if self._swap else image.swapaxes(0, 1)
-        image = image[:, ::-1] if self._flip_across else image
-        return image[::-1] if self._flip_down else image
+        return self._hang(image)
 
 
 def choose_slice(scan: Scan, ktrans: np.ndarray) -> int:
@@ -97,9 +111,12 @@ def panel(
     colours: str | Colormap,
     low: float = 0.0,
 ) -> None:
-    """Draw a cut image from `low` to `top`, with its sides and its scale."""
+    """Draw a cut image from `low` to `top`, with its sides and its scale, which is pointed where values lie beyond."""
     shown = show(axes, view, image, title, low, top, colours)
-    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=8)
+    with np.errstate(invalid="ignore"):
+        beyond = bool((image < low).any()), bool((image > top).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, extend=extend).ax.tick_params(labelsize=8)
 
 
 def _mean_curve(curves: np.ndarray) -> np.ndarray:

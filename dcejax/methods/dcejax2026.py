@@ -236,6 +236,12 @@ def modelled_series(series: Series, prediction: Prediction, quantity: str) -> np
     return explained(series, medians, prediction.record["plasma"]["mM"], quantity)
 
 
+def plasma_curve(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """The estimated arterial input: times [G] in min after the first frame, plasma [G] in mM."""
+    found = prediction.record["plasma"]
+    return found["arrival_s"] / SECONDS_PER_MINUTE + np.asarray(GRID), np.asarray(found["mM"])
+
+
 def _names(config: Config) -> list[str]:
     return [f"member_{index}" for index in range(1, config.members + 1)]
 

@@ -51,7 +51,8 @@ class Method(Protocol):
     """A module with these names; `dcejax.methods.lyoo2025` is one.
 
     It may have `modelled_series(series, prediction, quantity)` too: the curves [V, T] that the maps explain, in the
-    unit of the scan's quantity, which is signal or concentration.
+    unit of the scan's quantity, which is signal or concentration; and `plasma_curve(prediction)`: times [G] in min
+    after the first frame and the arterial plasma concentration [G] in mM that the method found.
 
     Progress is told as `progress(stage)` or, where it can be counted, `progress(stage, done, total, unit)`.
     """

@@ -1,5 +1,6 @@
 """What becomes of the cases of a run: told, recorded and counted, in the order in which they are settled."""
 
+import importlib.util
 import json
 import secrets
 import time
@@ -33,11 +34,14 @@ class RunSettings:
     shard: tuple[int, int] = (0, 1)  # this process's index and the number of processes
     overwrite: bool = False
     dry_run: bool = False
+    report: bool = False  # write a page for each case, by commands that have one
 
     def __post_init__(self):
         index, count = self.shard
         if not 0 <= index < count:
             raise ValueError(f"--shard: expected i/n with i from 0 to n - 1, found {index}/{count}")
+        if self.report and importlib.util.find_spec("jinja2") is None:
+            raise ValueError("--report: expected jinja2, which is not installed; run pip install 'dcejax[report]'")
 
     def share(self, cases: Sequence[CaseT]) -> Sequence[CaseT]:
         """This process's cases: every n-th, in the order given."""

@@ -1,7 +1,7 @@
 """The demonstration: a simulated patient through files and the ordinary path, judged against its truth."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,12 +125,13 @@ def _other_priors(weights: Weights) -> str:
     return f"\n{weights.name} was trained on other simulated patients (priors {seen[:8]}) than this one ({drawn[:8]})."
 
 
-def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporter) -> str:
+def run(weights: Weights, settings: InferSettings, how: RunSettings, report: Reporter) -> str:
     """Simulate, infer from the files, compare; return what to tell the user: the errors and where everything lies.
 
     Raises:
         ValueError: the folder cannot be written, or weights that are not whole.
     """
+    folder = how.output_dir
     check_writable(folder)
     config = method.config_of(weights)
     estimates = method.of_parameters(method.of(config).OUTPUTS, "estimate")
@@ -145,7 +146,7 @@ def run(weights: Weights, settings: InferSettings, folder: Path, report: Reporte
     dataset.write_examination(data, CASE_ID, None, simulated)
     dataset.write_record(data, CASE_ID, None, {"settings": simulated.settings, "seed": settings.seed})
     (case,) = cases.enumerate_cases([str(data)], Facts())
-    infer_cases.run([case], weights, settings, RunSettings(output_dir=folder, overwrite=True), report)
+    infer_cases.run([case], weights, settings, replace(how, overwrite=True), report)
 
     scan = loading.load_scan(case)
     grid = nifti.read_series(case.path)

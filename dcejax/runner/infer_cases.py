@@ -9,15 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import aif_csv, loading, provenance
+from dcejax.data import aif_csv, atomic, loading, provenance
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
 from dcejax.methods import method
 from dcejax.methods.fixed_grid import Beside
 from dcejax.rng import stream
-from dcejax.runner import map_outputs, map_picture
+from dcejax.runner import infer_report, map_outputs, map_picture
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
+from dcejax.runner.case_report import beside as beside_case
+from dcejax.runner.case_report.curves import Curves, Line
 from dcejax.runner.dicom_maps import DicomMaps
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter, Scan, Series, Weights
@@ -60,12 +62,21 @@ class _Ready:
     series: Series
     record: Mapping[str, Any]  # the sidecar's, as far as the input decides it
     seconds: dict[str, float]  # per stage so far, each measured in the thread where it runs
+    given: Sequence[Line]  # the arterial input, where it is known
+    beside: beside_case.Beside  # what a report tells beside the maps
 
 
-_Made = tuple[_Ready, method.Prediction, np.ndarray | None]  # a case that is computed; the modelled series if asked for
+@dataclass(frozen=True)
+class _Made:
+    """A case that is computed."""
+
+    ready: _Ready
+    prediction: method.Prediction
+    modelled: np.ndarray | None  # series, if asked for
+    drawn: Curves | None  # of a report
 
 
-def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
+def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     scan = loading.load_scan(case)
     loading.require_finite(case, scan)
     beside = Beside(
@@ -73,7 +84,7 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series]:
         b1_map=loading.load_b1_map(case, scan),
         aif=None if case.facts.aif is None else aif_csv.read(case.facts.aif),
     )
-    return scan, run.method.series_of(scan, beside, run.config)
+    return scan, run.method.series_of(scan, beside, run.config), beside
 
 
 def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
@@ -86,11 +97,14 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     folder = run.how.output_dir
     sidecar = map_outputs.sidecar_path(folder, case.case_id)
     whole = not run.settings.modelled or map_outputs.modelled_path(folder, case.case_id).exists()
+    whole &= not run.how.report or map_outputs.report_path(folder, case.case_id).exists()
     whole &= run.dicom is None or run.dicom.written(sidecar)
     if whole and run.how.skips(sidecar, case_hash):
         return "skipped"
     report.status("reading")
-    scan, series = _series(run, case)
+    scan, series, known = _series(run, case)
+    quantities = dict.fromkeys(o.quantity for o in run.method.OUTPUTS if o.kind == "estimate")
+    beside = beside_case.read(case, scan, quantities) if run.how.report else beside_case.Beside()
     watch.lap("read")
     warnings = [*scan.warnings, *series.warnings]
     for warning in warnings:
@@ -108,7 +122,8 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
         **series.provenance,
         "warnings": warnings,
     }
-    return _Ready(scan, series, record, watch.seconds)
+    given = [] if known.aif is None else [Line("given", known.aif.times - scan.start, known.aif.plasma)]
+    return _Ready(scan, series, record, watch.seconds, given, beside)
 
 
 def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made:
@@ -129,15 +144,21 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     if run.settings.modelled:
         modelled = run.method.modelled_series(ready.series, prediction, ready.scan.quantity)
     watch.lap("predict")
+    drawn = None
+    if run.how.report:
+        report.status("curves of the report")
+        told = ready.series, prediction, modelled, ready.beside, ready.given
+        drawn = infer_report.curves_of(run.method, ready.scan, *told)
+        watch.lap("curves")
     for warning in prediction.warnings:
         report.line(f"warning: {warning}")
     warnings = [*ready.record["warnings"], *prediction.warnings]
-    return replace(ready, record={**ready.record, "warnings": warnings}), prediction, modelled
+    return _Made(replace(ready, record={**ready.record, "warnings": warnings}), prediction, modelled, drawn)
 
 
 def _write(run: _Run, made: _Made) -> None:
     """Draw and write everything of a case."""
-    ready, prediction, modelled = made
+    ready, prediction, modelled = made.ready, made.prediction, made.modelled
     watch = Stopwatch(ready.seconds)
     scan, folder, outputs = ready.scan, run.how.output_dir, run.method.OUTPUTS
     samples = ready.record.get("num_samples")
@@ -147,7 +168,7 @@ def _write(run: _Run, made: _Made) -> None:
         footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
     maps = prediction.maps
     picture = map_picture.overview(scan, outputs, maps, footer)
-    map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
+    rows = map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
     told = {} if modelled is None else {"modelled": map_outputs.write_modelled(folder, scan, modelled)}
     if run.dicom is not None:
         shown = [each for each in outputs if each.kind in ("estimate", "quantile")]
@@ -158,10 +179,15 @@ def _write(run: _Run, made: _Made) -> None:
         **ready.record,
         **told,
         **prediction.record,
-        "seconds": watch.seconds,
         "versions": provenance.versions(_VERSIONED),
         "device": jax.devices()[0].device_kind,
     }
+    if made.drawn is not None:
+        path = map_outputs.report_path(folder, scan.case_id)
+        atomic.write_text(path, infer_report.html(run.method, scan, maps, record, made.drawn, ready.beside, rows))
+        record["report"] = path.name
+        watch.lap("report")
+    record["seconds"] = watch.seconds
     map_outputs.write_sidecar(folder, scan.case_id, outputs, record)
 
 

@@ -11,6 +11,11 @@ from dcejax.data.dicom import parametric_map
 from dcejax.types import Output, Scan
 
 
+def report_path(folder: Path, case_id: str) -> Path:
+    """Where the page lies that people read."""
+    return folder / f"{case_id}_report.html"
+
+
 def sidecar_path(folder: Path, case_id: str) -> Path:
     """Where the sidecar lies that marks a case done."""
     return folder / f"{case_id}_desc-dcejax.json"
@@ -44,10 +49,12 @@ Regional = Callable[[np.ndarray], Mapping[str, Mapping[str, float]]]
 """See `methods.method.Prediction`."""
 
 
-def _of_regions(
+def region_rows(
     outputs: Sequence[Output], maps: Mapping[str, np.ndarray], scan: Scan, regional: Regional | None
-) -> str:
-    """The estimates in each region of the segmentation, as CSV."""
+) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """Columns and rows of the estimates in each region of the segmentation; nothing without one."""
+    if scan.segmentation is None:
+        return (), []
     shown = [output for output in outputs if output.kind == "estimate"]
     single = len({output.quantity for output in shown}) == len(shown)
     inside = {(o.quantity if single else o.name): maps[o.name][scan.mask] for o in shown}
@@ -58,7 +65,7 @@ def _of_regions(
         for row in rows:
             row |= found[row["label"]][row["map"]]
         columns = tuple(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    return results.csv_text(columns, rows)
+    return columns, rows
 
 
 def write_case(
@@ -68,18 +75,22 @@ def write_case(
     maps: Mapping[str, np.ndarray],
     picture: bytes,
     regional: Regional | None = None,
-) -> None:
-    """Write everything of a case but its sidecar, after removing a sidecar that is there.
+) -> list[dict[str, Any]]:
+    """Write the files of a case that people and programs read, after removing a sidecar that is there.
 
     Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content; `regional` gives the
     table of regions intervals of means.
+
+    Returns:
+        Rows of the table of regions.
 
     Raises:
         ValueError: the folder cannot be written.
     """
     results.make_folder(folder)
     sidecar_path(folder, scan.case_id).unlink(missing_ok=True)
-    modelled_path(folder, scan.case_id).unlink(missing_ok=True)  # of an earlier run that wrote it
+    for path in (modelled_path(folder, scan.case_id), report_path(folder, scan.case_id)):
+        path.unlink(missing_ok=True)  # of an earlier run that wrote it
     for output in outputs:
         parametric_map.path_of(folder, scan.case_id, output.statistic, output.quantity).unlink(missing_ok=True)
         nifti.write(
@@ -91,10 +102,12 @@ def write_case(
         )
     atomic.write_bytes(folder / f"{scan.case_id}_desc-qc.png", picture)
     rois = folder / f"{scan.case_id}_rois.csv"
+    columns, rows = region_rows(outputs, maps, scan, regional)
     if scan.segmentation is None:
         rois.unlink(missing_ok=True)  # of an earlier run with a segmentation
     else:
-        atomic.write_text(rois, _of_regions(outputs, maps, scan, regional))
+        atomic.write_text(rois, results.csv_text(columns, rows))
+    return rows
 
 
 def modelled_path(folder: Path, case_id: str) -> Path:

@@ -1,50 +1,46 @@
-"""One picture a case, to check it by eye: the series, then every map that the method gives."""
+"""One picture a case, to check it by eye: the series, then estimates and what is uncertain about them."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcejax.data import drawing
+from dcejax.data import drawing, scales
+from dcejax.runner import shown_maps
 from dcejax.types import PARAMETERS, UNITS, Output, Scan
 
-_COLOURS = {"estimate": "inferno", "quantile": "inferno", "spread": "viridis", "mask": "gray"}
-_VALUES = ("estimate", "quantile")
 _SERIES_PANELS = 3
 
 
 def _label(quantity: str, unit: str) -> str:
-    return f"{quantity} ({'fraction' if unit == '1' else unit})"
-
-
-def _title(output: Output) -> str:
-    bare = output.kind in ("spread", "mask") and output.unit == "1"
-    return f"{output.quantity if bare else _label(output.quantity, output.unit)}, {output.statistic}"
+    return f"{quantity} ({scales.unit_text(unit)})"
 
 
 def overview(scan: Scan, outputs: Sequence[Output], maps: Mapping[str, np.ndarray], footer: str) -> bytes:
-    """Draw the series, then a row of maps for each quantity, on one slice, as a PNG file's content.
+    """Draw the series, then a row of maps for each kind of number, on one slice, as a PNG file's content.
 
-    Maps are [X, Y, Z] by the name of an output of the method; the footer is a line below all.
+    Shown are estimates and what is uncertain about them, on scales that are the same for all patients; the report of a
+    case has the others. Maps are [X, Y, Z] by the name of an output of the method; the footer is a line below all.
     """
-    rows = {name: [o for o in outputs if o.quantity == name] for name in dict.fromkeys(o.quantity for o in outputs)}
-    first = next((o for o in outputs if o.kind == "estimate"), outputs[0])
-    z = drawing.choose_slice(scan, maps[first.name])
+    rows = tuple(row for row in shown_maps.choose(outputs).rows if row.kind != "mask")
+    rows = rows or tuple(shown_maps.Row(o.statistic, o.kind, (o,)) for o in outputs)
+    z = drawing.choose_slice(scan, maps[rows[0].outputs[0].name])
     view = drawing.View(scan, z)
-    columns = max(_SERIES_PANELS, *map(len, rows.values()))
+    columns = max(_SERIES_PANELS, *(len(row.outputs) for row in rows))
     figure = Figure(figsize=(11 * columns / _SERIES_PANELS, 3.5 * (1 + len(rows))), layout="constrained")
     grid = figure.subplots(1 + len(rows), columns, squeeze=False)
     drawing.series_panels(figure, grid[0], view, scan)
     for axes in grid[0, _SERIES_PANELS:]:
         axes.axis("off")
-    for line, shown in zip(grid[1:], rows.values(), strict=True):
-        images = {output: view(maps[output.name], masked=True) for output in shown}
-        values = [image for output, image in images.items() if output.kind in _VALUES]
-        for axes, (output, image) in zip(line, images.items(), strict=False):
-            # Estimates and quantiles of one quantity are compared by eye, so they share their colours.
-            top = 1.0 if output.kind == "mask" else drawing.top_of(*(values if output.kind in _VALUES else [image]))
-            drawing.panel(figure, axes, view, image, _title(output), top, _COLOURS[output.kind])
-        for axes in line[len(shown) :]:
+    for line, row in zip(grid[1:], rows, strict=True):
+        for axes, output in zip(line, row.outputs, strict=False):
+            scale = scales.scale_of(output, outputs, maps[output.name][scan.mask])
+            title = f"{output.quantity} ({scale.unit})" if scale.unit else output.quantity
+            image = view(maps[output.name], masked=True)
+            drawing.panel(
+                figure, axes, view, image, f"{title}, {output.statistic}", scale.high, scale.colours, scale.low
+            )
+        for axes in line[len(row.outputs) :]:
             axes.axis("off")
     figure.suptitle(f"{scan.case_id} · slice {z + 1} of {scan.mask.shape[2]}", fontsize=13)
     figure.supxlabel(footer, fontsize=8)

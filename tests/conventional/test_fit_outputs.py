@@ -109,4 +109,4 @@ def test_every_status_has_its_colour_and_text():
     assert set(STATUS_TEXT) == {*FitStatus, *VoxelStatus}
     codes = [int(code) for code in STATUS_TEXT]
     assert codes == sorted(codes)
-    assert len(fit_picture._STATUS_COLOURS) == len(codes) - 1
+    assert len(fit_picture.STATUS_COLOURS) == len(codes) - 1

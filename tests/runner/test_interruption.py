@@ -97,7 +97,7 @@ import signal
 from dcejax.cli.train import main
 from dcejax.training import run
 
-def train(config, *_):
+def train(config, *_, **__):
     if config.seed == 130:
         signal.raise_signal(signal.SIGINT)
     raise FloatingPointError("the loss of step 8 is nan")

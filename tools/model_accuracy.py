@@ -6,12 +6,17 @@
 Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of enhancing tumour with true Ktrans of
 .01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the
 share of true values between the 5 and 95 % quantiles, of all voxels, by tissue, and by tenths of the predicted SD of
-the logarithm. Agreement is the ICC of the logarithm of the tumour's mean with the truth. Weights were chosen and
-calibrated on these patients, so that coverage is no test. Simulated results.
+the logarithm. ENCE (20 bins) and AUSE are of logarithms, of voxels drawn from all patients and mean over patients.
+Agreement is the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit
+that a user can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights
+were chosen and calibrated on validation patients, so that coverage is no test there. Simulated results.
 """
 
+import contextlib
+import io
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,13 @@ from typing import Any
 import numpy as np
 from fit_accuracy import LEAKING, LEAST_KTRANS, NORMAL_KTRANS, NORMAL_VP, RESAMPLES, load
 
+from dcejax.cli import fit
 from dcejax.data import aif_csv, cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.evaluation.arms.simple_arms import ENHANCING, enhancing_medians
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.evaluation.metrics.reliability import icc_agreement
+from dcejax.evaluation.metrics.uncertainty_metrics import ause, ence
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, envelope, method
 from dcejax.methods.fixed_grid import Beside
@@ -33,6 +40,8 @@ from dcejax.types import PARAMETERS
 
 KNOWN = {"nothing": (), "T1 and B1 maps": ("maps",), "arterial input": ("aif",), "all three": ("maps", "aif")}
 LEAST_VOXELS = 20
+DRAWN = 2000  # voxels of a patient, for what is pooled
+BINS = 20
 
 
 def log_rmse(found: np.ndarray, truth: np.ndarray) -> list[float]:
@@ -64,6 +73,10 @@ def truth_of(case: cases.Case, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return truth, label, (label == ENHANCING) & (truth[:, 0] >= LEAST_KTRANS)
 
 
+def _some(count: int) -> np.ndarray:
+    return np.random.default_rng(0).choice(count, min(count, DRAWN), replace=False)
+
+
 def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
     """Figures of one patient."""
     stem = stem_of(case)
@@ -92,6 +105,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
             if (tissue == index).sum() >= LEAST_VOXELS
         },
         "coverage_by_sd": [_by_tenths(inside[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
+        "drawn": np.stack([logs - found.mean, found.sd], axis=-1)[_some(len(logs))],
+        "ause": [ause((logs - found.mean)[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
         "score": envelope.score_of(found.residual),
         "median_residual": float(np.median(found.residual)),
         "coverage": inside.mean(axis=0).tolist(),
@@ -149,8 +164,11 @@ def summary(rows: list[dict]) -> dict:
         "mean_of_tumour_in_interval",
         "median_of_tumour_in_interval",
         "normal_share_leaking",
+        "ause",
     ):
         told[name] = np.mean([row[name] for row in rows if name in row], axis=0).round(4).tolist()
+    errors, sds = np.moveaxis(np.concatenate([row["drawn"] for row in rows]), -1, 0)
+    told["ence"] = [round(ence(errors[:, c], sds[:, c], BINS), 4) for c in range(len(PARAMETERS))]
     tenths = np.mean([row["coverage_by_sd"] for row in rows], axis=0)
     told["coverage_by_sd"] = dict(zip(PARAMETERS, tenths.round(4).tolist(), strict=True))
     tissues = {name for row in rows for name in row["coverage_by_tissue"]}
@@ -168,10 +186,35 @@ def summary(rows: list[dict]) -> dict:
 def shortened(value: Any) -> Any:
     """Numbers to five digits, in whatever holds them."""
     if isinstance(value, dict):
-        return {name: shortened(of) for name, of in value.items()}
+        return {name: shortened(of) for name, of in value.items() if name != "drawn"}
     if isinstance(value, list):
         return [shortened(of) for of in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def fitted(data: Path) -> dict:
+    """Errors of the conventional fit with an automatic arterial input, over patients with as much tumour."""
+    errors = []
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+            fit.main(["dcejax-fit", str(data), f"--output_dir={folder}", "--aif=auto"])
+        for case in cases.enumerate_cases([str(data)], Facts()):
+            mask = loading.load_scan(case).mask
+            truth, _, tumour = truth_of(case, mask)
+            paths = [Path(folder) / f"{Path(stem_of(case)).name}_desc-fit_{name}.nii.gz" for name in PARAMETERS]
+            if tumour.sum() >= LEAST_VOXELS and paths[0].exists():
+                maps = np.stack([load(path)[mask] for path in paths], axis=-1)
+                errors.append(log_rmse(maps[tumour], truth[tumour]))
+    values = np.array(errors)
+    again = np.median(values[np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))], axis=1)
+    return {
+        "what": "dcejax-fit --aif=auto, T1 and B1 maps known",
+        "patients": len(values),
+        "log_rmse": {
+            "median": np.median(values, axis=0).tolist(),
+            "interval_95": np.percentile(again, [2.5, 97.5], axis=0).tolist(),
+        },
+    }
 
 
 def main() -> None:
@@ -182,6 +225,8 @@ def main() -> None:
     found = cases.enumerate_cases([sys.argv[1]], Facts())
     result = {"what": "simulated validation patients, not clinical evidence", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
+    result["fit"] = fitted(Path(sys.argv[1]))
+    print("fit", json.dumps(result["fit"]), file=sys.stderr, flush=True)
     for name, known in KNOWN.items():
         rows = [judge(case, trained, config, known) for case in found]
         result[name] = {"summary": summary(rows), "patients": rows}

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dcejax.data import dynamics
 from dcejax.types import Quantity
 
 _LOST_SHARE = 0.5  # of the mask's voxels without a finite value, from which on a frame counts as lost
 _DARK = 0.7  # of both neighbours' mean signal; contrast brightens, and only its washing out darkens, slowly
 _BRIGHT_FIRST = 1.15  # of the next frames' mean: magnetisation that is not yet steady
+_MOST_FIRST = 4  # frames that may come before a steady state
+_LIKE_BEFORE = 0.1  # between the frames beside one that stands out, as a share
 
 
 def parse(text: str) -> tuple[int, ...]:
@@ -39,47 +42,94 @@ def _numbers(values: Sequence[int]) -> str:
     return ",".join(shown)
 
 
+def _without_image(values: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames [T] bool that hold one value, and those in which some slices do; NaN counts for nothing."""
+    slices = np.flatnonzero(mask.any(axis=(0, 1)))
+    filled = np.stack([(values[:, :, z][mask[:, :, z]] != 0).any(axis=0) for z in slices])  # [Z, T]
+    constant = (inside == inside[:1]).all(axis=0) if len(inside) > 1 else np.zeros(inside.shape[1], bool)
+    zero = ~filled.any(axis=0) | constant
+    partly = ~zero & (~filled & filled.any(axis=1, keepdims=True)).any(axis=0)
+    return zero, partly
+
+
+def _mean(inside: np.ndarray) -> np.ndarray:
+    """Mean [T] of voxels [V, T], where NaN and infinity count as zero."""
+    finite = np.isfinite(inside)
+    return (inside if finite.all() else np.where(finite, inside, 0)).mean(axis=0, dtype=np.float64)
+
+
+def _first(level: np.ndarray) -> int:
+    """How many frames at the beginning are brighter than those that follow, by their mean signal [T]."""
+    for count in range(min(_MOST_FIRST, level.size - 4), 0, -1):
+        following = np.median(level[count : count + 3])
+        if level[count - 1] > _BRIGHT_FIRST * following and (np.diff(level[:count]) < 0).all():
+            return count
+    return 0
+
+
+def _scaled(curves: np.ndarray) -> np.ndarray:
+    """Frames [T] bool in which all curves [V, T] are scaled by one factor: between two that are alike, or the last."""
+    found = np.zeros(curves.shape[1], bool)
+    if not len(curves := dynamics.positive(curves)):
+        return found
+    before, after = curves[:, :-2], curves[:, 2:]
+    _, same = dynamics.alike(2 * curves[:, 1:-1] / (before + after))
+    found[1:-1] = same & (np.abs(np.median(after / before, axis=0) - 1) < _LIKE_BEFORE)
+    factor, same = dynamics.alike(curves[:, 1:] / curves[:, :-1])
+    found[-1] = same[-1] and factor[-1] < 1  # where contrast arrives in the last frame it is brighter
+    return found
+
+
 def faults(values: np.ndarray, mask: np.ndarray, quantity: Quantity) -> dict[str, list[int]]:
     """Frames of a series [X, Y, Z, T] that cannot be used, by what is wrong with them in the mask [X, Y, Z]."""
     inside = values[mask]
-    finite = np.isfinite(inside)
-    lost = finite.mean(axis=0) < 1 - _LOST_SHARE
-    found = {"without finite values": np.flatnonzero(lost).tolist()}
-    if quantity == "signal":
-        with np.errstate(invalid="ignore"):
-            zero = ~lost & ~(np.where(finite, inside, 0) != 0).any(axis=0)
-            found["zero"] = np.flatnonzero(zero).tolist()
-            slices = np.flatnonzero(mask.any(axis=(0, 1)))
-            filled = np.stack([(values[:, :, z][mask[:, :, z]] != 0).any(axis=0) for z in slices])  # [Z, T]
-            partly = ~zero & ~lost & (~filled & filled.any(axis=1, keepdims=True)).any(axis=0)
-            found["empty in some slices"] = np.flatnonzero(partly).tolist()
-            mean = np.where(finite, inside, 0).mean(axis=0, dtype=np.float64)
-        usable = ~(lost | zero | partly)
-        kept, level = np.flatnonzero(usable), mean[usable]
-        if level.size > 4:
-            dark = (level[1:-1] < _DARK * level[:-2]) & (level[1:-1] < _DARK * level[2:])
-            found["much darker than the frames beside"] = kept[1:-1][dark].tolist()
-            if level[0] > _BRIGHT_FIRST * np.median(level[1:4]):
-                found["brighter than the next, before a steady state"] = [int(kept[0])]
+    lost = np.isfinite(inside).mean(axis=0) < 1 - _LOST_SHARE
+    zero, partly = _without_image(values, mask, inside)
+    if quantity == "concentration":  # which is zero before contrast, where it was computed without noise
+        begun = np.arange(zero.size) > np.argmax(np.where(lost, -np.inf, _mean(inside)))
+        zero, partly = zero & begun, partly & begun
+    zero, partly = zero & ~lost, partly & ~lost
+    found = {"without finite values": lost, "zero or of one value": zero, "empty in some slices": partly}
+    usable = np.flatnonzero(~(lost | zero | partly))
+    if quantity == "signal" and usable.size > 4:
+        level = _mean(inside)[usable]
+        dark = np.zeros(usable.size, bool)
+        dark[1:-1] = (level[1:-1] < _DARK * level[:-2]) & (level[1:-1] < _DARK * level[2:])
+        first = np.arange(usable.size) < _first(level)
+        scaled = _scaled(dynamics.sample(values, mask, usable).curves) & ~dark & ~first
+        for what, frames in (
+            ("much darker than the frames beside", dark),
+            ("brighter than the next, before a steady state or as contrast that came before washes out", first),
+            ("brighter or darker than the frames beside by one factor in all voxels", scaled),
+        ):
+            found[what] = np.isin(np.arange(zero.size), usable[frames])
     # Where all frames are alike it is not the frames that are wrong.
-    return {what: frames for what, frames in found.items() if 0 < len(frames) < values.shape[-1]}
+    numbers = {what: np.flatnonzero(frames).tolist() for what, frames in found.items()}
+    return {what: frames for what, frames in numbers.items() if 0 < len(frames) < values.shape[-1]}
 
 
-def check(name: str, values: np.ndarray, mask: np.ndarray, quantity: Quantity, numbers: np.ndarray) -> None:
-    """Refuse a series with frames that cannot be used; `numbers` [T] are those of its frames in the file.
+def check(
+    name: str, values: np.ndarray, mask: np.ndarray, times: np.ndarray, quantity: Quantity, numbers: np.ndarray
+) -> tuple[str, ...]:
+    """Refuse a series with frames that cannot be used, and tell what else is odd about it.
+
+    `times` [T] are in min, and `numbers` [T] those of the frames in the file.
 
     Raises:
         ValueError: which frames, and why.
     """
     found = faults(values, mask, quantity)
-    if found:
-        bad = {what: numbers[frames].tolist() for what, frames in found.items()}
-        told = "; ".join(f"{what}: {_numbers(frames)}" for what, frames in bad.items())
-        every = _numbers(sorted({frame for frames in bad.values() for frame in frames}))
+    faulty = sorted({frame for frames in found.values() for frame in frames})
+    usable = np.setdiff1d(np.arange(times.size), faulty)
+    odd = dynamics.look_at(values, mask, times, quantity, numbers, usable)
+    if faulty:
+        told = "; ".join(f"{what}: {_numbers(numbers[frames].tolist())}" for what, frames in found.items())
+        every = _numbers(numbers[faulty].tolist())
         raise ValueError(
             f"{name}: expected frames that can be used, found in the mask (counted from 0) {told}; correct the series, "
-            f"or leave them out with --drop_frames={every}"
+            f"or leave them out with --drop_frames={every}{''.join(f' ({each})' for each in odd)}"
         )
+    return odd
 
 
 def kept(name: str, count: int, dropped: Sequence[int]) -> np.ndarray:

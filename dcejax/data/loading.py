@@ -87,7 +87,7 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
-    frames.check(str(case.path), image.values, mask, case.quantity, numbers)
+    warnings += frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
     t1_map = None
     if case.facts.t1_map is not None:
         plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dcejax.physics.injections import rises
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _LEAST_FRAMES = 8
@@ -41,6 +42,11 @@ def residuals(times: np.ndarray, curves: np.ndarray) -> np.ndarray:
     weight = (times[2:] - times[1:-1]) / (times[2:] - times[:-2])
     difference = curves[:, 1:-1] - weight * curves[:, :-2] - (1.0 - weight) * curves[:, 2:]
     return difference / np.sqrt(1.0 + weight**2 + (1.0 - weight) ** 2)
+
+
+def noise_sd(times: np.ndarray, curve: np.ndarray) -> float:
+    """SD of the noise of a curve [T]; the median ignores the bolus itself."""
+    return float(np.median(np.abs(residuals(times, curve[None]))) / 0.6745)
 
 
 def _crossings(
@@ -118,6 +124,8 @@ def arrival_time(times: np.ndarray, curve: np.ndarray) -> float:
     2 s, 0 to 2.7 ± 0.8 with 5 s, -1 to 1 ± 2.4 with 10 s and -3 to -1 ± 4.8 with 16 s: where frames are long, it is
     known to a quarter of a frame. One in two thousand curves of noise alone passed for a bolus.
 
+    Of several injections it is the first, also where another is larger.
+
     The curve [T] is signal or concentration in any unit; the result is in min, like the increasing times [T].
 
     Raises:
@@ -130,8 +138,10 @@ def arrival_time(times: np.ndarray, curve: np.ndarray) -> float:
             f"curve: expected {times.size} finite values, one for each time, found shape {curve.shape} with "
             f"{np.count_nonzero(~np.isfinite(curve))} not finite; leave such voxels and frames out"
         )
+    noise = noise_sd(times, curve)
+    if len(starts := rises(times, curve, noise)) > 1:
+        times, curve = times[: starts[1] + 1], curve[: starts[1] + 1]
     found = first_pass(times, curve[None])
-    noise = np.median(np.abs(residuals(times, curve[None]))) / 0.6745  # SD; the median ignores the bolus itself
     if not (found.height[0] > _DETECTABLE * noise and np.isfinite(found.arrival[0])):
         raise ValueError(
             f"curve: expected a rise from the baseline by more than {_DETECTABLE:g} times the noise, found "

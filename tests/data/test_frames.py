@@ -52,20 +52,57 @@ def bright(values):
     values[..., 0] *= 1.3
 
 
+def two_bright(values):
+    values[..., :2] *= np.float32([1.8, 1.3])
+
+
+def twice(values):
+    values[..., 15] *= 2
+
+
+def half_last(values):
+    values[..., 19] *= 0.7
+
+
+def constant(values):
+    values[..., 18:] = 7
+
+
+FIRST = "brighter than the next, before a steady state or as contrast that came before washes out"
+
+
 @pytest.mark.parametrize(
     ("damage", "what", "which"),
     [
-        (zero, "zero", [15, 16, 17, 18, 19]),
+        (zero, "zero or of one value", [15, 16, 17, 18, 19]),
         (not_finite, "without finite values", [3]),
         (empty, "empty in some slices", [4]),
         (dark, "much darker than the frames beside", [12]),
-        (bright, "brighter than the next, before a steady state", [0]),
+        (half_last, "brighter or darker than the frames beside by one factor in all voxels", [19]),
+        (twice, "brighter or darker than the frames beside by one factor in all voxels", [15]),
+        (constant, "zero or of one value", [18, 19]),
+        (bright, FIRST, [0]),
+        (two_bright, FIRST, [0, 1]),
     ],
 )
 def test_what_is_found(damage, what, which):
     values = series()
     damage(values)
     assert frames.faults(values, MASK, "signal") == {what: which}
+
+
+def test_concentration_that_ends_early():
+    values = np.maximum(series() - 105, 0)
+    values[..., 16:] = 0
+    assert frames.faults(values, MASK, "concentration") == {"zero or of one value": [16, 17, 18, 19]}
+
+
+def test_contrast_in_the_last_frames_is_no_fault():
+    values = series()
+    values[..., 1:] = values[..., :-1]
+    late = np.roll(values, 10, axis=-1)
+    late[..., :10] = values[..., :1]
+    assert frames.faults(late, MASK, "signal") == {}
 
 
 def test_frames_are_named_and_left_out(tmp_path):
@@ -75,7 +112,7 @@ def test_frames_are_named_and_left_out(tmp_path):
     image = scans.save(tmp_path / "a.nii.gz", values, dt_s=5.0)
     mask = scans.save_mask(tmp_path / "mask.nii.gz")
     case = Case("a", image, Facts(mask=mask))
-    with pytest.raises(ValueError, match=r"a\.nii\.gz: .* zero: 3,50-59; .* --drop_frames=3,50-59"):
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: .* zero or of one value: 3,50-59; .* --drop_frames=3,50-59"):
         loading.load_scan(case)
     found = loading.load_scan(dataclasses.replace(case, facts=Facts(mask=mask, drop_frames=(0, 3, *range(50, 60)))))
     stay = [1, 2, *range(4, 50)]
@@ -84,7 +121,7 @@ def test_frames_are_named_and_left_out(tmp_path):
     assert found.start == pytest.approx(5 / 60)
     assert found.provenance["dropped_frames"] == [0, 3, *range(50, 60)]
     # Numbers are those of the file, also of what is found after some are left out.
-    with pytest.raises(ValueError, match="zero: 50-59"):
+    with pytest.raises(ValueError, match="zero or of one value: 50-59"):
         loading.load_scan(dataclasses.replace(case, facts=Facts(mask=mask, drop_frames=(3,))))
 
 

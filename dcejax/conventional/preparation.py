@@ -12,13 +12,16 @@ from dcejax.conventional.aif_source import BloodSignal, ResolvedAif
 from dcejax.conventional.concentration import Conversion
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import count
-from dcejax.data import loading
+from dcejax.data import dynamics, loading
 from dcejax.data.cases import Case
 from dcejax.physics.aif_detection import ARTERIAL_LEAD
 from dcejax.physics.bolus import arrival_time, baseline_count
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
+
+_AFTER_BOLUS_S = (20.0, 60.0)  # at least, to be fitted at all and without a word
+_LOOKED_AT = 8192  # voxels at most, evenly spread
 
 
 class Prepared(NamedTuple):
@@ -59,6 +62,37 @@ def _arrival(case: Case, scan: Scan, curves: np.ndarray) -> float:
         ) from error
 
 
+def _check_bolus(
+    case: Case, scan: Scan, curves: np.ndarray, stated: int | None, data_arrival: Callable[[], float]
+) -> tuple[str, ...]:
+    """Warnings where contrast comes before the first frame or close to the last.
+
+    Raises:
+        ValueError: the same, where no number of baseline frames is stated or next to nothing follows the bolus.
+    """
+    finite = curves[:: -(-len(curves) // _LOOKED_AT)]
+    finite = finite[np.isfinite(finite).all(axis=1)]
+    if len(finite) and dynamics.falls(scan.times, dynamics.changing(finite)):
+        found = "signal that is highest at the beginning and falls: contrast was there before the first frame"
+        if stated is None:
+            raise ValueError(
+                f"{case.path}: expected frames before the arrival of the bolus, found {found}, or frames are in "
+                "reverse order; give the whole series, or state --baseline_frames"
+            )
+        return (f"{found}, so there is no baseline: all concentrations are too low",)
+    if stated is not None:
+        return ()
+    after = (scan.times[-1] - data_arrival()) * SECONDS_PER_MINUTE
+    least, enough = _AFTER_BOLUS_S
+    if after < least:
+        raise ValueError(
+            f"{case.path}: expected at least {least:g} s after the arrival of the bolus, found {after:.3g} s; nothing "
+            "can be told from so short a time; give the whole series"
+        )
+    few = f"only {after:.3g} s follow the arrival of the bolus: leakage can hardly be told from plasma"
+    return (few,) if after < enough else ()
+
+
 def _baseline_frames(case: Case, scan: Scan, stated: int | None, data_arrival: Callable[[], float]) -> int:
     """How many frames are before contrast, from what is stated or from the series itself."""
     if stated is None:
@@ -92,6 +126,7 @@ def _from_signal(
     Where tissue enhances slowly its own curve shows the bolus late; the arterial input then says when it came.
     """
     acquisition = conversions.acquisition_of(case, scan, settings)
+    told = _check_bolus(case, scan, curves, settings.baseline_frames, data_arrival)
     frames = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
     b1 = conversions.transmit_field(case, scan)
     tissue = conversions.tissue_t1(case, scan, b1, settings)
@@ -99,7 +134,7 @@ def _from_signal(
     b1_volume[scan.mask] = b1
     blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
     source = aif_source.arterial_input(case, scan, settings, blood, data_arrival)
-    warnings = list(tissue.warnings)
+    warnings = [*told, *tissue.warnings]
     if (latest := _frames_before(scan.times, source.plasma)) < frames:
         if settings.baseline_frames is None:
             frames = latest

@@ -95,11 +95,14 @@ def faults(values: np.ndarray, mask: np.ndarray, quantity: Quantity) -> dict[str
         level = _mean(inside)[usable]
         dark = np.zeros(usable.size, bool)
         dark[1:-1] = (level[1:-1] < _DARK * level[:-2]) & (level[1:-1] < _DARK * level[2:])
+        curves = dynamics.sample(values, mask, usable).curves
         first = np.arange(usable.size) < _first(level)
-        scaled = _scaled(dynamics.sample(values, mask, usable).curves) & ~dark & ~first
+        if len(curves) and dynamics.falls(np.arange(np.count_nonzero(~first)), dynamics.changing(curves)[~first]):
+            first[:] = False  # contrast that came before the series washes out, which the user of the series refuses
+        scaled = _scaled(curves) & ~dark & ~first
         for what, frames in (
             ("much darker than the frames beside", dark),
-            ("brighter than the next, before a steady state or as contrast that came before washes out", first),
+            ("brighter than the next, before a steady state", first),
             ("brighter or darker than the frames beside by one factor in all voxels", scaled),
         ):
             found[what] = np.isin(np.arange(zero.size), usable[frames])

@@ -1,10 +1,14 @@
-"""Whether an examination is one that a method for any acquisition was trained for: told, or refused before any map.
+"""Whether an examination shows a bolus, and is one that a method for any acquisition was trained for: told, or refused
+before any map.
 
 The ranges are those of `simulation.training.voxel_sets`, with a little room.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from dcejax.data import dynamics
 from dcejax.methods.aligned_grid import ARRIVED
 from dcejax.physics.bolus import residuals
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -23,17 +27,62 @@ _RISE_TO_NOISE = 8.0
 _LEAST_RISE = 0.05  # of the same, relative to their baseline
 _MEDIAN_RESIDUAL, _UNEVEN_RESIDUAL = 1.8368, 1.3948  # the greatest of val-62: docs/out_of_distribution.json
 _VESSEL_RISE = 1.5  # of the brightest voxels over their baseline; large vessels rise by 2 to 6
+_LOOKED_AT = 8192  # voxels at most, evenly spread
+
+
+class Bolus(NamedTuple):
+    """Contrast in the brightest voxels of an examination."""
+
+    rise: float  # of their mean above its first frames
+    baseline: float
+    warnings: tuple[str, ...]
+
+
+def bolus_of(series: Series, brightest: np.ndarray, case: str) -> Bolus:
+    """The bolus as the first of the brightest curves [P, T] of an examination show it.
+
+    Raises:
+        ValueError: none arrives, it came before the first frame, or hardly anything follows it.
+    """
+    times = np.asarray(series.context.times, np.float64)
+    mean = np.asarray(brightest[:_BRIGHTEST], np.float64).mean(axis=0)
+    rise = mean - mean[:3].mean()
+    noise = float(np.median(np.abs(residuals(times, mean[None]))))
+    if dynamics.falls(times, dynamics.changing(series.curves[:: -(-len(series.curves) // _LOOKED_AT)])):
+        raise ValueError(
+            f"{case}: expected frames before the arrival of the bolus, found signal that is highest at the beginning "
+            "and falls; contrast was there before the first frame, or frames are in reverse order; give the whole one"
+        )
+    if not rise.max() > max(_RISE_TO_NOISE * noise, _LEAST_RISE * mean[:3].mean()):
+        raise ValueError(
+            f"{case}: expected a bolus of contrast agent, found none in the voxels that brighten most; "
+            "check that the series is dynamic and in order, and the mask"
+        )
+    arrival = int(np.argmax(rise > ARRIVED * rise.max()))
+    after = float(times[-1] - times[arrival]) * SECONDS_PER_MINUTE
+    least, enough = _AFTER_BOLUS_S
+    if after < least:
+        raise ValueError(
+            f"{case}: expected at least {least:g} s after the arrival of the bolus, found {after:.3g} s; leakage "
+            "cannot be told from plasma in so short a time"
+        )
+    warnings = []
+    if after < enough:
+        warnings.append(f"only {after:.3g} s follow the arrival of the bolus: expect wide intervals")
+    if arrival < 2:
+        warnings.append("the bolus arrives within the first two frames: there is hardly a baseline, expect biased maps")
+    return Bolus(float(rise.max()), float(mean[:3].mean()), tuple(warnings))
 
 
 def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
     """Warnings for what lies outside the range; the size of a voxel is [3], the last through the slice.
 
     Raises:
-        ValueError: no bolus arrives, hardly anything follows it, frames are too far apart to show it, or there are too
-            few voxels to look for vessels.
+        ValueError: as `bolus_of`, or frames are too far apart to show a bolus, or there are too few voxels to look for
+            vessels.
     """
     seconds = np.asarray(series.context.times) * SECONDS_PER_MINUTE
-    warnings, longest = [], float(np.diff(seconds).max())
+    longest = float(np.diff(seconds).max())
     if longest > _LONGEST_INTERVAL_S:
         raise ValueError(
             f"{case}: expected frames at most {_LONGEST_INTERVAL_S:g} s apart, found {longest:.3g} s; the first pass "
@@ -41,27 +90,9 @@ def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
         )
     if len(series.curves) < _LEAST_VOXELS:
         raise ValueError(f"{case}: expected {_LEAST_VOXELS} voxels or more in the mask, found {len(series.curves)}")
-    mean = np.asarray(series.context.brightest.curves[:_BRIGHTEST], np.float64).mean(axis=0)
-    rise = mean - mean[:3].mean()
-    noise = float(np.median(np.abs(residuals(np.asarray(series.context.times, np.float64), mean[None]))))
-    arrival = int(np.argmax(rise > ARRIVED * rise.max()))
-    if not rise.max() > max(_RISE_TO_NOISE * noise, _LEAST_RISE * mean[:3].mean()):
-        raise ValueError(
-            f"{case}: expected a bolus of contrast agent, found none in the voxels that brighten most; "
-            "check that the series is dynamic and in order, and the mask"
-        )
-    after = seconds[-1] - seconds[arrival]
-    least, enough = _AFTER_BOLUS_S
-    if after < least:
-        raise ValueError(
-            f"{case}: expected at least {least:g} s after the arrival of the bolus, found {after:.3g} s; leakage "
-            "cannot be told from plasma in so short a time"
-        )
-    if after < enough:
-        warnings.append(f"only {after:.3g} s follow the arrival of the bolus: expect wide intervals")
-    if arrival < 2:
-        warnings.append("the bolus arrives within the first two frames: there is hardly a baseline, expect biased maps")
-    if rise.max() < _VESSEL_RISE * mean[:3].mean() and not series.context.aif.known:
+    bolus = bolus_of(series, series.context.brightest.curves, case)
+    warnings = list(bolus.warnings)
+    if bolus.rise < _VESSEL_RISE * bolus.baseline and not series.context.aif.known:
         warnings.append(
             "no voxel of the mask brightens as large vessels do, so the arterial input is a guess; give a mask of the "
             "whole brain, or --aif"

@@ -21,13 +21,14 @@ from dcejax.execution import placement
 from dcejax.execution.curves import apply_in_chunks, map_curves
 from dcejax.execution.policy import Policy
 from dcejax.execution.unet_volumes import encode_prior, sample_volume, slices_of
-from dcejax.methods import fixed_grid
+from dcejax.methods import envelope, fixed_grid
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.stage import Stage, StageConfig
 from dcejax.models.prob_unet import ProbUNet, sample_latents
 from dcejax.models.tcn import TCN
+from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
 from dcejax.types import PARAMETERS, UNITS, Output, Scan, Series
 
@@ -37,6 +38,7 @@ ABOUT = (
     "does not see the arterial input, and its spread over latent samples is not a calibrated uncertainty. For research."
 )
 
+_SEARCHED = 16_384  # voxels at most, evenly spread, whose brightest are looked at for a bolus
 CV_FLOOR = 0.01
 """The coefficient of variation is given where the mean exceeds this; below, it would divide by noise."""
 
@@ -192,8 +194,16 @@ def stages(config: Config, policy: Policy) -> Sequence[Callable[[Params], Stage]
 
 
 def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
-    """See `fixed_grid.series_of`."""
+    """See `fixed_grid.series_of`.
+
+    Raises:
+        ValueError: also as `envelope.bolus_of`.
+    """
     series = fixed_grid.series_of(scan, config.protocol, beside)
+    some = series.curves[:: -(-len(series.curves) // _SEARCHED)]
+    brightest = some[np.argsort(-vascular_score(some, scan.times))]
+    told = envelope.bolus_of(series, brightest, scan.case_id).warnings
+    series = dataclasses.replace(series, warnings=(*series.warnings, *told))
     if config.num_samples > 1:
         return series
     return dataclasses.replace(

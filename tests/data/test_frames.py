@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import examinations
 import numpy as np
 import pytest
 import scans
@@ -68,7 +69,7 @@ def constant(values):
     values[..., 18:] = 7
 
 
-FIRST = "brighter than the next, before a steady state or as contrast that came before washes out"
+FIRST = "brighter than the next, before a steady state"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,13 @@ def test_concentration_that_ends_early():
     values = np.maximum(series() - 105, 0)
     values[..., 16:] = 0
     assert frames.faults(values, MASK, "concentration") == {"zero or of one value": [16, 17, 18, 19]}
+
+
+def test_contrast_that_came_before_is_no_fault_of_the_first_frame():
+    values = examinations.make_scan(shape=(6, 5, 3), vessels=30).values
+    assert frames.faults(values[..., 9:], MASK, "signal") == {}
+    values[..., 0] *= 1.5
+    assert frames.faults(values, MASK, "signal") == {FIRST: [0]}
 
 
 def test_contrast_in_the_last_frames_is_no_fault():

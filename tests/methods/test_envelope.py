@@ -7,16 +7,43 @@ from pathlib import Path
 import examinations
 import numpy as np
 import pytest
+import scans
 
 from dcejax.data import weights
 from dcejax.data.aif_csv import MeasuredAif
-from dcejax.methods import dcejax2026, envelope
+from dcejax.methods import dcejax2026, envelope, lyoo2025
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 
 
 def warnings_of(scan, beside=NOTHING_BESIDE):
     return dcejax2026.series_of(scan, beside, Config()).warnings
+
+
+def published_of(scan):
+    return lyoo2025.series_of(scan, NOTHING_BESIDE, scans.tiny_config()).warnings
+
+
+@pytest.mark.parametrize("series_of", [warnings_of, published_of])
+@pytest.mark.parametrize(
+    ("changed", "frames", "message"),
+    [
+        ({"contrast": 0.0}, slice(0, 60), "expected a bolus of contrast agent, found none"),
+        ({"arrival_s": 310.0}, slice(0, 60), "expected a bolus of contrast agent, found none"),
+        ({"arrival_s": 265.0}, slice(0, 60), "at least 60 s after the arrival of the bolus, found"),
+        ({"frames": 72}, slice(11, 71), "contrast was there before the first frame"),
+        ({}, slice(59, None, -1), "frames are in reverse order"),
+    ],
+)
+def test_a_series_without_its_bolus_is_refused_by_every_method(series_of, changed, frames, message):
+    scan = examinations.make_scan(**changed)
+    scan = dataclasses.replace(scan, values=scan.values[..., frames], times=scan.times[:60])
+    with pytest.raises(ValueError, match=message):
+        series_of(scan)
+
+
+def test_the_published_method_tells_of_an_early_bolus():
+    assert any("within the first two frames" in w for w in published_of(examinations.make_scan(arrival_s=4.0)))
 
 
 def with_facts(scan, tr_ms=2.8, flip_angle_deg=10.0):

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from dcejax import rng
 from dcejax.conventional import plausibility
-from dcejax.data import loading, nifti, results, timing
+from dcejax.data import loading, nifti, ranges, results, timing
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.cases import Case
 from dcejax.data.facts import Facts
@@ -72,7 +72,7 @@ def _check_t1(t1: np.ndarray) -> None:
     """Refuse T1 in seconds or milliseconds; maps hold zero or NaN where their own fit failed."""
     usable = t1[np.isfinite(t1) & (t1 > 0)]
     median = float(np.median(usable)) if usable.size else 0.0
-    if not 0 < median <= loading.LONGEST_PLAUSIBLE_T1_S / SECONDS_PER_MINUTE:
+    if not ranges.SHORTEST_PLAUSIBLE_T1_S <= median * SECONDS_PER_MINUTE <= ranges.LONGEST_PLAUSIBLE_T1_S:
         raise ValueError(
             f"t1_map: expected native T1 in min in the mask's voxels, found a median of {median:.4g}; divide one in s "
             "by 60, one in ms by 60,000"

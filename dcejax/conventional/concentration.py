@@ -11,9 +11,8 @@ import numpy as np
 from dcejax.conventional.fit_facts import FitFacts
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import VoxelStatus
-from dcejax.data import loading, nifti, sidecars
+from dcejax.data import loading, nifti, ranges, sidecars
 from dcejax.data.cases import Case
-from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
 from dcejax.data.timing import AGREEMENT
 from dcejax.physics import units
 from dcejax.physics.fitting import FitStatus
@@ -22,10 +21,7 @@ from dcejax.physics.signal import invert_spgr, spgr
 from dcejax.types import Acquisition, InversionStatus, Scan, T1Status
 
 _VOXELS_PER_CHUNK = 65_536
-# Spoiled gradient echoes for DCE have a TR of 2 to 20 ms, for VFA up to 50: what lies beyond is in another unit.
-_TR_RANGE_MS = (0.5, 500.0)
-# No series has less than a degree; 20 degrees in radians are 0.35.
-_SMALLEST_FLIP_ANGLE_DEG = 0.8
+_T1_RANGE_S = (ranges.SHORTEST_PLAUSIBLE_T1_S, ranges.LONGEST_PLAUSIBLE_T1_S)
 
 
 class Conversion(NamedTuple):
@@ -50,28 +46,11 @@ def _chunks(voxels: int) -> list[slice]:
     return [slice(start, start + _VOXELS_PER_CHUNK) for start in range(0, voxels, _VOXELS_PER_CHUNK)]
 
 
-def _check_tr(name: str, tr_ms: float, where: str) -> None:
-    low, high = _TR_RANGE_MS
-    if not low <= tr_ms <= high:
-        raise ValueError(
-            f"{where}: expected {name} of {low:g} to {high:g} ms, found {tr_ms:g}; check its unit (RepetitionTime in a "
-            "sidecar is in s)"
-        )
-
-
-def _check_flip_angle(name: str, angle_deg: float, where: str) -> None:
-    if not _SMALLEST_FLIP_ANGLE_DEG <= angle_deg < 180:
-        raise ValueError(
-            f"{where}: expected {name} from {_SMALLEST_FLIP_ANGLE_DEG:g} to below 180 degrees, found {angle_deg:g}; "
-            "multiply radians by 57.3"
-        )
-
-
 def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition:
     """Acquisition and agent of a case of signal, from flags, manifest and sidecar.
 
     Raises:
-        ValueError: TR or flip angle that is not stated, or in another unit.
+        ValueError: TR or flip angle that is not stated.
     """
     known = scan.provenance["acquisition"]
     for name, key in (("tr_ms", "RepetitionTimeExcitation (s)"), ("flip_angle_deg", "FlipAngle (degrees)")):
@@ -80,8 +59,6 @@ def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition
                 f"{case.path}: expected {name} to turn signal into concentration, found none; give --{name}, a column "
                 f"of the manifest, or {key} in the sidecar {nifti.sidecar_path(case.path).name}"
             )
-    _check_tr("tr_ms", known["tr_ms"], str(case.path))
-    _check_flip_angle("flip_angle_deg", known["flip_angle_deg"], str(case.path))
     acquisition = units.acquisition(
         known["tr_ms"], known["flip_angle_deg"], case.facts.relaxivity or settings.assumed_relaxivity_per_mM_s
     )
@@ -93,17 +70,17 @@ def acquisition_of(case: Case, scan: Scan, settings: FitSettings) -> Acquisition
     )
 
 
-def transmit_field(case: Case, scan: Scan) -> np.ndarray:
-    """B1 [V] of the mask's voxels relative to nominal; 1 without a map, 0 where the map has no value.
+def transmit_field(case: Case, scan: Scan) -> tuple[np.ndarray, list[str]]:
+    """B1 [V] of the mask's voxels relative to nominal, and warnings; 1 without a map, 0 where the map has no value.
 
     Raises:
         ValueError: as `loading.load_b1_map`.
     """
-    b1_map = loading.load_b1_map(case, scan)
+    b1_map, warnings = loading.load_b1_map(case, scan)
     if b1_map is None:
-        return np.ones(np.count_nonzero(scan.mask), np.float32)
+        return np.ones(np.count_nonzero(scan.mask), np.float32), warnings
     inside = b1_map[scan.mask]
-    return np.where(np.isfinite(inside) & (inside > 0), inside, 0.0).astype(np.float32)
+    return np.where(np.isfinite(inside) & (inside > 0), inside, 0.0).astype(np.float32), warnings
 
 
 def _agree(vfa: Path, what: str, stated: Sequence[float], sidecar: Sequence[float]) -> None:
@@ -158,9 +135,9 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
             "one angle per volume, or a list FlipAngle in its sidecar"
         )
     for angle in angles_deg:
-        _check_flip_angle("flip angles", angle, str(facts.vfa))
+        ranges.check_flip_angle("flip angles", angle, str(facts.vfa))
     tr_ms, tr_source = _vfa_tr_ms(facts, sidecar, scan.provenance["acquisition"]["tr_ms"])
-    _check_tr("a TR", tr_ms, str(facts.vfa))
+    ranges.check_tr("a TR", tr_ms, str(facts.vfa))
     series = nifti.read_angles(facts.vfa, len(angles_deg), loading.grid_of(case, scan)).values[scan.mask]
     parts = [
         t1_nonlinear(series[c], np.deg2rad(angles_deg), tr_ms / units.MILLISECONDS_PER_MINUTE, b1=b1[c])
@@ -168,6 +145,9 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
     ]
     status = np.concatenate([p.status for p in parts])
     t1 = np.concatenate([p.t1 for p in parts])
+    low, high = (bound / units.SECONDS_PER_MINUTE for bound in _T1_RANGE_S)
+    impossible = (t1 > 0) & ((t1 < low) | (t1 > high))
+    t1 = np.where(impossible, np.float32(0.0), t1)
     provenance = {
         "source": f"variable flip angles, file {facts.vfa.name}",
         "method": "nonlinear least squares",
@@ -176,10 +156,17 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
         "tr_source": tr_source,
         "voxels": {code.name: int(np.count_nonzero(status == code)) for code in T1Status},
     }
-    warnings = ()
+    warnings = []
     if tr_source == "assumed":
-        warnings = (f"no TR of {facts.vfa.name} was given; that of the series, {tr_ms:g} ms, is assumed: --vfa_tr_ms",)
-    return TissueT1(t1, provenance, warnings)
+        warnings.append(
+            f"no TR of {facts.vfa.name} was given; that of the series, {tr_ms:g} ms, is assumed: --vfa_tr_ms"
+        )
+    if impossible.any():
+        warnings.append(
+            f"{facts.vfa.name}: {np.count_nonzero(impossible)} voxels of the mask have T1 below {_T1_RANGE_S[0]:g} or "
+            f"above {_T1_RANGE_S[1]:g} s and count as without T1; check flip angles, TR and B1"
+        )
+    return TissueT1(t1, provenance, tuple(warnings))
 
 
 def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: FitSettings) -> TissueT1:
@@ -200,8 +187,7 @@ def tissue_t1(case: Case, scan: Scan, b1: np.ndarray, settings: FitSettings) -> 
         result = TissueT1(inside, {"source": f"file {facts.t1_map.name}"}, ())
     else:
         t1_s = facts.t1_s or settings.assumed_t1_s
-        if t1_s > LONGEST_PLAUSIBLE_T1_S:
-            raise ValueError(f"{case.path}: expected t1_s in s, found {t1_s:g}; divide a T1 in ms by 1000")
+        ranges.check_t1("t1_s", t1_s, f"{case.path}: ")
         warnings = () if facts.t1_s else (f"no T1 was given; {t1_s:g} s is assumed everywhere: give a T1 map or --vfa",)
         voxels = np.count_nonzero(scan.mask)
         result = TissueT1(

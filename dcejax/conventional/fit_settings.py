@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 
-from dcejax.data.loading import LONGEST_PLAUSIBLE_T1_S
+from dcejax.data import ranges
 from dcejax.physics.fitting import check_method
 from dcejax.physics.selection import CAREFUL_MODELS
 from dcejax.physics.tracer_models import EXTENDED_TOFTS, MODELS, TracerModel, find
 from dcejax.protocol import Protocol
 
 _ASSUMED = Protocol()
+_RANGES = (  # beyond which a number is in another unit
+    ("te_ms", 0.2, 50.0, "ms", "multiply one in s by 1000"),
+    ("r2_star_relaxivity", 1.0, 500.0, "1/(mM s)", "multiply one per ms by 1000, divide one per min by 60"),
+    ("dispersion_s", 0.05, 60.0, "s", "multiply one in min by 60, divide one in ms by 1000"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +66,11 @@ class FitSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name}: expected a positive number, found {value}")
-        if self.te_ms is not None and not 0.2 <= self.te_ms <= 50:
-            raise ValueError(f"--te_ms: expected 0.2 to 50 ms, found {self.te_ms:g}; multiply one in s by 1000")
-        if not 0 < self.blood_t1_s <= LONGEST_PLAUSIBLE_T1_S:
-            raise ValueError(f"--blood_t1_s: expected T1 in s, found {self.blood_t1_s:g}; divide a T1 in ms by 1000")
+        for name, low, high, unit, remedy in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"--{name}: expected {low:g} to {high:g} {unit}, found {value:g}; {remedy}")
+        ranges.check_t1("--blood_t1_s", self.blood_t1_s)
 
     @property
     def tracer_model(self) -> TracerModel:

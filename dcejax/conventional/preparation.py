@@ -128,13 +128,13 @@ def _from_signal(
     acquisition = conversions.acquisition_of(case, scan, settings)
     told = _check_bolus(case, scan, curves, settings.baseline_frames, data_arrival)
     frames = _baseline_frames(case, scan, settings.baseline_frames, data_arrival)
-    b1 = conversions.transmit_field(case, scan)
+    b1, b1_warnings = conversions.transmit_field(case, scan)
     tissue = conversions.tissue_t1(case, scan, b1, settings)
     b1_volume = np.zeros(scan.mask.shape, np.float32)
     b1_volume[scan.mask] = b1
     blood = BloodSignal(acquisition, settings.blood_t1_s / SECONDS_PER_MINUTE, frames, b1_volume)
     source = aif_source.arterial_input(case, scan, settings, blood, data_arrival)
-    warnings = [*told, *tissue.warnings]
+    warnings = [*told, *b1_warnings, *tissue.warnings]
     if (latest := _frames_before(scan.times, source.plasma)) < frames:
         if settings.baseline_frames is None:
             frames = latest

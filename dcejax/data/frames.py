@@ -42,14 +42,12 @@ def _numbers(values: Sequence[int]) -> str:
     return ",".join(shown)
 
 
-def _without_image(values: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames [T] bool that hold one value, and those in which some slices do; NaN counts for nothing."""
+def _without_image(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames [T] bool that are zero in the mask, and those that are in some slices; NaN counts for nothing."""
     slices = np.flatnonzero(mask.any(axis=(0, 1)))
     filled = np.stack([(values[:, :, z][mask[:, :, z]] != 0).any(axis=0) for z in slices])  # [Z, T]
-    constant = (inside == inside[:1]).all(axis=0) if len(inside) > 1 else np.zeros(inside.shape[1], bool)
-    zero = ~filled.any(axis=0) | constant
-    partly = ~zero & (~filled & filled.any(axis=1, keepdims=True)).any(axis=0)
-    return zero, partly
+    zero = ~filled.any(axis=0)
+    return zero, ~zero & (~filled & filled.any(axis=1, keepdims=True)).any(axis=0)
 
 
 def _mean(inside: np.ndarray) -> np.ndarray:
@@ -84,10 +82,12 @@ def faults(values: np.ndarray, mask: np.ndarray, quantity: Quantity) -> dict[str
     """Frames of a series [X, Y, Z, T] that cannot be used, by what is wrong with them in the mask [X, Y, Z]."""
     inside = values[mask]
     lost = np.isfinite(inside).mean(axis=0) < 1 - _LOST_SHARE
-    zero, partly = _without_image(values, mask, inside)
+    zero, partly = _without_image(values, mask)
     if quantity == "concentration":  # which is zero before contrast, where it was computed without noise
         begun = np.arange(zero.size) > np.argmax(np.where(lost, -np.inf, _mean(inside)))
         zero, partly = zero & begun, partly & begun
+    elif len(inside) > 1:
+        zero |= (inside == inside[:1]).all(axis=0)
     zero, partly = zero & ~lost, partly & ~lost
     found = {"without finite values": lost, "zero or of one value": zero, "empty in some slices": partly}
     usable = np.flatnonzero(~(lost | zero | partly))

@@ -3,19 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import foreground, frames, nifti, sidecars, timing
+from dcejax.data import foreground, frames, nifti, ranges, sidecars, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
-
-LONGEST_PLAUSIBLE_T1_S = 20.0
-"""No tissue has more: a number above it is in ms."""
-
-_RELAXIVITY_RANGE = (1.0, 20.0)  # of agents in use, 1/(mM s)
 
 
 def _check_numbers(case: Case) -> None:
@@ -23,26 +18,67 @@ def _check_numbers(case: Case) -> None:
         value = getattr(case.facts, field.name)
         if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
             raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}")
-    low, high = _RELAXIVITY_RANGE
-    if case.facts.relaxivity is not None and not low <= case.facts.relaxivity <= high:
+    if case.facts.relaxivity is not None:
+        ranges.check_relaxivity(case.facts.relaxivity, str(case.path))
+
+
+class _Plausible(NamedTuple):
+    """What a map may hold."""
+
+    name: str
+    content: str
+    median: tuple[float, float]
+    values: tuple[float, float]
+    unit: str
+    remedy: str
+
+
+_T1_RANGE_S = (ranges.SHORTEST_PLAUSIBLE_T1_S, ranges.LONGEST_PLAUSIBLE_T1_S)
+_T1 = _Plausible(
+    "T1", "T1 in s", _T1_RANGE_S, _T1_RANGE_S, " s", "divide a map in ms by 1000, multiply one in min by 60"
+)
+_B1 = _Plausible(
+    "B1",
+    "the ratio of true to nominal flip angle",
+    ranges.MEDIAN_B1,
+    ranges.PLAUSIBLE_B1,
+    "",
+    "divide a map in percent by 100, one of flip angles by the nominal one in the same unit",
+)
+
+
+def _read_map(path: Path, image: nifti.Image, mask: np.ndarray, plausible: _Plausible) -> tuple[np.ndarray, list[str]]:
+    """A map [X, Y, Z] float32 with a plausible median in the mask, and warnings.
+
+    Maps hold zero or NaN where their own fit failed; where it gave what nothing has, the map is zero, too.
+    """
+    values = nifti.read_volume(path, f"{plausible.name} map", image).values
+    inside = values[mask]
+    inside = inside[np.isfinite(inside) & (inside > 0)]
+    if not inside.size:
         raise ValueError(
-            f"{case.path}: expected a relaxivity of {low:g} to {high:g} 1/(mM s), found {case.facts.relaxivity:g}; "
-            "multiply one per ms by 1000, divide one per min by 60 and one per M by 1000"
+            f"{path}: expected {plausible.content} in the mask's voxels, found none above zero; check the map"
         )
-
-
-def _read_map(
-    path: Path, image: nifti.Image, mask: np.ndarray, name: str, content: str, above: float, most: float, remedy: str
-) -> np.ndarray:
-    """A map [X, Y, Z] float32 with a plausible median in the mask; maps hold zero or NaN where their own fit failed."""
-    values = nifti.read_volume(path, name, image).values
-    usable = values[mask & np.isfinite(values) & (values > 0)]
-    if not usable.size:
-        raise ValueError(f"{path}: expected {content} in the mask's voxels, found none above zero; check the map")
-    median = float(np.median(usable))
-    if not above < median <= most:
-        raise ValueError(f"{path}: expected {content}, found a median of {median:.6g} in the mask; {remedy}")
-    return values
+    median = float(np.median(inside))
+    low, high = plausible.median
+    if not low <= median <= high:
+        raise ValueError(
+            f"{path}: expected {plausible.content}, found a median of {median:.6g} in the mask; {plausible.remedy}"
+        )
+    low, high = plausible.values
+    warnings = []
+    for count, side in (
+        (np.count_nonzero(inside > high), f"above {high:g}{plausible.unit}"),
+        (np.count_nonzero(inside < low), f"below {low:g}{plausible.unit}"),
+    ):
+        if count:
+            warnings.append(
+                f"{path.name}: {count} voxels of the mask have {plausible.name} {side} and count as without "
+                f"{plausible.name}; check the fit of the map"
+            )
+    if warnings:
+        values = np.where((values > 0) & ((values < low) | (values > high)), np.float32(0.0), values)
+    return values, warnings
 
 
 def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
@@ -90,18 +126,15 @@ def load_scan(case: Case) -> Scan:
     warnings += frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
     t1_map = None
     if case.facts.t1_map is not None:
-        plausible = "T1 map", "T1 in s", 0.0, LONGEST_PLAUSIBLE_T1_S, "divide a map in ms by 1000"
-        t1_s = _read_map(case.facts.t1_map, image, mask, *plausible)
-        impossible = t1_s > LONGEST_PLAUSIBLE_T1_S
-        if count := np.count_nonzero(impossible & mask):
-            warnings.append(
-                f"{case.facts.t1_map.name}: {count} voxels of the mask have T1 above {LONGEST_PLAUSIBLE_T1_S:g} s and "
-                "count as without T1; check the fit of the map"
-            )
-        t1_map = np.where(impossible, np.float32(0.0), t1_s) / np.float32(SECONDS_PER_MINUTE)
+        t1_s, told = _read_map(case.facts.t1_map, image, mask, _T1)
+        warnings += told
+        t1_map = t1_s / np.float32(SECONDS_PER_MINUTE)
     stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
     if stated and case.quantity == "concentration":
         warnings.append(f"{' and '.join(stated)} without effect on concentration input")
+    acquisition = _stated_acquisition(case, sidecar)
+    if case.quantity == "signal":
+        ranges.check_acquisition(acquisition, str(case.path))
     labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
     if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
         warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
@@ -121,7 +154,7 @@ def load_scan(case: Case) -> Scan:
             "timing": resolved.provenance,
             **({"dropped_frames": list(case.facts.drop_frames)} if case.facts.drop_frames else {}),
             "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
-            "acquisition": _stated_acquisition(case, sidecar),
+            "acquisition": acquisition,
         },
     )
 
@@ -147,18 +180,15 @@ def grid_of(case: Case, scan: Scan) -> nifti.Image:
     return nifti.Image(case.path, scan.values, scan.affine, scan.header)
 
 
-def load_b1_map(case: Case, scan: Scan) -> np.ndarray | None:
+def load_b1_map(case: Case, scan: Scan) -> tuple[np.ndarray | None, list[str]]:
     """Read the transmit field, relative to nominal, if the case has one.
 
     Returns:
-        [X, Y, Z] float32 or None.
+        [X, Y, Z] float32 or None, and warnings.
 
     Raises:
         ValueError: as `nifti.read_volume`, or a median in the mask, over values above zero, that is no ratio.
     """
     if case.facts.b1_map is None:
-        return None
-    ratio = "the ratio of true to nominal flip angle"
-    remedy = "divide a map in percent by 100, one of flip angles by the nominal one in the same unit"
-    plausible = "B1 map", ratio, 0.2, 5.0, remedy
-    return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, *plausible)
+        return None, []
+    return _read_map(case.facts.b1_map, grid_of(case, scan), scan.mask, _B1)

@@ -79,9 +79,11 @@ class _Made:
 def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     scan = loading.load_scan(case)
     loading.require_finite(case, scan)
+    b1_map, told = loading.load_b1_map(case, scan)
+    scan = replace(scan, warnings=(*scan.warnings, *told))
     beside = Beside(
         relaxivity_per_mM_s=case.facts.relaxivity,
-        b1_map=loading.load_b1_map(case, scan),
+        b1_map=b1_map,
         aif=None if case.facts.aif is None else aif_csv.read(case.facts.aif),
     )
     return scan, run.method.series_of(scan, beside, run.config), beside

@@ -132,7 +132,7 @@ def load(labelled: LabelledCase, protocol: Protocol, brightest: int) -> Labelled
     scan = loading.load_scan(case)
     loading.require_finite(case, scan)
     aif = None if case.facts.aif is None else aif_csv.read(case.facts.aif)
-    series = fixed_grid.series_of(scan, protocol, Beside(b1_map=loading.load_b1_map(case, scan), aif=aif))
+    series = fixed_grid.series_of(scan, protocol, Beside(b1_map=loading.load_b1_map(case, scan)[0], aif=aif))
     try:
         encoded, _ = fixed_grid.encode_series(series, protocol)
     except ValueError as error:

@@ -270,7 +270,7 @@ def test_one_sample_is_told(run_infer, scan, tmp_path):
 
 def test_concentration_uses_every_flag(run_infer, mask, tmp_path):
     folder = tmp_path / "in"
-    uptake = np.minimum(np.arange(70) / 70, 0.6)
+    uptake = np.clip((np.arange(70) - 5) / 70, 0, 0.6)
     values = (scans.head()[..., None] * uptake).astype(np.float32)
     image = scans.save(folder / "c.nii.gz", values, dt_s=5.3)
     flat = {

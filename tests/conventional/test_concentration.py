@@ -72,7 +72,7 @@ def test_the_first_reason_is_reported(exam):
 def test_t1_from_flip_angles_needs_the_transmit_field(files, exam):
     angles = exams.VFA_DEG
     case, scan = case_of(files, vfa=files["vfa"], vfa_flip_angles_deg=angles, b1_map=files["b1_map"])
-    b1 = concentration.transmit_field(case, scan)
+    b1 = concentration.transmit_field(case, scan)[0]
     found = concentration.tissue_t1(case, scan, b1, SETTINGS)
     np.testing.assert_allclose(found.t1 * 60, exam.t1_s[INSIDE], rtol=1e-3)
     assert found.provenance["voxels"]["OK"] == INSIDE.sum()
@@ -83,7 +83,7 @@ def test_t1_from_flip_angles_needs_the_transmit_field(files, exam):
 def test_t1_from_flip_angles_has_its_own_tr(files, exam):
     facts = {"vfa": files["vfa"], "vfa_flip_angles_deg": exams.VFA_DEG, "b1_map": files["b1_map"]}
     case, scan = case_of(files, **facts, vfa_tr_ms=2 * exams.TR_MS)
-    found = concentration.tissue_t1(case, scan, concentration.transmit_field(case, scan), SETTINGS)
+    found = concentration.tissue_t1(case, scan, concentration.transmit_field(case, scan)[0], SETTINGS)
     # The signal depends on TR / T1 alone, so twice the TR is taken for twice the T1.
     np.testing.assert_allclose(found.t1 * 60, 2 * exam.t1_s[INSIDE], rtol=1e-3)
 
@@ -96,7 +96,7 @@ def beside(files, exam, tmp_path):
     def t1(stated, **fields):
         scans.save_sidecar(path, **fields)
         case, scan = case_of(files, vfa=path, b1_map=files["b1_map"], **stated)
-        return concentration.tissue_t1(case, scan, concentration.transmit_field(case, scan), SETTINGS)
+        return concentration.tissue_t1(case, scan, concentration.transmit_field(case, scan)[0], SETTINGS)
 
     return t1
 
@@ -159,7 +159,7 @@ def test_voxels_without_t1_are_told(files, exam, tmp_path):
 
 def test_an_assumed_t1_is_told_and_a_stated_one_is_not(files):
     case, scan = case_of(files)
-    b1 = concentration.transmit_field(case, scan)
+    b1 = concentration.transmit_field(case, scan)[0]
     assert (b1 == 1).all()
     assumed = concentration.tissue_t1(case, scan, b1, SETTINGS)
     np.testing.assert_allclose(assumed.t1, 1.5 / 60)

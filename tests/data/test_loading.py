@@ -114,14 +114,16 @@ def test_t1_map_in_seconds_becomes_minutes(tmp_path):
     np.testing.assert_allclose(loading.load_scan(case_of(tmp_path, t1_map=t1)).t1_map, 0.02)
 
 
-@pytest.mark.parametrize(("value", "found"), [(1200.0, "a median of 1200"), (0.0, "none above zero")])
+@pytest.mark.parametrize(
+    ("value", "found"), [(1200.0, "a median of 1200"), (0.02, "a median of 0.02"), (0.0, "none above zero")]
+)
 def test_implausible_t1_map(tmp_path, value, found):
     t1 = scans.save(tmp_path / "t1.nii.gz", np.full(scans.SHAPE, value, np.float32))
     with pytest.raises(ValueError, match=rf"t1\.nii\.gz: expected T1 in s.*{found}"):
         loading.load_scan(case_of(tmp_path, t1_map=t1))
 
 
-@pytest.mark.parametrize("value", [95.0, 80.0, 800.0])  # percent, degrees, tenths of them
+@pytest.mark.parametrize("value", [95.0, 80.0, 800.0, 2.5, 0.26])  # percent, degrees, tenths of them, radians
 def test_b1_map_is_a_ratio(tmp_path, value):
     b1 = scans.save(tmp_path / "b1.nii.gz", np.full(scans.SHAPE, value, np.float32))
     case = case_of(tmp_path, b1_map=b1)
@@ -140,6 +142,37 @@ def test_voxels_of_impossible_t1_have_none(tmp_path):
     assert any(f"t1.nii.gz: {count} voxels of the mask have T1 above 20 s" in warning for warning in found.warnings)
 
 
+def test_voxels_of_impossible_b1_have_none(tmp_path):
+    values = np.full(scans.SHAPE, 0.9, np.float32)
+    values[:10], values[-8:] = 50.0, 0.01
+    case = case_of(tmp_path, b1_map=scans.save(tmp_path / "b1.nii.gz", values))
+    scan = loading.load_scan(case)
+    found, warnings = loading.load_b1_map(case, scan)
+    assert (found[:10] == 0).all()
+    assert (found[-8:] == 0).all()
+    np.testing.assert_allclose(found[10:-8], 0.9)
+    above, below = (np.count_nonzero(scan.mask[part]) for part in (slice(10), slice(-8, None)))
+    assert warnings[0].startswith(f"b1.nii.gz: {above} voxels of the mask have B1 above 3 and count as without B1")
+    assert warnings[1].startswith(f"b1.nii.gz: {below} voxels of the mask have B1 below 0.2")
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"tr_ms": 0.005}, "expected tr_ms of 0.5 to 500 ms, found 0.005"),
+        ({"tr_ms": 5000.0}, "expected tr_ms of 0.5 to 500 ms, found 5000"),
+        (
+            {"flip_angle_deg": 0.26},
+            "expected flip_angle_deg from 0.8 to below 180 degrees, found 0.26; multiply radians",
+        ),
+        ({"flip_angle_deg": 200.0}, "found 200"),
+    ],
+)
+def test_an_acquisition_in_another_unit(tmp_path, stated, message):
+    with pytest.raises(ValueError, match=message):
+        loading.load_scan(case_of(tmp_path, **stated))
+
+
 @pytest.mark.parametrize("relaxivity", [0.0056, 270.0, 4500.0])
 def test_relaxivity_in_another_unit(tmp_path, relaxivity):
     with pytest.raises(ValueError, match=rf"expected a relaxivity of 1 to 20 1/\(mM s\), found {relaxivity:g}"):
@@ -151,7 +184,7 @@ def test_b1_map_may_have_no_value_in_some_voxels(tmp_path, missing):
     values = np.full(scans.SHAPE, 0.9, np.float32)
     values[:13] = missing  # more than half of the mask
     case = case_of(tmp_path, b1_map=scans.save(tmp_path / "b1.nii.gz", values))
-    np.testing.assert_array_equal(loading.load_b1_map(case, loading.load_scan(case)), values)
+    np.testing.assert_array_equal(loading.load_b1_map(case, loading.load_scan(case))[0], values)
 
 
 def test_b1_map_without_values(tmp_path):

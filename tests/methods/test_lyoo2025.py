@@ -26,7 +26,8 @@ def networks(tiny_weights):
 
 
 def series_of(shape=scans.SHAPE, seed=0, mask=None):
-    values = scans.signal(shape, seed=seed)
+    # A head of one voxel would lie in its corner.
+    values = scans.signal(shape, seed=seed) if shape[0] > 1 else scans.signal((3, 3, shape[2]), seed=seed)[1:2, 1:2]
     mask = scans.head(shape) if mask is None else mask
     scan = Scan("a", values, "signal", np.arange(60) * 5 / 60, mask, np.eye(4))
     return lyoo2025.series_of(scan, NOTHING_BESIDE, scans.tiny_config())

@@ -188,8 +188,17 @@ def _check_grid(image: Image, what: str, grid: Image) -> None:
         )
 
 
+def _quantum(path: Path) -> float:
+    """Step between values that a file can hold because it scales integers; 0 where it does not."""
+    proxy = nib.load(path).dataobj
+    scaled = proxy.dtype.kind in "iu" and (proxy.slope, proxy.inter) != (1, 0)
+    return abs(float(proxy.slope)) if scaled else 0.0
+
+
 def read_mask(path: Path, grid: Image) -> np.ndarray:
-    """Read a mask; voxels above zero are inside.
+    """Read a mask; voxels above zero are inside, NaN is outside.
+
+    Where the file scales integers, zero may be stored as any value within half a step from it.
 
     Returns:
         [X, Y, Z] bool with at least one voxel inside.
@@ -197,17 +206,18 @@ def read_mask(path: Path, grid: Image) -> np.ndarray:
     Raises:
         ValueError: as `read_volume`, or no voxel is above zero.
     """
-    inside = read_volume(path, "mask", grid).values > 0
+    inside = read_volume(path, "mask", grid).values > _quantum(path) / 2
     if not inside.any():
         raise ValueError(f"{path}: expected a mask with voxels above zero, found none; check how it was drawn or saved")
     return inside
 
 
 _EXACT_IN_FLOAT32 = 1 << 24  # whole numbers below it
+_MOST_LABEL = 2.0**63
 
 
 def read_labels(path: Path, grid: Image) -> np.ndarray:
-    """Read a segmentation.
+    """Read a segmentation of any type; NaN is background.
 
     Returns:
         [X, Y, Z] int64, 0 for background.
@@ -216,17 +226,23 @@ def read_labels(path: Path, grid: Image) -> np.ndarray:
         ValueError: as `read_volume`, or values that are not whole numbers of 0 or more.
     """
     values = read_volume(path, "segmentation", grid).values
+    values = np.where(np.isnan(values), np.float32(0.0), values)
     if values.max() >= _EXACT_IN_FLOAT32:
-        image = nib.load(path)
-        if image.get_data_dtype().kind in "iub" and (image.dataobj.slope, image.dataobj.inter) == (1, 0):
-            values = np.asarray(image.dataobj).astype(np.int64)
-    wrong = ~np.isfinite(values) | (np.abs(values - np.rint(values)) > 1e-3) | (values < -1e-3)
+        values = np.asanyarray(nib.load(path).dataobj)  # in its own type, or in float64
+        if values.dtype.kind == "f":
+            values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    tolerance = max(1e-3, min(_quantum(path) / 2, 0.4))
+    whole = values if values.dtype.kind in "iub" else np.rint(values)
+    wrong = (values < -tolerance) | (whole >= _MOST_LABEL)
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # infinity
+            wrong |= ~(np.abs(values - whole) <= tolerance)
     if wrong.any():
         raise ValueError(
             f"{path}: expected whole labels of 0 or more, found {np.count_nonzero(wrong)} other values, for instance "
             f"{values[wrong][0]:.6g}; resample segmentations with nearest neighbour"
         )
-    return np.rint(values).astype(np.int64)
+    return whole.astype(np.int64)
 
 
 def sidecar_path(path: Path) -> Path:

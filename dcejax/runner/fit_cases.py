@@ -6,9 +6,8 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from dcejax.conventional import analysis, fit_outputs, fit_picture
+from dcejax.conventional import analysis, fit_outputs, fit_picture, worth_a_word
 from dcejax.conventional import concentration as conversions
 from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.fit_settings import FitSettings
@@ -16,7 +15,6 @@ from dcejax.conventional.preparation import Prepared, prepare
 from dcejax.conventional.voxel_status import count, has_estimates
 from dcejax.data import atomic, provenance, results
 from dcejax.data.cases import Case
-from dcejax.physics.fitting import FitStatus
 from dcejax.runner import fit_report
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
 from dcejax.runner.case_report import beside as beside_case
@@ -24,19 +22,6 @@ from dcejax.runner.dicom_maps import DicomMaps
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import PARAMETERS, Reporter
 
-# Share of the mask's voxels from which a state of the fit is worth a word, what to say of it, and what to look at.
-_WORTH_A_WORD = (
-    (FitStatus.NOT_ENHANCING, 0.5, "do not enhance", "check mask, arterial input and timing"),
-    (
-        FitStatus.AT_BOUND,
-        0.2,
-        "end on a bound",
-        "blood may arrive later than in the arterial input (--fit_delay), the curves may not determine all parameters "
-        "of the model (leave out --model), or the arterial input may be too low",
-    ),
-    (FitStatus.NOT_CONVERGED, 0.1, "did not converge", "the curves may hold motion or another unit"),
-    (FitStatus.NOT_IDENTIFIABLE, 0.2, "do not determine a parameter", "use a model with fewer, or leave out --model"),
-)
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
@@ -88,15 +73,9 @@ def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     )
     watch.lap("fit")
     warnings = list(prepared.warnings)
-    told = [
-        (f"{share:.0%} {what}", remedy)
-        for code, least, what, remedy in _WORTH_A_WORD
-        if (share := np.mean(found.status == code)) > least
-    ]
-    if told:
-        shares, remedies = zip(*told, strict=True)
-        warnings.append(f"of the mask's voxels {', '.join(shares)}: {'; '.join(remedies)}")
-        report.line(f"warning: {warnings[-1]}")
+    for warning in worth_a_word.told(prepared, found):
+        warnings.append(warning)
+        report.line(f"warning: {warning}")
     return ready, found, warnings
 
 

@@ -163,6 +163,73 @@ def test_labels_of_many_digits_stay_apart(tmp_path, grid):
     np.testing.assert_array_equal(nifti.read_labels(tmp_path / "labels.nii.gz", grid), labels)
 
 
+LABELS = (1, 3, 200, 312782546, 312782550)
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        (np.uint8, 200),
+        (np.int16, 200),
+        (np.uint16, 200),
+        (np.int32, 312782550),
+        (np.uint32, 312782550),
+        (np.int64, 312782550),
+        (np.uint64, 312782550),
+        (np.float32, 200),
+        (np.float64, 312782550),
+        (">i4", 312782550),
+        (">f8", 312782550),
+    ],
+)
+def test_labels_of_any_type(tmp_path, grid, kind, most):
+    labels = np.zeros(scans.SHAPE, np.int64)
+    for number, label in enumerate(label for label in LABELS if label <= most):
+        labels[number] = label
+    path = tmp_path / "labels.nii.gz"
+    nib.save(nib.Nifti1Image(labels.astype(kind), grid.affine, dtype=np.dtype(kind)), path)
+    np.testing.assert_array_equal(nifti.read_labels(path, grid), labels)
+
+
+@pytest.mark.parametrize("highest", [4, 1000, 20_000])
+def test_labels_and_masks_stored_as_scaled_integers(tmp_path, grid, highest):
+    """As tools write what they hold in floating point: zero is near to zero, and whole numbers near to whole ones."""
+    labels = np.zeros(scans.SHAPE, np.int64)
+    labels[3:5], labels[7] = 1, highest
+    path = tmp_path / "labels.nii.gz"
+    stored = np.rint(labels * (60_000 / highest)).astype(np.int64) - 30_000
+    image = nib.Nifti1Image(stored.astype(np.int16), grid.affine)
+    image.header.set_slope_inter(highest / 60_000, 30_000 * highest / 60_000 + 1e-9)
+    nib.save(image, path)
+    np.testing.assert_array_equal(nifti.read_labels(path, grid), labels)
+    np.testing.assert_array_equal(nifti.read_mask(path, grid), labels > 0)
+
+
+def test_nan_is_background(tmp_path, grid):
+    labels = scans.head() * 2.0
+    labels[:5] = np.nan
+    for kind in (np.float32, np.float64):
+        path = tmp_path / "labels.nii.gz"
+        nib.save(nib.Nifti1Image(labels.astype(kind), grid.affine), path)
+        expected = np.nan_to_num(labels)
+        np.testing.assert_array_equal(nifti.read_labels(path, grid), expected)
+        np.testing.assert_array_equal(nifti.read_mask(path, grid), expected > 0)
+    labels[10, 10, 1] = np.inf
+    nib.save(nib.Nifti1Image(labels, grid.affine), path)
+    with pytest.raises(ValueError, match="found 1 other values, for instance inf"):
+        nifti.read_labels(path, grid)
+
+
+@pytest.mark.parametrize(("label", "kind"), [(-1, np.int16), (2**63 + 5, np.uint64), (1e20, np.float64)])
+def test_labels_that_are_none(tmp_path, grid, label, kind):
+    labels = np.zeros(scans.SHAPE, kind)
+    labels[2, 3, 1] = label
+    path = tmp_path / "labels.nii.gz"
+    nib.save(nib.Nifti1Image(labels, grid.affine, dtype=kind), path)
+    with pytest.raises(ValueError, match="expected whole labels of 0 or more, found 1 other values"):
+        nifti.read_labels(path, grid)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")

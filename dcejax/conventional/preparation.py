@@ -11,7 +11,7 @@ from dcejax.conventional import concentration as conversions
 from dcejax.conventional.aif_source import BloodSignal, ResolvedAif
 from dcejax.conventional.concentration import Conversion
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.conventional.voxel_status import count
+from dcejax.conventional.voxel_status import VoxelStatus, count
 from dcejax.data import dynamics, loading
 from dcejax.data.cases import Case
 from dcejax.physics.aif_detection import ARTERIAL_LEAD
@@ -21,6 +21,7 @@ from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
 
 _AFTER_BOLUS_S = (20.0, 60.0)  # at least, to be fitted at all and without a word
+_MOST = 0.5  # of the mask's voxels
 _LOOKED_AT = 8192  # voxels at most, evenly spread
 
 
@@ -176,8 +177,10 @@ def prepare(case: Case, settings: FitSettings) -> Prepared:
         converted, source = _from_signal(case, scan, curves, settings, data_arrival)
     status = converted.status
     if not (status == FitStatus.CONVERGED).any():
+        saturated = np.mean(status == VoxelStatus.SATURATED) > _MOST
+        remedy = "TR, flip angle, T1 and B1, one of which may be in another unit" if saturated else "the mask"
         raise ValueError(
-            f"{case.path}: expected voxels that can be fitted, found none: {count(status)}; check the mask"
+            f"{case.path}: expected voxels that can be fitted, found none: {count(status)}; check {remedy}"
         )
     weights, area, area_warnings = _iauc_weights(scan.times, source.plasma)
     clock = {"first_frame_s": round(scan.start * SECONDS_PER_MINUTE, 6)}

@@ -27,7 +27,6 @@ _STATES = (
 )
 _LOOKED_AT = 4096  # fitted voxels at most
 _UNEXPLAINED = 2.0  # noise SDs that a model leaves of the typical curve; 1 where it describes it
-_LEAST_R2 = 0.5  # of the typical curve, below which noise alone may explain what is left
 
 
 def unexplained(times: np.ndarray, curves: np.ndarray, modelled: np.ndarray) -> float:
@@ -60,10 +59,10 @@ def told(prepared: Prepared, found: Analysis) -> list[str]:
         return warnings
     left = unexplained(prepared.scan.times, prepared.concentration[fitted], found.modelled[fitted])
     r2 = float(np.median(found.maps["R2"][fitted]))
-    if left > _UNEXPLAINED or (r2 < _LEAST_R2 and left > 1.5):
+    if left > _UNEXPLAINED:
         warnings.append(
-            f"the model leaves {left:.2g} noise SDs of the typical enhancing voxel unexplained (median R2 {r2:.2f}; 1 SD "
-            "is noise alone): frame times, arterial input or its arrival may be wrong, the patient may have moved, or "
-            f"{_UNITS}"
+            f"the model leaves {left:.2g} noise SDs of the typical enhancing voxel unexplained (median R2 {r2:.2f}; "
+            "noise alone leaves 1): frame times, arterial input or its arrival may be wrong, the patient may have "
+            f"moved, or {_UNITS}"
         )
     return warnings

@@ -1,6 +1,7 @@
 """Error messages for files and folders that cannot be read or written."""
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -12,18 +13,41 @@ def refusal(error: OSError) -> str:
     )
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    found = folder.absolute()
+    while not found.exists():
+        found = found.parent
+    return found
+
+
 def check_writable(folder: Path, flag: str = "--output_dir") -> None:
     """Find out before the work, without making the folder that a flag names.
 
     Raises:
         ValueError: it could not be made or written.
     """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    existing = _existing(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         found = "a folder without permission to write" if existing.is_dir() else "a file"
         raise ValueError(
             f"{folder}: expected a folder that can be made and written, found {found} at {existing}; choose another "
             f"{flag}"
+        )
+
+
+_COMPRESSED = 0.5  # of maps and series in float32, at least
+
+
+def check_space(folder: Path, values: int, flag: str = "--output_dir") -> None:
+    """Find out before the work whether there is room for so many numbers in a folder that a flag names.
+
+    Raises:
+        ValueError: there is certainly too little.
+    """
+    needed, free = _COMPRESSED * 4 * values / 2**20, shutil.disk_usage(_existing(folder)).free / 2**20
+    if needed > free:
+        raise ValueError(
+            f"{folder}: expected {needed:.0f} MiB of free space or more for the results, found {free:.0f} MiB; make "
+            f"room, or choose another {flag}"
         )

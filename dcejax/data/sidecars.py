@@ -21,6 +21,9 @@ LONGEST_EXCITATION_S = 0.1
 SHORTEST_FRAME_S = 0.2
 """A `RepetitionTime` above it is that of frames."""
 
+_NOTHING = ("n/a", None)
+"""Values that say nothing; BIDS writes n/a."""
+
 _ROOT = "dataset_description.json"
 
 
@@ -80,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = {}
     for file in files(path):
-        content |= _read(file)
+        content |= {key: value for key, value in _read(file).items() if value not in _NOTHING}
     return content
 
 

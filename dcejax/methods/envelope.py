@@ -27,6 +27,8 @@ _RISE_TO_NOISE = 8.0
 _LEAST_RISE = 0.05  # of the same, relative to their baseline
 _MEDIAN_RESIDUAL, _UNEVEN_RESIDUAL = 1.8368, 1.3948  # the greatest of val-62: docs/out_of_distribution.json
 _VESSEL_RISE = 1.5  # of the brightest voxels over their baseline; large vessels rise by 2 to 6
+_TYPICAL_T1_S = 1.5
+_SATURATED_SHARE = 0.2  # noise about zero exceeds any signal too
 _LOOKED_AT = 8192  # voxels at most, evenly spread
 
 
@@ -74,6 +76,30 @@ def bolus_of(series: Series, brightest: np.ndarray, case: str) -> Bolus:
     return Bolus(float(rise.max()), float(mean[:3].mean()), tuple(warnings))
 
 
+def _of_known_maps(series: Series) -> list[str]:
+    """Tell where T1 and B1 maps have no value and something typical stands in."""
+    warnings = []
+    for name, found in (("T1", series.context.t10), ("B1", series.context.b1)):
+        if found.known:
+            values = np.asarray(found.values)
+            if missing := np.count_nonzero(~(np.isfinite(values) & (values > 0))):
+                warnings.append(
+                    f"the {name} map has no value in {missing} voxels of the mask; a typical one is used there"
+                )
+    return warnings
+
+
+def _saturated(series: Series) -> float:
+    """Share of random voxels whose signal exceeds that of fully relaxed blood or tissue."""
+    acquisition, curves = series.context.acquisition, np.asarray(series.context.sample.curves, np.float64)
+    cosine = np.cos(float(acquisition.flip_angle))
+    relaxed = -np.expm1(-float(acquisition.tr) * SECONDS_PER_MINUTE / _TYPICAL_T1_S)
+    highest = (1 - cosine + cosine * relaxed) / relaxed  # of the signal over that before contrast
+    before = curves[:, :3].mean(axis=1)
+    usable = before > 0
+    return float(np.mean(curves[usable].max(axis=1) > highest * before[usable])) if usable.any() else 0.0
+
+
 def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
     """Warnings for what lies outside the range; the size of a voxel is [3], the last through the slice.
 
@@ -97,7 +123,13 @@ def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
             "no voxel of the mask brightens as large vessels do, so the arterial input is a guess; give a mask of the "
             "whole brain, or --aif"
         )
+    warnings += _of_known_maps(series)
     acquisition = series.context.acquisition
+    if (share := _saturated(series)) > _SATURATED_SHARE:
+        warnings.append(
+            f"{share:.0%} of voxels have a signal that no concentration gives with this TR and flip angle and a T1 of "
+            f"{_TYPICAL_T1_S:g} s: one of them may be wrong or in another unit, or contrast was there before"
+        )
     for name, value, (low, high) in (
         ("voxel size along the first axis (mm)", float(voxel_mm[0]), _IN_PLANE_MM),
         ("voxel size along the second axis (mm)", float(voxel_mm[1]), _IN_PLANE_MM),
@@ -136,6 +168,6 @@ def check_residual(residual: np.ndarray) -> tuple[float, tuple[str, ...]]:
         warnings.append(
             f"maps leave {middle:.3g} noise SDs of the curves unexplained, in validation patients at most "
             f"{_MEDIAN_RESIDUAL:.3g}: the model or its plasma curve does not fit this scan; expect intervals that are "
-            "too narrow"
+            "too narrow, and check frame times, TR, flip angle, T1 and B1"
         )
     return score, tuple(warnings)

@@ -13,7 +13,7 @@ from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.preparation import Prepared, prepare
 from dcejax.conventional.voxel_status import count, has_estimates
-from dcejax.data import atomic, provenance, results
+from dcejax.data import access, atomic, provenance, results
 from dcejax.data.cases import Case
 from dcejax.runner import fit_report
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
@@ -22,6 +22,7 @@ from dcejax.runner.dicom_maps import DicomMaps
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import PARAMETERS, Reporter
 
+_LEAST_MAPS = 6  # of a model of two parameters, with their errors
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
@@ -53,6 +54,8 @@ def _read(
     report.status("reading")
     prepared = prepare(case, settings)
     watch.lap("prepare")
+    maps = _LEAST_MAPS + settings.modelled * prepared.scan.times.size
+    access.check_space(how.output_dir, maps * len(prepared.status))
     for warning in prepared.warnings:
         report.line(f"warning: {warning}")
     beside = beside_case.read(case, prepared.scan, PARAMETERS) if how.report else beside_case.Beside()

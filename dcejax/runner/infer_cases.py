@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import aif_csv, atomic, loading, provenance
+from dcejax.data import access, aif_csv, atomic, loading, provenance
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
@@ -108,6 +108,8 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     quantities = dict.fromkeys(o.quantity for o in run.method.OUTPUTS if o.kind == "estimate")
     beside = beside_case.read(case, scan, quantities) if run.how.report else beside_case.Beside()
     watch.lap("read")
+    maps = len(run.method.OUTPUTS) + run.settings.modelled * scan.times.size
+    access.check_space(folder, maps * np.count_nonzero(scan.mask))
     warnings = [*scan.warnings, *series.warnings]
     for warning in warnings:
         report.line(f"warning: {warning}")

@@ -100,6 +100,23 @@ def test_another_acquisition_is_told():
     assert sum("weights were trained on" in warning for warning in warnings_of(scan)) == 2
 
 
+@pytest.mark.parametrize("facts", [{"flip_angle_deg": 1.0}, {"tr_ms": 200.0}])
+def test_signal_that_nothing_gives_is_told(facts):
+    assert any(
+        "a signal that no concentration gives" in w for w in warnings_of(with_facts(examinations.make_scan(), **facts))
+    )
+
+
+def test_where_maps_have_no_value_is_told():
+    scan = with_facts(examinations.make_scan())
+    t1, b1 = np.full(scan.mask.shape, 1.5 / 60, np.float32), np.ones(scan.mask.shape, np.float32)
+    assert warnings_of(dataclasses.replace(scan, t1_map=t1), Beside(b1_map=b1)) == ()
+    t1[:2], b1[0] = 0.0, np.nan
+    first, second = warnings_of(dataclasses.replace(scan, t1_map=t1), Beside(b1_map=b1))
+    assert first.startswith("the T1 map has no value in 40 voxels of the mask")
+    assert second.startswith("the B1 map has no value in 20 voxels of the mask")
+
+
 def test_a_known_arterial_input_needs_no_vessels():
     times = np.arange(60) * 5 / 60
     aif = MeasuredAif(times, 5 * (times > 0.5))

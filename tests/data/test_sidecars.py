@@ -21,6 +21,8 @@ def test_a_file_beside_the_image(tmp_path):
             sidecars.read(image)
     (tmp_path / "scan.json").write_text('{"FlipAngle": 12}', encoding="utf-8-sig")
     assert sidecars.read(image) == {"FlipAngle": 12}
+    scans.save_sidecar(image, FlipAngle="n/a", RepetitionTime=None, VolumeTiming=[0, 5])
+    assert sidecars.read(image) == {"VolumeTiming": [0, 5]}
 
 
 @pytest.fixture

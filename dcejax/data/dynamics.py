@@ -4,7 +4,6 @@ arrives within it.
 A sample of voxels is looked at, so that this costs nothing beside reading the file.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,14 +117,20 @@ def positive(curves: np.ndarray) -> np.ndarray:
     return found if len(found) >= _CHANGING[1] else found[:0]
 
 
-def _gains(curves: np.ndarray, times: np.ndarray, numbers: np.ndarray, starts: Sequence[int]) -> list[str]:
-    """Frames at which all voxels change by the same factor, long after contrast rises at frames `starts`."""
+def first_minutes(times: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Frames [T] bool within a minute after contrast rises in a curve [T], in which a uniform phantom changes alike."""
+    found = np.zeros(times.size, bool)
+    for start in rises(times, curve, noise_sd(times, curve)):
+        found |= (times > times[start]) & (times <= times[start] + _FIRST_MINUTE)
+    return found
+
+
+def _gains(curves: np.ndarray, times: np.ndarray, numbers: np.ndarray) -> list[str]:
+    """Frames at which all voxels change by the same factor, but for the first minute of contrast."""
     if not len(bright := positive(curves)):
         return []
     factor, same = alike(bright[:, 1:] / bright[:, :-1])
-    for i in starts:  # a uniform phantom changes alike too
-        same &= (times[1:] <= times[i]) | (times[:-1] > times[i] + _FIRST_MINUTE)
-    if not len(jumps := np.flatnonzero(same)):
+    if not len(jumps := np.flatnonzero(same & ~first_minutes(times, changing(curves))[1:])):
         return []
     shown = ", ".join(f"{factor[i]:.2g} at frame {numbers[i + 1]}" for i in jumps[:4])
     return [
@@ -174,7 +179,7 @@ def look_at(
         return tuple(disordered)
     curve = changing(found.curves)
     starts = rises(times, curve, noise_sd(times, curve))
-    told = _gains(found.curves, times, numbers, starts) if quantity == "signal" else []
+    told = _gains(found.curves, times, numbers) if quantity == "signal" else []
     if len(starts) > 1:
         when = ", ".join(f"{times[i] * SECONDS_PER_MINUTE:.0f}" for i in starts)
         told.append(

@@ -65,21 +65,29 @@ def _first(level: np.ndarray) -> int:
     return 0
 
 
-def _scaled(curves: np.ndarray) -> np.ndarray:
-    """Frames [T] bool in which all curves [V, T] are scaled by one factor: between two that are alike, or the last."""
-    found = np.zeros(curves.shape[1], bool)
-    if not len(curves := dynamics.positive(curves)):
+def _scaled(curves: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Frames [T] bool in which all curves [V, T] are scaled by one factor: between two that are alike, or the last.
+
+    The peak of a bolus may look so; what comes within a minute after contrast rises does not count.
+    """
+    found = np.zeros(times.size, bool)
+    if not len(bright := dynamics.positive(curves)):
         return found
-    before, after = curves[:, :-2], curves[:, 2:]
-    _, same = dynamics.alike(2 * curves[:, 1:-1] / (before + after))
+    before, after = bright[:, :-2], bright[:, 2:]
+    _, same = dynamics.alike(2 * bright[:, 1:-1] / (before + after))
     found[1:-1] = same & (np.abs(np.median(after / before, axis=0) - 1) < _LIKE_BEFORE)
-    factor, same = dynamics.alike(curves[:, 1:] / curves[:, :-1])
+    factor, same = dynamics.alike(bright[:, 1:] / bright[:, :-1])
     found[-1] = same[-1] and factor[-1] < 1  # where contrast arrives in the last frame it is brighter
-    return found
+    if not found.any() or found.all():
+        return found
+    without = np.interp(times, times[~found], dynamics.changing(curves)[~found])
+    return found & ~dynamics.first_minutes(times, without)
 
 
-def faults(values: np.ndarray, mask: np.ndarray, quantity: Quantity) -> dict[str, list[int]]:
-    """Frames of a series [X, Y, Z, T] that cannot be used, by what is wrong with them in the mask [X, Y, Z]."""
+def faults(values: np.ndarray, mask: np.ndarray, times: np.ndarray, quantity: Quantity) -> dict[str, list[int]]:
+    """Frames of a series [X, Y, Z, T] at times [T] in min that cannot be used, by what is wrong with them in the mask
+    [X, Y, Z].
+    """
     inside = values[mask]
     lost = np.isfinite(inside).mean(axis=0) < 1 - _LOST_SHARE
     zero, partly = _without_image(values, mask)
@@ -97,9 +105,9 @@ def faults(values: np.ndarray, mask: np.ndarray, quantity: Quantity) -> dict[str
         dark[1:-1] = (level[1:-1] < _DARK * level[:-2]) & (level[1:-1] < _DARK * level[2:])
         curves = dynamics.sample(values, mask, usable).curves
         first = np.arange(usable.size) < _first(level)
-        if len(curves) and dynamics.falls(np.arange(np.count_nonzero(~first)), dynamics.changing(curves)[~first]):
+        if len(curves) and dynamics.falls(times[usable][~first], dynamics.changing(curves)[~first]):
             first[:] = False  # contrast that came before the series washes out, which the user of the series refuses
-        scaled = _scaled(curves) & ~dark & ~first
+        scaled = _scaled(curves, times[usable]) & ~dark & ~first
         for what, frames in (
             ("much darker than the frames beside", dark),
             ("brighter than the next, before a steady state", first),
@@ -121,7 +129,7 @@ def check(
     Raises:
         ValueError: which frames, and why.
     """
-    found = faults(values, mask, quantity)
+    found = faults(values, mask, times, quantity)
     faulty = sorted({frame for frames in found.values() for frame in frames})
     usable = np.setdiff1d(np.arange(times.size), faulty)
     odd = dynamics.look_at(values, mask, times, quantity, numbers, usable)

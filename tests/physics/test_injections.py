@@ -46,3 +46,14 @@ def test_the_first_of_two_injections_decides(first, second, interval_s):
         expected = arrival_time(times, alone)
         assert arrival_time(times, curve) == pytest.approx(expected, abs=4 / 60)
         assert baseline_count(times, arrival_time(times, curve)) <= baseline_count(times, expected) + 1
+
+
+@pytest.mark.parametrize("trough", [2.68, 2.2])
+def test_the_second_pass_is_no_second_injection(trough):
+    """Signal of vessels in which the bolus comes around half a minute after it passed first."""
+    times = np.arange(60) * 5 / 60
+    first = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0.02, 0.24, 1.86, 3.08, 3.08, 2.82, 2.33, 1.77, trough - 1, 2.15, 2.49, 2.61]
+    curve = np.concatenate([first, np.linspace(2.6, 2.2, 39)])
+    for seed in range(20):
+        found = noisy(curve, seed, 0.005)
+        assert len(rises(times, found, noise_sd(times, found))) == 1

@@ -11,6 +11,7 @@ _LOST_SHARE = 0.5  # of the mask's voxels without a finite value, from which on 
 _DARK = 0.7  # of both neighbours' mean signal; contrast brightens, and only its washing out darkens, slowly
 _BRIGHT_FIRST = 1.15  # of the next frames' mean: magnetisation that is not yet steady
 _MOST_FIRST = 4  # frames that may come before a steady state
+_FIRST_LOOK = 1000  # voxels
 _LIKE_BEFORE = 0.1  # between the frames beside one that stands out, as a share
 
 
@@ -50,9 +51,8 @@ def _without_image(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np
     return zero, ~zero & (~filled & filled.any(axis=1, keepdims=True)).any(axis=0)
 
 
-def _mean(inside: np.ndarray) -> np.ndarray:
-    """Mean [T] of voxels [V, T], where NaN and infinity count as zero."""
-    finite = np.isfinite(inside)
+def _mean(inside: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """Mean [T] of voxels [V, T], where what is not finite counts as zero."""
     return (inside if finite.all() else np.where(finite, inside, 0)).mean(axis=0, dtype=np.float64)
 
 
@@ -89,18 +89,20 @@ def faults(values: np.ndarray, mask: np.ndarray, times: np.ndarray, quantity: Qu
     [X, Y, Z].
     """
     inside = values[mask]
-    lost = np.isfinite(inside).mean(axis=0) < 1 - _LOST_SHARE
+    finite = np.isfinite(inside)
+    lost = finite.mean(axis=0) < 1 - _LOST_SHARE
     zero, partly = _without_image(values, mask)
     if quantity == "concentration":  # which is zero before contrast, where it was computed without noise
-        begun = np.arange(zero.size) > np.argmax(np.where(lost, -np.inf, _mean(inside)))
+        begun = np.arange(zero.size) > np.argmax(np.where(lost, -np.inf, _mean(inside, finite)))
         zero, partly = zero & begun, partly & begun
     elif len(inside) > 1:
-        zero |= (inside == inside[:1]).all(axis=0)
+        alike = np.flatnonzero((inside[:_FIRST_LOOK] == inside[:1]).all(axis=0))  # seldom one, so few are compared
+        zero[alike] |= (inside[:, alike] == inside[:1, alike]).all(axis=0)
     zero, partly = zero & ~lost, partly & ~lost
     found = {"without finite values": lost, "zero or of one value": zero, "empty in some slices": partly}
     usable = np.flatnonzero(~(lost | zero | partly))
     if quantity == "signal" and usable.size > 4:
-        level = _mean(inside)[usable]
+        level = _mean(inside, finite)[usable]
         dark = np.zeros(usable.size, bool)
         dark[1:-1] = (level[1:-1] < _DARK * level[:-2]) & (level[1:-1] < _DARK * level[2:])
         curves = dynamics.sample(values, mask, usable).curves

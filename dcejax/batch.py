@@ -62,10 +62,12 @@ def _unite(examples: Batch, shared: Batch) -> Batch:
     return examples._replace(context=context, truth=examples.truth._replace(aif=shared.truth.aif))
 
 
-def map_examples(function: Callable[[Any], Any], batch: Batch) -> Batch:
-    """Apply a function to every array that begins with the axis of examples; those of examinations stay."""
+def map_examples(
+    function: Callable[[Any], Any], batch: Batch, others: Callable[[Any], Any] = lambda array: array
+) -> Batch:
+    """Apply a function to every array that begins with the axis of examples, and another to those of examinations."""
     examples, shared = _separate(batch)
-    return _unite(jax.tree.map(function, examples), shared)
+    return _unite(jax.tree.map(function, examples), jax.tree.map(others, shared))
 
 
 def cut(inputs: Any, batch: Batch, pieces: Callable[[Any], list[Any]]) -> list[tuple[Any, Batch]]:

@@ -14,8 +14,8 @@ import simulations
 
 from dcejax.evaluation.arms import fit_arms
 from dcejax.evaluation.figures import all_figures
+from dcejax.execution import interruption
 from dcejax.physics.selection import select
-from dcejax.runner import interruption
 from dcejax.simulation.reference_object import readers
 from dcejax.simulation.scanner import imaging
 

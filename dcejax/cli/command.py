@@ -10,7 +10,7 @@ from signal import SIGINT
 from absl import flags
 
 from dcejax.data import access
-from dcejax.runner import interruption
+from dcejax.execution import interruption
 
 
 def define_help(values: flags.FlagValues) -> None:

@@ -1,20 +1,27 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite.
+Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 4 the
+processes of a run did not meet, or lost one another: try again.
 """
 
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 
 from dcejax.cli import command, compilation_cache, config_file
 from dcejax.cli.console import Console
+from dcejax.execution import interruption
+from dcejax.types import Reporter
 
 _FLAGS = flags.FlagValues()  # of this command only
-_WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache", "part", "pool_processes")
+_WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache", "part", "pool_processes", "distributed")
+_GRACE_S = 25.0  # of the 30 that SLURM and Kubernetes give by default between SIGTERM and SIGKILL
+_GOES_ON = "the same command goes on from the latest checkpoint"
 flags.DEFINE_string(
     "config",
     None,
@@ -31,6 +38,14 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer(
     "pool_processes", 1, "Processes, on the CPU, that simulate a pool of batches.", lower_bound=1, flag_values=_FLAGS
+)
+flags.DEFINE_enum(
+    "distributed",
+    "off",
+    ["off", "auto"],
+    "Whether this process is one of several that train together, as SLURM, Kubernetes or a Cloud TPU has started them: "
+    "docs/clusters.md.",
+    flag_values=_FLAGS,
 )
 compilation_cache.define(_FLAGS)
 command.define_help(_FLAGS)
@@ -54,24 +69,58 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
     compilation_cache.use(values.compilation_cache)
     config = config_file.read(values.config, overrides)
-    from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
-
+    stop = interruption.Stop()
     try:
-        train(
-            config,
-            Path(values.workdir),
-            command_line(argv[1:]),
-            Console(),
-            part=values.part,
-            processes=values.pool_processes,
-        )
+        with stop.listening(to_the_end=True), stop.ending_within(_GRACE_S, _GOES_ON):
+            train = partial(_train, config, command_line(argv[1:]), values)
+            return _together(train, stop) if values.distributed == "auto" else train(Console(), stop)
     except FloatingPointError as error:
         command.last_word(f"error: {error}")
         return 3
     except KeyboardInterrupt as error:
-        error.args = ("the same command goes on from the latest checkpoint",)
+        error.args = (_GOES_ON,)
         raise
+
+
+def _train(config: Any, words: str, values: flags.FlagValues, report: Reporter, stop: interruption.Stop) -> int:
+    from dcejax.training.run import train  # importing JAX takes seconds that --help and bad flags need not wait for
+
+    train(config, Path(values.workdir), words, report, stop, part=values.part, simulating=values.pool_processes)
     return 0
+
+
+class _Silent:
+    """What processes that do not lead report to."""
+
+    def status(self, *_: Any) -> None:
+        """Tell nothing."""
+
+    def line(self, text: str) -> None:
+        """Tell nothing."""
+
+
+def _together(train: Callable[[Reporter, interruption.Stop], int], stop: interruption.Stop) -> int:
+    """Train as one of the processes of a run."""
+    from dcejax.training import processes, rendezvous
+
+    if not rendezvous.join():
+        return train(Console(), stop)
+    with stop.listening(to_the_end=True):  # JAX has taken SIGTERM for itself
+        try:
+            code = train(Console() if processes.leads() else _Silent(), stop)
+        except Exception as error:
+            if processes.lost(error):
+                command.last_word(f"error: another process of this run has gone; {_GOES_ON} ({error})")
+                interruption.leave(rendezvous.APART)  # to part would wait for it
+            if not isinstance(error, ValueError | OSError | FloatingPointError):
+                raise
+            command.last_word(f"error: {error}")  # before parting, which fails where the others are not at their end
+            code = 3 if isinstance(error, FloatingPointError) else 2
+        except KeyboardInterrupt:
+            rendezvous.part()
+            raise
+        rendezvous.part()
+        return code
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -44,5 +44,6 @@ def apply_in_chunks(tcn: TCN, params: Any, curves: jax.Array, policy: Policy) ->
     voxels = curves.shape[0]
     if voxels == 0:
         return jnp.zeros((0, tcn.outputs), jnp.float32)
-    chunks = placement.cut(jnp.pad(curves, ((0, -voxels % policy.voxels), (0, 0))), policy.voxels)
+    size = min(policy.voxels, voxels)
+    chunks = placement.cut(jnp.pad(curves, ((0, -voxels % size), (0, 0))), size)
     return jnp.concatenate([apply_chunk(policy.temporal, tcn, params, chunk) for chunk in chunks])[:voxels]

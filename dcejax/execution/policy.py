@@ -23,7 +23,7 @@ _MOST_THREADS = 16
 
 @dataclass(frozen=True)
 class Policy:
-    """How work is executed. Sizes are for all devices of this process together; hashable, so an argument may be static.
+    """How work is executed. Sizes are for all devices together; hashable, so an argument may be static.
 
     The result of a function does not depend on its policy, except for rounding.
     """
@@ -63,7 +63,7 @@ def default_policy() -> Policy:
     On CPU the activations of a call should stay in the cache, and a few more threads than cores use the time in which
     others wait. Accelerators execute one call after another, whichever thread dispatches it, and need larger calls.
     """
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     plain = {"convolve": convolve_relu, "temporal": apply_tcn}
     if jax.default_backend() != "cpu":
         sizes = {"voxels": 65_536 * devices, "slices": 8 * devices, "samples": 4, "images": None}

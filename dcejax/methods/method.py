@@ -29,11 +29,13 @@ class MethodConfig:
     seed: int = 0  # root of all random streams of training
     keep_latest: int = 2  # checkpoints kept for resuming
     keep_best: int = 1  # checkpoints kept for their validation loss
+    checkpoint_minutes: float = 5.0  # after which there is a checkpoint within an epoch too; 0: after every step
     init_from: str = ""  # weights, a file or a name, whose parameters training begins with
 
     def __post_init__(self):
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         configuration.require_positive(self, "keep_latest", "keep_best")
+        require(self.checkpoint_minutes >= 0, "checkpoint_minutes", self.checkpoint_minutes, "0 or more")
 
 
 class Prediction(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from dcejax.data import access
 from dcejax.execution import compiled_programs
+from dcejax.execution.interruption import Interrupted, Stop
 from dcejax.runner.case_record import CaseT, Ledger, RunSettings, Status, in_words
-from dcejax.runner.interruption import Interrupted, Stop
 from dcejax.types import Reporter
 
 ReadyT = TypeVar("ReadyT")

@@ -7,22 +7,31 @@ from pathlib import Path
 
 from dcejax.data import weights
 from dcejax.data.provenance import versions
+from dcejax.execution.interruption import Stop
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig, Params
 from dcejax.methods.stage import Stage
 from dcejax.simulation.priors import priors_record, priors_sha256
-from dcejax.training import batch_pool, metrics
+from dcejax.training import batch_pool, metrics, processes
 from dcejax.training.validation import validate
 
 
-def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdir: Path, command: str) -> Path:
+def export(
+    config: MethodConfig, stages: Sequence[Stage], params: Params, workdir: Path, command: str, stop: Stop
+) -> None:
     """Write the parts that inference needs, with the record of what they are, to ``workdir/weights.*``.
 
-    The figures of the record come from the parameters as exported.
+    The figures of the record come from the parameters as exported. Of several processes the first writes.
+
+    Raises:
+        Interrupted: the process was told to stop, before anything was written.
     """
     used = method.of(config)
-    records = metrics.read_run(workdir)
     released = used.release(params)
+    scores = validate(config, stages, params, released, stop)
+    if not processes.leads():
+        return
+    records = metrics.read_run(workdir)
     record = {
         "description": used.ABOUT,
         "command": command,
@@ -33,14 +42,14 @@ def export(config: MethodConfig, stages: Sequence[Stage], params: Params, workdi
             **{stage.name: _summary([r for r in records if r["stage"] == stage.name]) for stage in stages},
         },
         "pools": {file.parent.name: _pool(file) for file in sorted((workdir / "pool").glob(f"*/{batch_pool.RECORD}"))},
-        "validation": validate(config, stages, params, released),
+        "validation": scores,
         "outputs": [output._asdict() for output in used.OUTPUTS],
         "priors_sha256": priors_sha256(),
         "priors": priors_record(),
         "versions": versions(("dcejax", "jax", "flax", "llvmlite", "optax", "numpy")),
         "config": method.to_dict(config),
     }
-    return weights.save(workdir / "weights", released, record)
+    weights.save(workdir / "weights", released, record)
 
 
 def _pool(file: Path) -> dict:

@@ -3,15 +3,20 @@
 import math
 import os
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from dcejax.execution import placement
+from dcejax.execution.interruption import Interrupted, Stop
 from dcejax.execution.policy import Policy
 from dcejax.methods.parameters import check_parameters
 from dcejax.methods.stage import Stage
 from dcejax.rng import stream
+from dcejax.training import processes
 from dcejax.training.batches import Source, source_of
 from dcejax.training.checkpoints import Checkpoints, Progress
 from dcejax.training.metrics import MetricWriter
@@ -22,10 +27,8 @@ from dcejax.types import Reporter
 class Means:
     """Running means of metrics, read one step late so that an accelerator is never waited for."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._sums: dict[str, float] = {}
-        self._count = 0
+    def __init__(self, what: str, sums: Mapping[str, float] = MappingProxyType({}), count: int = 0) -> None:
+        self._what, self._sums, self._count = what, dict(sums), count
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
 
     def add(self, index: int, metrics: dict[str, jax.Array]) -> None:
@@ -52,10 +55,14 @@ class Means:
         self._count += 1
         self._pending = None
 
+    def sums(self) -> dict[str, float]:
+        """Sums over all that was added, with which to go on."""
+        self._read()
+        return dict(self._sums)
+
     def result(self) -> dict[str, float]:
         """Means over all that was added."""
-        self._read()
-        return {name: total / self._count for name, total in self._sums.items()}
+        return {name: total / self._count for name, total in self.sums().items()}
 
 
 def run_stage(
@@ -65,6 +72,7 @@ def run_stage(
     checkpoints: Checkpoints,
     writer: MetricWriter,
     report: Reporter,
+    stop: Stop,
     begin: Any = None,
 ) -> Any:
     """Train a stage until its validation loss has stopped improving, and return its best parameters.
@@ -72,12 +80,13 @@ def run_stage(
     Training begins with the parameters `begin`, or with random ones.
 
     Every batch is a function of (seed, stage, step), so on CPU a run that was stopped and started again is bit-equal
-    to one that was not.
+    to one that was not. Several processes do the same steps, each with its share of every batch.
 
     Raises:
         ValueError: no loss of a name in the configuration, batches that cannot be had, or parameters to begin with that
             are those of another network.
         FloatingPointError: a loss that is not finite, with its step.
+        Interrupted: the process was told to stop; the steps done are in a checkpoint.
     """
     config = stage.config
     update, validate = make_train_step(stage, policy), _Validation(stage, seed, policy)
@@ -85,19 +94,26 @@ def run_stage(
     if begin is not None:
         check_parameters(begin, state.params)
         state = state._replace(params=jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state.params, begin))
-    progress = Progress()
+    state, progress = placement.everywhere(state), Progress()
     restored = checkpoints.restore_latest(state)
     if restored is not None:
         state, progress = restored
-        report.line(f"{stage.name}: going on after epoch {progress.epoch}")
-    writer.rewind(stage.name, int(state.step))
+        report.line(f"{stage.name}: going on after epoch {progress.epoch}, step {int(state.step)}")
+    writer.rewind(stage.name, progress.epoch)
     if not progress.finished:
         source, held_out = (source_of(config, stage.protocol, split) for split in ("train", "validation"))
+        report.status(f"{stage.name}: compiling")
+        validate.compile(state.params, held_out)  # now, when nothing is lost where a signal ends it
     while not progress.finished:
-        started = time.monotonic()
-        state, training = _run_epoch(stage, seed, source, update, state, progress.epoch, report)
-        report.status(f"{stage.name}: validating")
-        scores = validate(state.params, held_out)
+        epoch = _Epoch(stage, seed, state, progress)
+        try:
+            epoch.run(source, update, checkpoints, report, stop)
+            report.status(f"{stage.name}: validating")
+            scores = validate(epoch.state.params, held_out, stop)
+        except Interrupted:
+            checkpoints.save_within(epoch.state, epoch.progress())
+            raise
+        state, training, seconds = epoch.state, epoch.means.result(), epoch.progress().seconds
         progress = advance(progress, scores["loss"], config.max_epochs, config.patience)
         record = {
             "stage": stage.name,
@@ -105,7 +121,7 @@ def run_stage(
             "step": int(state.step),
             "training": training,
             "validation": scores,
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": round(seconds, 3),
             "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
         }
         writer.write(record)
@@ -114,20 +130,38 @@ def run_stage(
             f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
             f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
         )
-    return checkpoints.restore_best(state.params)
+    checkpoints.end()
+    return placement.on_host(checkpoints.restore_best(state.params))
 
 
-def _run_epoch(
-    stage: Stage, seed: int, source: Source, update: TrainStep, state: TrainState, epoch: int, report: Reporter
-) -> tuple[TrainState, dict[str, float]]:
-    config, means = stage.config, Means("step")
-    total = config.max_epochs * config.steps_per_epoch
-    for step in range(epoch * config.steps_per_epoch, (epoch + 1) * config.steps_per_epoch):
-        batch = source(stream(seed, stage.name, "train", step))
-        state, metrics = update(state, batch, stream(seed, stage.name, "step", step))
-        means.add(step, metrics)
-        report.status(f"{stage.name}: training", step + 1, total, "steps at most")
-    return state, means.result()
+class _Epoch:
+    """An epoch under way, begun now or by an earlier run."""
+
+    def __init__(self, stage: Stage, seed: int, state: TrainState, begun: Progress):
+        self.state, self._stage, self._seed, self._begun = state, stage, seed, begun
+        self._done, each = int(state.step), stage.config.steps_per_epoch
+        self._end = (begun.epoch + 1) * each
+        self.means = Means("step", begun.sums, self._done - begun.epoch * each)
+        self._started = time.monotonic() - begun.seconds
+
+    def progress(self) -> Progress:
+        """Where the stage stands, with what the steps of this epoch have given."""
+        return self._begun._replace(sums=self.means.sums(), seconds=time.monotonic() - self._started)
+
+    def run(self, source: Source, update: TrainStep, checkpoints: Checkpoints, report: Reporter, stop: Stop) -> None:
+        """Do what is left of its steps, with checkpoints where they are due; `state` is whole after every one."""
+        name, config = self._stage.name, self._stage.config
+        processes.check(stop)
+        for step in range(self._done, self._end):
+            wishes = processes.ask(lambda: stop.told, lambda: checkpoints.due)
+            batch = source(stream(self._seed, name, "train", step))
+            self.state, metrics = update(self.state, batch, stream(self._seed, name, "step", step))
+            self.means.add(step, metrics)
+            report.status(f"{name}: training", step + 1, config.max_epochs * config.steps_per_epoch, "steps at most")
+            told, due = wishes()
+            processes.heed(stop, told)
+            if due:
+                checkpoints.save_within(self.state, self.progress())
 
 
 class _Validation:
@@ -137,12 +171,20 @@ class _Validation:
         self._name, self._seed, self._judge = stage.name, seed, make_judge(stage, policy)
         self._batches = -(-stage.config.validation_patients // stage.config.patients_per_step)
 
-    def __call__(self, params: Any, source: Source) -> dict[str, float]:
+    def __call__(self, params: Any, source: Source, stop: Stop) -> dict[str, float]:
         means = Means("validation batch")
         for i in range(self._batches):
-            batch = source(stream(self._seed, self._name, "validation", i))
-            means.add(i, self._judge(params, batch, stream(self._seed, self._name, "validation latent", i)))
+            processes.check(stop)
+            means.add(i, self._metrics(params, source, i))
         return means.result()
+
+    def compile(self, params: Any, source: Source) -> None:
+        """Have its programs compiled."""
+        jax.block_until_ready(self._metrics(params, source, 0))
+
+    def _metrics(self, params: Any, source: Source, i: int) -> dict[str, jax.Array]:
+        batch = source(stream(self._seed, self._name, "validation", i))
+        return self._judge(params, batch, stream(self._seed, self._name, "validation latent", i))
 
 
 def advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:
@@ -151,4 +193,4 @@ def advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> 
     if loss < progress.best_loss:
         progress = progress._replace(best_loss=loss, best_epoch=epoch)
     finished = epoch >= max_epochs or epoch - progress.best_epoch >= patience
-    return progress._replace(epoch=epoch, finished=finished)
+    return progress._replace(epoch=epoch, finished=finished, sums={}, seconds=0.0)

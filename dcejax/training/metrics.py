@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dcejax.data import atomic
+from dcejax.training import processes
 
 FILE = "metrics{}.jsonl"
 """In the folder of a run: of the run as a whole, and with a name put in of what was trained apart."""
@@ -22,19 +23,23 @@ def read_run(folder: Path) -> list[dict[str, Any]]:
 
 
 class MetricWriter:
-    """Appends records to a file; records past a restored checkpoint are dropped first, so that none is there twice."""
+    """Appends records to a file; records past a restored checkpoint are dropped first, so that none is there twice.
+
+    Of several processes the first writes.
+    """
 
     def __init__(self, path: Path):
         self._path = path
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Drop records of a stage after a step."""
-        if not self._path.exists():
+    def rewind(self, stage: str, epoch: int) -> None:
+        """Drop records of a stage after an epoch."""
+        if not processes.leads() or not self._path.exists():
             return
-        kept = [r for r in read(self._path) if r["stage"] != stage or r["step"] <= step]
+        kept = [r for r in read(self._path) if r["stage"] != stage or r["epoch"] <= epoch]
         atomic.write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if processes.leads():
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")

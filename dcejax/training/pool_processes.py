@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,8 +21,17 @@ _sources: Callable[[Split], Source]  # of this process
 
 
 def _start(config: StageConfig, protocol: Protocol) -> None:
+    """Have the process end with the one that started it, which alone hears signals."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _sources
     _sources = cache(partial(batches.source_of, config, protocol))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _write(folder: Path, indices: Sequence[int], split: Split, seed: int) -> int:
@@ -38,7 +49,10 @@ def fill(
     processes: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Write batches of a pool, each with the split it belongs to. Every process compiles for itself."""
+    """Write batches of a pool, each with the split it belongs to. Every process compiles for itself.
+
+    The progress is told every second; where that raises, the processes are killed.
+    """
     context = multiprocessing.get_context("spawn")
     before = os.environ.get("JAX_PLATFORMS")
     os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes to come; this one has its devices
@@ -53,11 +67,14 @@ def fill(
                 ]
             done = 0
             try:
-                for task in as_completed(tasks):
-                    done += task.result()
+                while tasks:
+                    ended, tasks = wait(tasks, timeout=1.0, return_when=FIRST_COMPLETED)
+                    done += sum(task.result() for task in ended)
                     progress(done, len(indices))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.kill()  # a batch is whole or not there
                 raise
     finally:
         if before is None:

@@ -8,12 +8,14 @@ from typing import Any
 
 from dcejax import config as configuration
 from dcejax.data import atomic, weights
+from dcejax.execution.interruption import Stop
 from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods import method
 from dcejax.methods.method import MethodConfig
 from dcejax.methods.stage import Stage
+from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.priors import priors_sha256
-from dcejax.training import batch_pool, batches, metrics, pool_processes
+from dcejax.training import batch_pool, batches, metrics, pool_processes, processes
 from dcejax.training.batch_source import Split
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.export import export
@@ -23,14 +25,21 @@ from dcejax.types import Reporter
 
 
 def train(
-    config: MethodConfig, workdir: Path, command: str, report: Reporter, *, part: str = "", processes: int = 1
-) -> Path | None:
+    config: MethodConfig,
+    workdir: Path,
+    command: str,
+    report: Reporter,
+    stop: Stop,
+    *,
+    part: str = "",
+    simulating: int = 1,
+) -> None:
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/, pool/ where a stage asks for one, and, at the end, the exported
-    weights, whose path is returned. The workdir is made when it does not exist, and continued when it holds a run of
+    weights. The workdir is made when it does not exist, and continued when it holds a run of
     the same configuration. `command` says in the record how to repeat the run. A pool is simulated by that
-    many processes.
+    many processes. The first of several processes decides what is there and writes.
 
     With a part of the weights, that one alone is trained, and nothing exported: parts that do not build on each other
     may be trained at the same time, once the pool is there.
@@ -38,17 +47,22 @@ def train(
     Raises:
         ValueError: workdir holds a run of another configuration or cannot be written, weights to begin with are not
             whole or of another network, or no such part, or one that builds on others.
+        Interrupted: the process was told to stop; what it had learned is in a checkpoint.
     """
-    _claim(workdir, config)
+    processes.from_leader(lambda: _claim(workdir, config))
     policy = default_policy()
-    keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
+    keep = {
+        "keep_latest": config.keep_latest,
+        "keep_best": config.keep_best,
+        "every_s": config.checkpoint_minutes * SECONDS_PER_MINUTE,
+    }
     begin = weights.load(config.init_from).params if config.init_from else {}
 
     def run(stage: Stage, writer: MetricWriter) -> Any:
         folder = str(workdir / "checkpoints" / stage.name)
-        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.config.batches, report, processes)
+        drawing = _with_pool(stage, config.seed, workdir / "pool" / stage.config.batches, report, stop, simulating)
         with Checkpoints(folder, method.to_dict(config), **keep) as checkpoints:
-            return run_stage(drawing, config.seed, policy, checkpoints, writer, report, begin.get(stage.name))
+            return run_stage(drawing, config.seed, policy, checkpoints, writer, report, stop, begin.get(stage.name))
 
     if part:
         run(_alone(config, part, policy), MetricWriter(workdir / metrics.FILE.format(f"-{part}")))
@@ -60,9 +74,8 @@ def train(
         params[stage.name] = run(stage, MetricWriter(workdir / metrics.FILE.format("")))
         stages.append(stage)
     report.status("scoring the weights on simulated patients")
-    path = export(config, stages, params, workdir, command)
-    report.line(f"weights exported to {path}")
-    return path
+    export(config, stages, params, workdir, command, stop)
+    report.line(f"weights exported to {workdir / 'weights.npz'}")
 
 
 def _alone(config: MethodConfig, part: str, policy: Policy) -> Stage:
@@ -79,11 +92,23 @@ def _alone(config: MethodConfig, part: str, policy: Policy) -> Stage:
     raise ValueError(f"--part={part}: expected one of {', '.join(names)}, which build on no other part")
 
 
-def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter, processes: int) -> Stage:
+def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter, stop: Stop, simulating: int) -> Stage:
     """The stage with its batches drawn from a pool in the folder, made first, if its configuration asks for one."""
     count = stage.config.pool_batches
-    if not count:
-        return stage
+    if count:
+        processes.from_leader(lambda: _make_pool(stage, seed, folder, report, stop, simulating))
+        return stage._replace(config=replace(stage.config, batches=f"pool:{folder}"))
+    return stage
+
+
+def _make_pool(stage: Stage, seed: int, folder: Path, report: Reporter, stop: Stop, simulating: int) -> None:
+    """Make the pool, or check that what is there is what would be made.
+
+    Raises:
+        ValueError: it is not.
+        Interrupted: the process was told to stop; the batches written are kept.
+    """
+    count = stage.config.pool_batches
     source_for = partial(batches.source_of, stage.config, stage.protocol)
     made_from = {
         "batches": stage.config.batches,
@@ -102,14 +127,14 @@ def _with_pool(stage: Stage, seed: int, folder: Path, report: Reporter, processe
     else:
 
         def told(done: int, total: int) -> None:
+            stop.check()
             report.status(f"{stage.name}: simulating", done, total, "batches")
 
         def fill(indices: list[tuple[int, Split]]) -> None:
-            pool_processes.fill(folder, indices, seed, stage.config, stage.protocol, processes, told)
+            pool_processes.fill(folder, indices, seed, stage.config, stage.protocol, simulating, told)
 
-        fill_first = {"fill": fill} if processes > 1 else {}
+        fill_first = {"fill": fill} if simulating > 1 else {}
         batch_pool.write_pool(folder, source_for, count, seed, made_from, told, **fill_first)
-    return stage._replace(config=replace(stage.config, batches=f"pool:{folder}"))
 
 
 def _claim(workdir: Path, config: MethodConfig) -> None:

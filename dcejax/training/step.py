@@ -104,7 +104,18 @@ class MeanOverPieces:
         self._compiled: set[Any] = set()  # shapes of pieces that the function has been called for
 
     def pieces(self, batch: Batch) -> list[Any]:
-        """Inputs and batches of the pieces."""
+        """Inputs and batches of the pieces, each spread over all devices.
+
+        Raises:
+            ValueError: examples that cannot be shared equally.
+        """
+        devices, examples = jax.device_count(), batch.curves.shape[0]
+        if examples % devices:
+            raise ValueError(
+                f"{self._stage.name}: expected batches whose examples {devices} devices can share, found {examples}; "
+                "change patients_per_step or patches_per_patient, or the number of devices"
+            )
+        batch = batches.map_examples(placement.spread, batch, placement.everywhere)
         return batches.cut(*self._stage.prepare(batch), partial(placement.cut_evenly, most=self._stage.piece))
 
     def __call__(self, function: Callable[[Any], Any], pieces: list[Any]) -> Any:

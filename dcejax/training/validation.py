@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch
+from dcejax.execution.interruption import Stop
 from dcejax.methods.method import MethodConfig, Params
 from dcejax.methods.stage import Stage
 from dcejax.rng import stream
 from dcejax.simulation.anatomy.composition import GREY, TISSUE_NAMES, TUMOUR, WHITE
+from dcejax.training import processes
 from dcejax.training.batches import source_of
 from dcejax.types import PARAMETERS
 
@@ -29,7 +31,9 @@ _PATCHES_PER_PATIENT = 2
 _RESAMPLES = 10_000
 
 
-def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, released: Params) -> dict[str, Any]:
+def validate(
+    config: MethodConfig, stages: Sequence[Stage], params: Params, released: Params, stop: Stop
+) -> dict[str, Any]:
     """Mean absolute error of each map in each region, for every stage and for two trivial maps.
 
     The last stage says which patches and how many patients, of the run's validation stream. What is scored are the
@@ -37,9 +41,12 @@ def validate(config: MethodConfig, stages: Sequence[Stage], params: Params, rele
 
     Returns:
         Region -> map -> arm -> mean over patients, its 95 % interval, and the number of patients; and what was done.
+
+    Raises:
+        Interrupted: the process was told to stop.
     """
     used = {name: _as_released(params[name], released.get(name, {})) for name in params}
-    predictions, truths, tissues = _predict(config, stages, used)
+    predictions, truths, tissues = _predict(config, stages, used, stop)
     table: dict[str, Any] = {}
     for region, indices in _REGIONS.items():
         inside = [np.isin(tissue, indices) for tissue in tissues]
@@ -70,7 +77,7 @@ def _as_released(trained: Any, released: Any) -> Any:
     return jnp.asarray(trained if isinstance(released, dict) else released, trained.dtype)
 
 
-def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
+def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params, stop: Stop):
     """Maps of each stage, truth and tissue of patches, as lists over patients."""
     last = stages[-1]
     drawn = last.config
@@ -81,6 +88,7 @@ def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params):
     predictions: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
     truths, tissues = [], []
     for i in range(last.config.validation_patients):
+        processes.check(stop)
         batch: Batch = source(stream(config.seed, "release validation", i))
         keys = jax.random.split(stream(config.seed, "release validation latent", i), _DRAWS)
         for stage in stages:

@@ -35,7 +35,7 @@ import jax
 from dcejax.cli import train
 from dcejax.training import run
 
-run.train = lambda *_: print(jax.config.jax_compilation_cache_dir)
+run.train = lambda *_, **__: print(jax.config.jax_compilation_cache_dir)
 sys.argv = ["dcejax-train", *sys.argv[1:]]
 train.main()
 """

@@ -97,9 +97,10 @@ import signal
 from dcejax.cli.train import main
 from dcejax.training import run
 
-def train(config, *_, **__):
+def train(config, workdir, command, report, stop, **_):
     if config.seed == 130:
         signal.raise_signal(signal.SIGINT)
+        stop.check()
     raise FloatingPointError("the loss of step 8 is nan")
 
 run.train = train

@@ -6,8 +6,8 @@ import threading
 import pytest
 from case_steps import TIMEOUT, Log, Steps, Thing, cases, records, run, told
 
+from dcejax.execution.interruption import Interrupted
 from dcejax.runner.case_record import RunSettings
-from dcejax.runner.interruption import Interrupted
 from dcejax.runner.run_cases import run_cases
 
 pytestmark = pytest.mark.usefixtures("handlers", "no_thread_left")

@@ -35,6 +35,7 @@ _BAD = {
     "seed": (-1,),
     "keep_latest": _POSITIVE,
     "keep_best": _POSITIVE,
+    "checkpoint_minutes": (-1.0,),
     "num_samples": _POSITIVE,
     "init_from": (),  # looked up when training begins
     "protocol.frames": (1, 0),

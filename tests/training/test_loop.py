@@ -45,8 +45,8 @@ def test_means_are_over_all_steps():
 def test_rewound_metrics_have_no_record_twice(tmp_path):
     writer = MetricWriter(tmp_path / "m.jsonl")
     writer.rewind("tcn", 0)  # nothing there yet
-    for stage, step in (("tcn", 1), ("tcn", 2), ("prob_unet", 1)):
-        writer.write({"stage": stage, "step": step})
+    for stage, epoch in (("tcn", 1), ("tcn", 2), ("prob_unet", 1)):
+        writer.write({"stage": stage, "epoch": epoch})
     writer.rewind("tcn", 1)
     assert records_of(tmp_path / "m.jsonl") == [("tcn", 1), ("prob_unet", 1)]
     with (tmp_path / "m.jsonl").open("a") as file:
@@ -56,4 +56,4 @@ def test_rewound_metrics_have_no_record_twice(tmp_path):
 
 
 def records_of(path):
-    return [(r["stage"], r["step"]) for r in map(json.loads, path.read_text().splitlines())]
+    return [(r["stage"], r["epoch"]) for r in map(json.loads, path.read_text().splitlines())]

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: computing is abandoned, writing is finished, and threads end before the process does."""
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -29,9 +30,14 @@ class Stop:
         self._heard_at = 0.0
         self._may_raise = False
 
+    @property
+    def told(self) -> bool:
+        """Whether the process was told to stop."""
+        return self.number is not None
+
     def check(self) -> None:
         """Raise `Interrupted`, if the process was told to stop."""
-        if self.number is not None:
+        if self.told:
             raise Interrupted(self.number)
 
     def note(self, number: int) -> None:
@@ -67,6 +73,29 @@ class Stop:
         finally:
             self._may_raise = False
 
+    @contextmanager
+    def ending_within(self, seconds: float, text: str) -> Iterator[None]:
+        """Within, the process ends at most so long after the first signal, and at once after a second one, with a text.
+
+        Python hears signals between its own steps, so not while XLA compiles or waits for another process. A thread is
+        told by the system and ends the process then. As only the main thread can, like `listening`.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        heard, told = os.pipe()
+        os.set_blocking(told, False)
+        former = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        watching = threading.Thread(target=_end_after, args=(heard, seconds, text), daemon=True)
+        watching.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(former)
+            os.close(told)  # which the thread reads as the end
+            watching.join()
+            os.close(heard)
+
     def _hear(self, number: int, _) -> None:
         if self.number is None:
             self.note(number)
@@ -74,6 +103,26 @@ class Stop:
                 raise Interrupted(number)
         elif time.monotonic() - self._heard_at > _ONE_REQUEST_S:
             os._exit(SHELL_OFFSET + self.number)
+
+
+def _end_after(heard: int, seconds: float, text: str) -> None:
+    """Read numbers of signals from a pipe until its end, or end the process."""
+    first, deadline = 0, None
+    while True:
+        now = time.monotonic()
+        if select.select([heard], [], [], None if deadline is None else max(deadline - now, 0))[0]:
+            content = os.read(heard, 1)
+            if not content:
+                return
+            if content[0] not in _SIGNALS:
+                continue
+            if deadline is None:
+                first, deadline = content[0], time.monotonic() + seconds
+                continue
+            if time.monotonic() < deadline - seconds + _ONE_REQUEST_S:
+                continue
+        os.write(sys.stderr.fileno(), f"interrupted: {text}\n".encode())
+        os._exit(SHELL_OFFSET + first)
 
 
 def leave(code: int) -> None:

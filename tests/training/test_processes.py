@@ -1,0 +1,133 @@
+"""One run on several devices and in several processes, which are real and on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from training_examples import make_batch
+
+from dcejax.training.batch_pool import write_pool
+
+TESTS = Path(__file__).resolve().parents[1]
+CONFIG = """
+import dataclasses
+import toy_method
+
+def get_config():
+    usual = toy_method.Config(checkpoint_minutes=0.0)
+    training = dataclasses.replace(usual.training, batches="pool:{pool}", max_epochs=6, patience=9)
+    return dataclasses.replace(usual, training=training)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("processes")
+    write_pool(
+        found / "pool",
+        lambda split: lambda key: make_batch((4, 8, 8), seed=int(jax.random.bits(key)) % 1009),
+        8,
+        0,
+        {"what": "random"},
+    )
+    (found / "config.py").write_text(CONFIG.format(pool=found / "pool"))
+    return found
+
+
+def start(folder, name, processes=1, devices=1, *flags):
+    """The processes of a run, as the pods of an Indexed Job."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = [f"--config={folder / 'config.py'}", f"--workdir={folder / name}", "--distributed=auto", *flags]
+    common = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
+    }
+    job = {"JOB_COMPLETIONS": str(processes), "JAX_COORDINATOR_ADDRESS": f"localhost:{port}"}
+    found = []
+    for index in range(processes):
+        own = common | (job | {"JOB_COMPLETION_INDEX": str(index)} if processes > 1 else {})
+        command = [sys.executable, "-m", "dcejax.cli.train", *words]
+        found.append(subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+    return found
+
+
+def end(processes, code=0):
+    told = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [code] * len(processes), told
+    return told
+
+
+def stopped(folder, name, count, epoch, number, code):
+    """A run whose last process has a signal after an epoch."""
+    processes = start(folder, name, count)
+    while f"{epoch}," not in processes[0].stderr.readline():
+        assert processes[0].poll() is None
+    began = time.monotonic()
+    processes[-1].send_signal(number)
+    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    assert time.monotonic() - began < 30.0
+    assert [found for _, found in ended[:-1]] == [code] * (count - 1), ended
+    assert ended[-1][1] == (143 if number == signal.SIGTERM else -number)
+
+
+def losses(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(r["stage"], r["epoch"], r["training"]["loss"], r["validation"]["loss"]) for r in rows]
+
+
+def same_losses(one, other):
+    assert [row[:2] for row in one] == [row[:2] for row in other]
+    np.testing.assert_allclose([row[2:] for row in one], [row[2:] for row in other], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_losses_do_not_depend_on_devices_and_processes(folder):
+    end(start(folder, "one"))
+    expected = losses(folder / "one")
+    assert len(expected) == 12
+    for processes, devices in ((1, 2), (1, 4), (2, 1), (2, 2)):
+        name = f"{processes}x{devices}"
+        told = end(start(folder, name, processes, devices))
+        same_losses(losses(folder / name), expected)
+        assert "weights exported" in told[0]
+        assert not any("epoch" in other for other in told[1:])
+
+
+@pytest.mark.slow
+def test_two_processes_are_stopped_and_go_on_with_the_same_bits(folder):
+    """A signal to one ends both."""
+    end(start(folder, "undisturbed", 2))
+    stopped(folder, "stopped", 2, "first: epoch 2", signal.SIGTERM, 143)
+    stopped(folder, "stopped", 2, "second: epoch 3", signal.SIGKILL, 4)
+    assert "going on after epoch" in end(start(folder, "stopped", 2))[0]
+    assert losses(folder / "stopped") == losses(folder / "undisturbed")
+    weights = [(folder / name / "weights.npz").read_bytes() for name in ("stopped", "undisturbed")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_two_processes_then_one_then_two(folder):
+    stopped(folder, "changing", 2, "first: epoch 2", signal.SIGTERM, 143)
+    stopped(folder, "changing", 1, "first: epoch 4", signal.SIGTERM, 143)
+    end(start(folder, "changing", 2))
+    end(start(folder, "alone"))
+    same_losses(losses(folder / "changing"), losses(folder / "alone"))
+
+
+@pytest.mark.slow
+def test_bad_input_ends_all_processes_with_two(folder):
+    (folder / "other").mkdir()
+    (folder / "other" / "config.json").write_text("{}")
+    assert all("config.json" in told for told in end(start(folder, "other", 2), code=2))
+    told = end(start(folder, "uneven", 1, 3), code=2)
+    assert "3 devices can share, found 4" in told[0]

@@ -25,8 +25,8 @@ CASE = "TCGA-06-0185-{visit}"
 RELAXIVITY = 3.3  # 1/(mM s), of the data's own conversion to concentration
 QUANTITIES = ("Ktrans", "vp", "kep")
 ARMS = (
-    "default-v2, mask only",
-    "default-v2, relaxivity and AIF given",
+    "default-v3, mask only",
+    "default-v3, relaxivity and AIF given",
     "paper-v0, mask only",
     "fit with the patient's AIF, no flags",
     "the same, --model=extended_tofts --nofit_delay",
@@ -54,7 +54,7 @@ def network_maps(folder: Path, case: str, weights: str, *, informed: bool) -> di
             arguments += [f"--relaxivity={RELAXIVITY}", f"--aif={folder / f'{case}_aif.csv'}"]
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
             infer.main(arguments)
-        statistic = {"default-v2": "median", "paper-v0": "mean"}[weights]
+        statistic = "mean" if weights == "paper-v0" else "median"
         maps = {
             name: _load(Path(output) / f"{case}_concentration_desc-{statistic}_{name}.nii.gz")
             for name in ("Ktrans", "vp", "ve")
@@ -99,8 +99,8 @@ def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
     area = np.zeros(mask.shape, np.float32)
     area[mask] = curves.sum(axis=1)
     maps_of = (
-        network_maps(folder, case, "default-v2", informed=False),
-        network_maps(folder, case, "default-v2", informed=True),
+        network_maps(folder, case, "default-v3", informed=False),
+        network_maps(folder, case, "default-v3", informed=True),
         network_maps(folder, case, "paper-v0", informed=False),
         fitted_maps(curves, mask, folder, case),
         fitted_maps(curves, mask, folder, case, model="extended_tofts", fit_delay=False),

@@ -16,7 +16,7 @@ import numpy as np
 from dcejax.data import atomic
 from dcejax.types import Weights
 
-DEFAULT = "default-v2"
+DEFAULT = "default-v3"
 """The weights in the package that inference uses unless told otherwise: those of the recommended method."""
 
 PUBLISHED_METHOD = "paper-v0"

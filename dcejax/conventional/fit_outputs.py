@@ -63,11 +63,11 @@ def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]
             yield {"label": int(label), "map": name, **numbers, **counts, **shares}
 
 
-def _volume(values: np.ndarray, mask: np.ndarray, outside: int = 0) -> np.ndarray:
+def volume(values: np.ndarray, mask: np.ndarray, outside: float = 0) -> np.ndarray:
     """Values [V, ...] of the mask's voxels as [X, Y, Z, ...]."""
-    volume = np.full((*mask.shape, *values.shape[1:]), outside, values.dtype)
-    volume[mask] = values
-    return volume
+    filled = np.full((*mask.shape, *values.shape[1:]), outside, values.dtype)
+    filled[mask] = values
+    return filled
 
 
 def named_maps(scan: Scan, analysis: Analysis) -> list[NamedMap]:
@@ -75,7 +75,7 @@ def named_maps(scan: Scan, analysis: Analysis) -> list[NamedMap]:
     made = []
     for name, values in analysis.maps.items():
         quantity = analysis.quantity(name)
-        made.append(NamedMap("fit", name, quantity.unit, quantity.description, _volume(values, scan.mask)))
+        made.append(NamedMap("fit", name, quantity.unit, quantity.description, volume(values, scan.mask)))
     return made
 
 
@@ -107,20 +107,20 @@ def write_case(
         nifti.write(results.map_path(folder, case_id, description, name), values, scan.affine, scan.header, note)
 
     for name, values in analysis.maps.items():
-        write("fit", name, _volume(values, scan.mask), f"dcejax fit {name}, unit {analysis.quantity(name).unit}")
+        write("fit", name, volume(values, scan.mask), f"dcejax fit {name}, unit {analysis.quantity(name).unit}")
     for name, values in analysis.errors.items():
         note = f"dcejax standard error of {name}, unit {analysis.quantity(name).unit}"
-        write("se", name, _volume(values, scan.mask), note)
-    status = _volume(analysis.status, scan.mask, VoxelStatus.OUTSIDE_MASK)
+        write("se", name, volume(values, scan.mask), note)
+    status = volume(analysis.status, scan.mask, VoxelStatus.OUTSIDE_MASK)
     write("fit", "status", status, "dcejax fit status, codes in the sidecar")
     if analysis.chosen is not None:
-        codes = _volume(analysis.chosen, scan.mask, NO_MODEL)
+        codes = volume(analysis.chosen, scan.mask, NO_MODEL)
         write("fit", "model", codes, "dcejax selected model, codes in the sidecar")
     if t1 is not None:
-        write("fit", "T1", _volume(t1 * SECONDS_PER_MINUTE, scan.mask), "dcejax fit native T1, s; 0 where not fitted")
+        write("fit", "T1", volume(t1 * SECONDS_PER_MINUTE, scan.mask), "dcejax fit native T1, s; 0 where not fitted")
     if modelled is not None:
         unit = "mM" if scan.quantity == "concentration" else "the input's unit"
-        write("fit", "modelled", _volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")
+        write("fit", "modelled", volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")
     aif_csv.write(folder / f"{case_id}_desc-fit_aif.csv", scan.start + scan.times, arterial.plasma)
     if arterial.voxels is not None:
         write("fit", "aifmask", arterial.voxels.astype(np.uint8), "dcejax arterial voxels")

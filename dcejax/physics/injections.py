@@ -5,9 +5,8 @@ import numpy as np
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _RISE = 30.0 / SECONDS_PER_MINUTE  # min, within which a bolus peaks
-_APART = (
-    50.0 / SECONDS_PER_MINUTE
-)  # min between halves of the rises; what comes sooner is the second pass of the same bolus
+# min between halves of the rises; what comes sooner is the second pass of the same bolus
+_APART = 50.0 / SECONDS_PER_MINUTE
 _FRAMES_OF_A_RISE, _FRAMES_APART = 2, 3  # at least, where frames are long
 _DETECTABLE = 8.0  # noise SDs
 _SMALLER_BEFORE, _SMALLER_AFTER = 0.1, 0.25  # of the greatest rise: test boluses are small; later bumps may be movement

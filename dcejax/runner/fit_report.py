@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.conventional import fit_picture
+from dcejax.conventional import fit_outputs, fit_picture
 from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.preparation import Prepared
 from dcejax.conventional.voxel_status import has_estimates
@@ -19,12 +19,6 @@ from dcejax.types import Output
 _ERROR = "standard error of a voxel, of noise alone; none where the parameter lies on a bound or is not determined"
 
 
-def _volume(values: np.ndarray, mask: np.ndarray, outside: float = 0) -> np.ndarray:
-    volume = np.full(mask.shape, outside, values.dtype)
-    volume[mask] = values
-    return volume
-
-
 def _maps(prepared: Prepared, found: Analysis) -> tuple[list[Output], dict[str, np.ndarray]]:
     """Outputs and their maps, NaN where a voxel has no estimate."""
     outputs, maps, mask = [], {}, prepared.scan.mask
@@ -32,16 +26,16 @@ def _maps(prepared: Prepared, found: Analysis) -> tuple[list[Output], dict[str, 
         quantity = found.quantity(name)
         output = Output("fit", name, quantity.unit, "estimate", quantity.description)
         outputs.append(output)
-        maps[output.name] = _volume(np.where(found.has_value(name), values, np.nan), mask)
+        maps[output.name] = fit_outputs.volume(np.where(found.has_value(name), values, np.nan), mask)
     for name, values in found.errors.items():
         output = Output("se", name, found.quantity(name).unit, "spread", _ERROR)
         outputs.append(output)
-        maps[output.name] = _volume(np.where(found.has_value(name) & (values > 0), values, np.nan), mask)
+        maps[output.name] = fit_outputs.volume(np.where(found.has_value(name) & (values > 0), values, np.nan), mask)
     if prepared.fitted_t1 is not None:
         output = Output("fit", "T1", "s", "estimate", "native T1, fitted to the flip angles")
         t1 = prepared.fitted_t1 * SECONDS_PER_MINUTE
         outputs.append(output)
-        maps[output.name] = _volume(np.where(t1 > 0, t1, np.nan), mask)
+        maps[output.name] = fit_outputs.volume(np.where(t1 > 0, t1, np.nan), mask)
     return outputs, maps
 
 
@@ -61,7 +55,7 @@ def _codes(prepared: Prepared, found: Analysis) -> list[Codes]:
     def of(title: str, values: np.ndarray, names: dict[int, str], colours: tuple[str, ...]) -> Codes:
         ordered = sorted(names)
         shown = dict(zip(ordered, colours, strict=False))
-        return Codes(title, _volume(values.astype(np.int16), prepared.scan.mask, ordered[0]), names, shown)
+        return Codes(title, fit_outputs.volume(values.astype(np.int16), prepared.scan.mask, ordered[0]), names, shown)
 
     made = [of("Status of the fit", found.status, fit_picture.status_names(), fit_picture.STATUS_COLOURS)]
     if found.chosen is not None:

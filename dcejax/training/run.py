@@ -37,9 +37,9 @@ def train(
     """Run or continue a training run.
 
     Writes config.json, metrics.jsonl, checkpoints/, pool/ where a stage asks for one, and, at the end, the exported
-    weights. The workdir is made when it does not exist, and continued when it holds a run of
-    the same configuration. `command` says in the record how to repeat the run. A pool is simulated by that
-    many processes. The first of several processes decides what is there and writes.
+    weights. The workdir is made when it does not exist, and continued when it holds a run of the same configuration.
+    `command` says in the record how to repeat the run. A pool is simulated by `simulating` processes. The first of
+    several processes decides what is there and writes.
 
     With a part of the weights, that one alone is trained, and nothing exported: parts that do not build on each other
     may be trained at the same time, once the pool is there.
@@ -66,7 +66,7 @@ def train(
 
     if part:
         run(_alone(config, part, policy), MetricWriter(workdir / metrics.FILE.format(f"-{part}")))
-        return None
+        return
     params: dict[str, Any] = {}
     stages = []
     for make_stage in method.of(config).stages(config, policy):

@@ -315,7 +315,7 @@ def speed_rows():
     params = {}
     for make_stage in method.of(config).stages(config, policy):
         stage = make_stage(params)
-        source = source_of(stage.config, stage.protocol)
+        source = source_of(stage.config, stage.protocol, per_curve=stage.per_curve)
         made = seconds(lambda i, source=source: source(rng.stream(0, "speed", i)))
         batch = source(rng.stream(0, "speed", 0))
         state = init_state(stage, jax.random.key(0))

@@ -54,7 +54,7 @@ class Training:
 
     def prepare(self) -> tuple[Any, Batch]:
         """What the stage makes of a batch before its losses: inputs and batch by example."""
-        return jax.block_until_ready(self.stage.prepare(self.batch))
+        return jax.block_until_ready(self.stage.prepare(self.stage.reduced(self.batch)))
 
     def step(self) -> float:
         """Do one update; returns the loss before it."""

@@ -158,11 +158,14 @@ def _prob_unet_stage(params: Params, config: Config, policy: Policy) -> Stage:
         images = jnp.zeros((1, size, size, len(PARAMETERS)))
         return unet.init(key, images, images)["params"]
 
-    def prepare(batch: Batch) -> tuple[Any, Batch]:
+    def temporal(batch: Batch) -> Batch:
         curves = fixed_grid.encode_batch(batch, config.protocol)
         maps = apply_in_chunks(tcn, params["tcn"], curves.reshape(-1, curves.shape[-1]), policy)
-        index = jnp.arange(len(curves))  # an image draws its latent by its index, also when the batch is cut
-        return (maps.reshape(batch.truth.maps.shape), batch.truth.maps, index), batch
+        return batch._replace(curves=maps.reshape(batch.truth.maps.shape))
+
+    def prepare(batch: Batch) -> tuple[Any, Batch]:
+        index = jnp.arange(len(batch.curves))  # an image draws its latent by its index, also when the batch is cut
+        return (batch.curves, batch.truth.maps, index), batch
 
     def outputs(params: Any, inputs: Any, key: jax.Array, *, from_posterior: bool) -> dict[str, Any]:
         images, truth, index = inputs
@@ -185,6 +188,7 @@ def _prob_unet_stage(params: Params, config: Config, policy: Policy) -> Stage:
         judged_by={**settings.losses, "kl_divergence": 0.0},  # told, but no part of how good the maps are
         protocol=config.protocol,
         piece=policy.images,
+        per_curve=temporal,
     )
 
 

@@ -20,6 +20,9 @@ class StageConfig:
     """Which batches a stage sees, the weights of its losses, and its schedule."""
 
     batches: str = "simulated"  # or examinations, pool:FOLDER, nifti:FOLDER; see `dcejax.training.batches`
+    validation_batches: str = ""  # nifti:FOLDER of other subjects; empty for an eighth of what `batches` names
+    labels: str = ""  # of nifti:FOLDER, truth or reader1; empty for the first of these that it holds
+    cache_gib: float = 2.0  # of memory for the decoded examinations of nifti:FOLDER
     pool_batches: int = 0  # made before the first step, kept in the working folder, and drawn again; 0: all are new
     patients_per_step: int = 1
     patches_per_patient: int = 16
@@ -58,6 +61,15 @@ class StageConfig:
             self.batches,
             "simulated, examinations, pool:FOLDER or nifti:FOLDER",
         )
+        others, _, folder = self.validation_batches.partition(":")
+        require(
+            not self.validation_batches or (kind == others == "nifti" and folder != ""),
+            "validation_batches",
+            self.validation_batches,
+            "nifti:FOLDER beside batches of nifti:FOLDER, or nothing",
+        )
+        require(self.labels in ("", "truth", "reader1"), "labels", self.labels, "truth, reader1 or nothing")
+        require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
         require(self.patch_size <= SHAPE[0], "patch_size", self.patch_size, f"at most {SHAPE[0]}, the simulated matrix")
         for name in ("tumour_fraction", "lesion_mask_fraction"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
@@ -84,3 +96,10 @@ class Stage(NamedTuple):
     judged_by: Mapping[str, Weight]  # losses of the validation
     protocol: Protocol  # acquisition of simulated batches
     piece: int | None = None  # how many examples a gradient takes at once; None for all
+    per_curve: Callable[[Batch], Batch] | None = None
+    """What is made of each curve alone, of batches of any shape, before `prepare`: a batch with these numbers in place
+    of the curves. Sources that keep examinations keep the numbers."""
+
+    def reduced(self, batch: Batch) -> Batch:
+        """The batch after `per_curve`."""
+        return batch if self.per_curve is None else self.per_curve(batch)

@@ -11,6 +11,9 @@ from dcejax.batch import Batch
 Source = Callable[[jax.Array], Batch]
 """source(typed key) -> batch of arrays of JAX, a function of the key only and of one shape."""
 
+PerCurve = Callable[[Batch], Batch]
+"""See `Stage.per_curve`."""
+
 Split = Literal["train", "validation"]
 
 VALIDATION_SHARE = 1 / 8

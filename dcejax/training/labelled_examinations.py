@@ -4,7 +4,7 @@ The layout is that of `dcejax.data.dataset`, of which these files are used, all 
 
     sub-<id>/[ses-<n>/]perf/sub-<id>[_ses-<n>]_dce.nii.gz and .json
       _desc-brain_mask.nii.gz  _desc-tumour_dseg.nii.gz           needed; a tumour's segmentation may be empty
-      _desc-truth_{Ktrans,vp,ve}.nii.gz or _desc-reader1_*        labels: the truth where any examination has it
+      _desc-truth_{Ktrans,vp,ve}.nii.gz or _desc-reader1_*        labels; the truth, where any examination has it
       _T1map.nii.gz  _B1map.nii.gz  _aif.csv                      optional; what is there counts as known
 """
 
@@ -53,10 +53,11 @@ class LabelledExamination(NamedTuple):
     """One examination in memory, V voxels of its mask."""
 
     curves: np.ndarray  # [V, T] float32 signal
-    maps: np.ndarray  # [V, C] float32 Ktrans (1/min), vp, ve
+    maps: np.ndarray  # [V, C] float32 Ktrans (1/min), vp, ve, from 0 to 1
     tumour: np.ndarray  # [V] bool
     tumour_voxels: np.ndarray  # [N, 3] where it lies
     index: np.ndarray  # [X, Y, Z] int32, the row of each voxel; -1 outside the mask
+    outside: np.ndarray  # [T], what stands for the curve of a voxel outside the mask
     context: Context  # its maps are [V], or a scalar where they are unknown
 
 
@@ -69,8 +70,10 @@ def _require(path: Path, what: str) -> None:
         raise ValueError(f"{path}: expected {what}, found no file of that name; add it or take the examination out")
 
 
-def find(folder: Path) -> list[LabelledCase]:
+def find(folder: Path, labels: str = "") -> list[LabelledCase]:
     """List the labelled examinations of a folder, in order of their names; reads headers and masks only.
+
+    `labels` is one of `LABELS`; empty, the first of them that any examination has.
 
     Raises:
         ValueError: no such folder, no examination, a file that is missing or damaged, or examinations that differ in
@@ -80,7 +83,7 @@ def find(folder: Path) -> list[LabelledCase]:
         raise ValueError(f"{folder}: expected a folder of labelled examinations, found none; check the path")
     found = cases.enumerate_cases([str(folder)], _SignalFacts())
     with_truth = any(_label_paths(case, TRUTH)[0].is_file() for case in found)
-    description = LABELS[0] if with_truth else LABELS[1]
+    description = labels or (LABELS[0] if with_truth else LABELS[1])
     labelled = []
     for case in found:
         for ending in ("desc-brain_mask", "desc-tumour_dseg"):
@@ -145,6 +148,7 @@ def load(labelled: LabelledCase, protocol: Protocol, brightest: int) -> Labelled
                 f"{path}: expected finite labels in the mask, found NaN or infinity in {bad} of its {values.size} "
                 "voxels; correct them or take these voxels out of the mask"
             )
+    maps = np.clip(maps, 0.0, 1.0)  # as published: what a fit of noise gives beyond would rule the losses
     labels = scan.segmentation[mask]
     solid = np.isin(labels, _SOLID_TUMOUR)
     tumour = solid if solid.any() else labels > 0  # the latter where nothing of a tumour enhances
@@ -156,5 +160,6 @@ def load(labelled: LabelledCase, protocol: Protocol, brightest: int) -> Labelled
         tumour=tumour,
         tumour_voxels=np.argwhere(mask)[tumour],
         index=index,
+        outside=np.zeros(series.curves.shape[1], np.float32),
         context=series.context._replace(brightest=_brightest(series, encoded, brightest)),
     )

@@ -101,7 +101,9 @@ def run_stage(
         report.line(f"{stage.name}: going on after epoch {progress.epoch}, step {int(state.step)}")
     writer.rewind(stage.name, progress.epoch)
     if not progress.finished:
-        source, held_out = (source_of(config, stage.protocol, split) for split in ("train", "validation"))
+        source, held_out = (
+            source_of(config, stage.protocol, split, stage.per_curve) for split in ("train", "validation")
+        )
         report.status(f"{stage.name}: compiling")
         validate.compile(state.params, held_out)  # now, when nothing is lost where a signal ends it
     while not progress.finished:

@@ -1,7 +1,8 @@
 """Training patches of labelled examinations in a folder, real or simulated; see `labelled_examinations` for its layout.
 
 A patch is a square of one slice (third axis) on the examination's own grid; its curves are the signal on its own
-frames. Decoded examinations are kept in memory up to a limit, those used last.
+frames. Decoded examinations are kept in memory up to a limit, those used last; one of 400,000 voxels and 60 frames
+takes 0.1 GiB. Of several processes each reads the examinations of its own examples only.
 """
 
 import hashlib
@@ -18,12 +19,11 @@ from dcejax.methods.stage import StageConfig
 from dcejax.protocol import Protocol
 from dcejax.simulation.training.patches import Patches
 from dcejax.training import labelled_examinations
-from dcejax.training.batch_source import Source, Split, part_of
+from dcejax.training.batch_source import PerCurve, Source, Split, part_of
 from dcejax.training.labelled_examinations import LabelledCase, LabelledExamination
-from dcejax.types import Known
+from dcejax.types import PARAMETERS, Known
 
-CACHE_BYTES = 2 << 30
-"""Limit of decoded examinations in memory for each source; one of 400,000 voxels and 60 frames takes 0.1 GiB."""
+_ROWS = 16_384
 
 
 class _Recent:
@@ -88,7 +88,7 @@ def _patches(key: jax.Array, examination: LabelledExamination, settings: Patches
         return Known(np.where(inside, values[rows], np.float32(outside)), np.full(len(rows), known.known))
 
     return Batch(
-        np.where(mask[..., None], examination.curves[rows], np.float32(0.0)),
+        np.where(mask[..., None], examination.curves[rows], examination.outside),
         mask,
         context._replace(t10=of_patches(context.t10, 1.0), b1=of_patches(context.b1, 1.0)),
         Truth(np.where(mask[..., None], examination.maps[rows], np.float32(0.0))),
@@ -96,21 +96,40 @@ def _patches(key: jax.Array, examination: LabelledExamination, settings: Patches
     )
 
 
+def _own(patients: int) -> range:
+    """Which patients of a batch have examples that belong to devices of this process, see `placement.spread`."""
+    process, processes = jax.process_index(), jax.process_count()
+    return range(process * patients // processes, -(-(process + 1) * patients // processes))
+
+
+def _reduced(examination: LabelledExamination, per_curve: PerCurve) -> LabelledExamination:
+    """The examination with the numbers of each voxel in place of its curve."""
+    voxels = len(examination.curves)
+    rows = voxels + 1 + -(voxels + 1) % _ROWS  # of few numbers, each of which is compiled; the last is outside
+    curves = np.pad(examination.curves, [(0, rows - voxels), (0, 0)])
+    maps = np.zeros((rows, len(PARAMETERS)), np.float32)
+    whole = Batch(curves, np.ones(rows, bool), examination.context, Truth(maps), np.int32(0))
+    numbers = np.asarray(per_curve(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], whole)).curves[0])
+    return examination._replace(curves=numbers[:voxels], outside=numbers[-1])
+
+
 def make_source(
-    folder: Path, config: StageConfig, protocol: Protocol, split: Split, cache_bytes: int = CACHE_BYTES
+    folder: Path, config: StageConfig, protocol: Protocol, split: Split, per_curve: PerCurve | None = None
 ) -> Source:
     """The source that draws examinations of a folder, with replacement, and patches of each.
 
     Every voxel of a volume, including the last row, column and slice, can be drawn. The scale that `fixed_grid.encode`
-    finds in the context is that of the whole scan. Of the truth only the maps are known.
+    finds in the context is that of the whole scan. Of the truth only the maps are known. With
+    `config.validation_batches`, which has a folder of its own, all subjects of this one belong to the split.
 
-    `cache_bytes` limits the decoded examinations in memory; the one in use is kept in any case.
+    `config.cache_gib` limits the decoded examinations in memory; the one in use is kept in any case. What belongs to
+    other processes is zero in the batch of this one.
 
     Raises:
-        ValueError: as `labelled_examinations.find`, an image smaller than a patch, or fewer than two subjects. The
-            source raises what `labelled_examinations.load` does.
+        ValueError: as `labelled_examinations.find`, an image smaller than a patch, or fewer than two subjects to
+            divide. The source raises what `labelled_examinations.load` does.
     """
-    found = labelled_examinations.find(folder)
+    found = labelled_examinations.find(folder, config.labels)
     for one in found:
         if min(one.shape[:2]) < config.patch_size:
             raise ValueError(
@@ -118,18 +137,27 @@ def make_source(
                 f"sides, found {one.shape[0]} x {one.shape[1]}; choose a smaller patch_size"
             )
     brightest = labelled_examinations.brightest_needed(found, protocol)
-    subjects = subjects_of(found, split, folder)
-    mine = [one for one in found if one.subject in subjects]
-    examinations = _Recent(lambda i: labelled_examinations.load(mine[i], protocol, brightest), cache_bytes)
-    draw = partial(_patches, settings=config.patches)
+    if not config.validation_batches:
+        subjects = subjects_of(found, split, folder)
+        found = [one for one in found if one.subject in subjects]
+
+    def load(number: int) -> LabelledExamination:
+        examination = labelled_examinations.load(found[number], protocol, brightest)
+        return examination if per_curve is None else _reduced(examination, per_curve)
+
+    examinations = _Recent(load, int(config.cache_gib * 2**30))
+    draw, patients = partial(_patches, settings=config.patches), config.patients_per_step
+    own = _own(patients)
 
     def source(key: jax.Array) -> Batch:
-        key_choice, *keys = jax.random.split(key, 1 + config.patients_per_step)
-        chosen = np.asarray(jax.random.randint(key_choice, (len(keys),), 0, len(mine))).tolist()
-        drawn = [draw(of, examinations(number)) for of, number in zip(keys, chosen, strict=True)]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+        key_choice, *keys = jax.random.split(key, 1 + patients)
+        chosen = np.asarray(jax.random.randint(key_choice, (patients,), 0, len(found))).tolist()
+        drawn = [draw(keys[i], examinations(chosen[i])) for i in own]
+        nothing = jax.tree.map(np.zeros_like, drawn[0])
+        all_of = [drawn[i - own.start] if i in own else nothing for i in range(patients)]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *all_of)
         batch = map_examples(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stacked)
-        row = np.repeat(np.arange(len(drawn)), config.patches_per_patient)
+        row = np.repeat(np.arange(patients), config.patches_per_patient)
         return jax.tree.map(jnp.asarray, batch._replace(row=row))
 
     return source

@@ -92,7 +92,7 @@ def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params, stop
         batch: Batch = source(stream(config.seed, "release validation", i))
         keys = jax.random.split(stream(config.seed, "release validation latent", i), _DRAWS)
         for stage in stages:
-            inputs, _ = stage.prepare(batch)
+            inputs, _ = stage.prepare(stage.reduced(batch))
             maps = run[stage.name](params[stage.name], inputs, keys)
             predictions[stage.name].append(np.asarray(maps).reshape(batch.truth.maps.shape))
         truths.append(np.asarray(batch.truth.maps))

@@ -82,7 +82,7 @@ def test_temporal_objective_is_the_published_sum(batch, tcn_params):
 
 def test_spatial_stage_sees_the_frozen_maps(batch, spatial, tcn_params):
     stage, _ = spatial
-    (images, maps, index), _ = stage.prepare(batch)
+    (images, maps, index), _ = stage.prepare(stage.reduced(batch))
     np.testing.assert_array_equal(index, np.arange(len(maps)))
     expected = make_tcn(CONFIG).apply({"params": tcn_params}, batch.curves.reshape(-1, 60))
     np.testing.assert_allclose(images, expected.reshape(batch.truth.maps.shape), atol=1e-5)
@@ -95,7 +95,7 @@ def test_spatial_objective_decodes_the_posterior_and_weighs_its_divergence(batch
     losses = {**training.losses, "kl_divergence": kl_weight}
     config = dataclasses.replace(CONFIG, prob_unet_training=dataclasses.replace(training, losses=losses))
     stage, (_, params) = prob_unet_stage(tcn_params, config), spatial
-    (images, maps, index), patches = stage.prepare(batch)
+    (images, maps, index), patches = stage.prepare(stage.reduced(batch))
     net, key = make_prob_unet(config, POLICY), jax.random.key(5)
     variables = {"params": params}
     prior = net.apply(variables, images, method="encode_prior")
@@ -112,7 +112,7 @@ def test_spatial_objective_decodes_the_posterior_and_weighs_its_divergence(batch
 def test_validation_does_not_see_the_truth(batch, spatial):
     """Only the prior decides the latent: another posterior changes the training loss and not the validation's."""
     stage, params = spatial
-    examples, key = stage.prepare(batch), jax.random.key(2)
+    examples, key = stage.prepare(stage.reduced(batch)), jax.random.key(2)
     other = {**params, "posterior": jax.tree.map(lambda p: p + 0.3, params["posterior"])}
     values = [judged(stage)(p, examples, key)[0] for p in (params, other)]
     assert values[0] == values[1]
@@ -127,7 +127,7 @@ def test_validation_does_not_see_the_truth(batch, spatial):
 
 def test_every_parameter_of_the_spatial_stage_is_trained(batch, spatial):
     stage, params = spatial
-    loss = lambda p: trained(stage)(p, stage.prepare(batch), jax.random.key(0))[0]  # noqa: E731
+    loss = lambda p: trained(stage)(p, stage.prepare(stage.reduced(batch)), jax.random.key(0))[0]  # noqa: E731
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 

@@ -227,11 +227,11 @@ def test_every_stage_learns_from_what_is_on_disk(tmp_path, kind):
         stage = make(params)
         state = init_state(stage, stream(0, stage.name, "init"))
         before = jax.tree.map(jnp.copy, state.params)
-        batch = source_of(stage.config, stage.protocol)(key(0))
+        batch = source_of(stage.config, stage.protocol, per_curve=stage.per_curve)(key(0))
         state, metrics = make_train_step(stage, policy)(state, batch, key(1))
         assert np.isfinite(float(metrics["loss"]))
         changed = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, before)
         assert any(jax.tree.leaves(changed))
-        judged = source_of(stage.config, stage.protocol, "validation")(key(0))
+        judged = source_of(stage.config, stage.protocol, "validation", stage.per_curve)(key(0))
         assert np.isfinite(float(make_judge(stage, policy)(state.params, judged, key(2))["loss"]))
         params[stage.name] = state.params

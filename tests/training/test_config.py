@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _POSITIVE = (0, -1)
 _BAD_STAGE = {
     "batches": ("pool:", "somewhere"),
+    "validation_batches": ("nifti:", "nifti:somewhere", "pool:somewhere"),  # beside simulated batches
+    "labels": ("reader2",),
+    "cache_gib": (-1.0, math.nan),
     "pool_batches": (-1, 1),
     "warmup_steps": (-1,),
     "most_gradient": (-1.0, math.nan),

@@ -104,7 +104,8 @@ def test_decoded_examinations_are_forgotten_beyond_the_limit(tmp_path, monkeypat
     expected = [kept(key(step)) for step in range(12)]
     assert len(read) == len(set(read)) == 3
     read.clear()
-    forgetful = nifti_patches.make_source(tmp_path, settings, CONFIG.protocol, "train", cache_bytes=1)
+    settings = dataclasses.replace(settings, cache_gib=0.0)
+    forgetful = nifti_patches.make_source(tmp_path, settings, CONFIG.protocol, "train")
     jax.tree.map(np.testing.assert_array_equal, [forgetful(key(step)) for step in range(12)], expected)
     assert 3 < len(read) <= 12
 
@@ -219,6 +220,84 @@ def test_a_simulated_data_set_gives_its_truth_before_its_readers(tmp_path):
         path.unlink()
     batch = source_of(stage(folder, patients_per_step=1, patch_size=36), CONFIG.protocol)(key(0))
     assert sum(holds(np.asarray(batch.truth.maps)) <= holds(one.readers["reader1"]) for one in made) == 1
+
+
+def test_labels_are_those_that_were_asked_for_and_lie_between_zero_and_one(tmp_path):
+    beyond = np.array([-0.5, 0.25, 7.0], np.float32)  # of Ktrans, vp, ve
+    for subject in SUBJECTS[:2]:
+        stem = labelled_scans.write(tmp_path, subject)
+        for value, name in zip(beyond, PARAMETERS, strict=True):
+            scans.save(Path(f"{stem}_desc-reader1_{name}.nii.gz"), np.full(SHAPE, value, np.float32))
+    of = {
+        labels: source_of(stage(tmp_path, labels=labels), CONFIG.protocol)(key(0))
+        for labels in ("", "truth", "reader1")
+    }
+    np.testing.assert_array_equal(of[""].truth.maps, of["truth"].truth.maps)
+    np.testing.assert_array_equal(of["reader1"].truth.maps, np.broadcast_to([0.0, 0.25, 1.0], (12, 4, 4, 3)))
+    np.testing.assert_array_equal(of["reader1"].curves, of["truth"].curves)
+
+
+def test_a_folder_of_its_own_may_validate(tmp_path):
+    for folder, names in (("ours", SUBJECTS[:3]), ("others", SUBJECTS[3:5])):
+        for number, subject in enumerate(names):
+            stem = labelled_scans.write(tmp_path / folder, subject)
+            value = np.float32(0.1 * number + 0.5 * (folder == "others") + 0.1)
+            scans.save(Path(f"{stem}_desc-truth_vp.nii.gz"), np.full(SHAPE, value))
+    settings = stage(tmp_path / "ours", validation_batches=f"nifti:{tmp_path / 'others'}")
+    found = {}
+    for split in ("train", "validation"):
+        source = source_of(settings, CONFIG.protocol, split)
+        values = np.concatenate([source(key(step)).truth.maps[:, 0, 0, 1] for step in range(8)])
+        found[split] = set(np.rint(values * 10).astype(int).tolist())
+    assert found == {"train": {1, 2, 3}, "validation": {6, 7}}
+
+
+def test_of_several_processes_each_reads_its_own_examinations(tmp_path, monkeypatch):
+    from dcejax.training import labelled_examinations
+
+    for number, subject in enumerate(SUBJECTS):
+        labelled_scans.write(tmp_path, subject, seed=number)
+    settings = stage(tmp_path, patients_per_step=4)
+    whole = source_of(settings, CONFIG.protocol)(key(0))
+    load, parts = labelled_examinations.load, []
+    for process in range(2):
+        read = []
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        monkeypatch.setattr(
+            labelled_examinations, "load", lambda one, *rest, read=read: read.append(one.subject) or load(one, *rest)
+        )
+        batch = source_of(settings, CONFIG.protocol)(key(0))
+        own = slice(12 * process, 12 * process + 12)  # examples of two patients
+        np.testing.assert_array_equal(batch.curves[own], whole.curves[own])
+        np.testing.assert_array_equal(
+            batch.context.brightest.curves[2 * process :][:2], whole.context.brightest.curves[2 * process :][:2]
+        )
+        assert not np.asarray(batch.curves[12 - 12 * process :][:12]).any()
+        assert len(read) <= 2
+        parts.append(read)
+    assert parts[0] != parts[1]
+
+
+def test_what_is_made_of_each_curve_is_made_once_and_is_the_same(tmp_path):
+    mask = scans.head(SHAPE)
+    for number, subject in enumerate(SUBJECTS[:3]):
+        labelled_scans.write(tmp_path, subject, seed=number, mask=mask)
+    calls = []
+
+    def per_curve(batch):
+        calls.append(batch.curves.shape)
+        scale = batch.context.brightest.curves.max(axis=(-1, -2))[batch.row]
+        share = batch.curves / scale.reshape(-1, *[1] * (batch.curves.ndim - 1))
+        return batch._replace(curves=1.0 + share.cumsum(axis=-1)[..., :3])
+
+    settings = stage(tmp_path)
+    plain, kept = (source_of(settings, CONFIG.protocol, per_curve=f) for f in (None, per_curve))
+    for step in range(6):
+        batch = kept(key(step))
+        np.testing.assert_allclose(batch.curves, per_curve(plain(key(step))).curves, rtol=1e-6)
+        assert (np.asarray(batch.curves)[~np.asarray(batch.mask)] == 1.0).all()
+    assert len([shape for shape in calls if len(shape) == 3]) == 2  # of the subjects that do not validate
 
 
 def break_frames(folder, stem):

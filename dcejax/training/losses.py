@@ -25,6 +25,8 @@ Outputs = Mapping[str, Any]
 
 Loss = Callable[[Outputs, Batch], jax.Array]
 
+_LEAST_SCALE = 1e-3  # of errors; an image outside the tumour may be all zero
+
 
 def _over_voxels(values: jax.Array) -> jax.Array:
     """Mean of [B, ..., C] over all but the first and the last axis."""
@@ -59,6 +61,21 @@ def divergence(q: Gaussian, p: Gaussian) -> jax.Array:
     variance_ratio = jnp.exp(2.0 * (q.log_std - p.log_std))
     distance = ((q.mean - p.mean) * jnp.exp(-p.log_std)) ** 2
     return (0.5 * (variance_ratio + distance - 1.0) - (q.log_std - p.log_std)).sum(axis=-1)
+
+
+def laplace_surprise(outputs: Outputs, batch: Batch) -> jax.Array:
+    """Minus the log-likelihood of the true maps where errors are Laplace's, [B, C] in nats.
+
+    The scale of each map's errors, weighted as those of `absolute_error` and 40 times `absolute_error_at_high_values`
+    are together, is the one that is most likely for the image. So a divergence, in nats too, is weighed against as many
+    voxels as there are in the mask, and not against their mean.
+    """
+    truth, shape = batch.truth.maps, batch.mask.shape
+    errors = jnp.abs(outputs["maps"] - truth) * (1.0 + 40.0 * jnp.maximum(truth, 0.0))
+    errors, mask = errors.reshape(shape[0], -1, truth.shape[-1]), batch.mask.reshape(shape[0], -1, 1)
+    voxels = jnp.maximum(mask.sum(axis=1), 1)
+    scale = jnp.where(mask, errors, 0.0).sum(axis=1) / voxels
+    return voxels * jnp.log(2.0 * jnp.e * (scale + _LEAST_SCALE))
 
 
 def kl_divergence(outputs: Outputs, batch: Batch) -> jax.Array:

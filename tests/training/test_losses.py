@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from dcejax.batch import Batch, Truth
-from dcejax.training.losses import divergence, find, objective
+from dcejax.training.losses import divergence, find, laplace_surprise, objective
 from dcejax.types import Gaussian
 
 
@@ -49,6 +49,26 @@ def test_a_loss_of_ones_own_is_named_by_its_module():
 def test_a_loss_that_does_not_exist(name):
     with pytest.raises(ValueError, match=f"losses.{name}: expected a function of"):
         find(name)
+
+
+def test_laplace_surprise_is_that_of_the_likeliest_scale_in_the_mask():
+    rng = np.random.default_rng(2)
+    maps, mask = rng.normal(size=(2, 6, 5, 3)).astype(np.float32), rng.uniform(size=(2, 6, 5)) < 0.7
+    batch = batch_of(np.zeros_like(maps))._replace(mask=mask)
+    found = laplace_surprise({"maps": maps}, batch)
+    for image in range(2):
+        for channel in range(3):
+            errors = maps[image, mask[image], channel]
+            fitted = scipy.stats.laplace.fit(errors, floc=0.0)
+            expected = -scipy.stats.laplace.logpdf(errors, *fitted).sum()
+            np.testing.assert_allclose(found[image, channel], expected, rtol=2e-3)
+    outside = np.where(mask[..., None], maps, 9.0)
+    np.testing.assert_array_equal(laplace_surprise({"maps": outside}, batch), found)
+    high = batch_of(np.full_like(maps, 0.5))._replace(mask=mask)  # errors there count 21 times
+    raised = laplace_surprise({"maps": maps + 0.5}, high)
+    np.testing.assert_allclose(
+        raised - found, np.broadcast_to(mask.sum((1, 2))[:, None] * np.log(21), (2, 3)), rtol=2e-3
+    )
 
 
 def test_kl_divergence_against_monte_carlo():

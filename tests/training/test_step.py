@@ -91,7 +91,7 @@ def test_a_step_of_pieces_is_that_of_the_whole(part, field, most):
     for size, threads in ((1024, 1), (most, 1), (most, 4)):
         policy = dataclasses.replace(POLICY, **{field: size}, threads=threads)
         stage = stage_of(part, policy)
-        ends.append(make_train_step(stage, policy)(init_state(stage, stream(0)), batch, stream(0, "k")))
+        ends.append(make_train_step(stage, policy)(init_state(stage, stream(0)), stage.reduced(batch), stream(0, "k")))
     (whole, metrics), (cut, metrics_of_pieces), in_threads = ends
     jax.tree.map(np.testing.assert_array_equal, (cut, metrics_of_pieces), in_threads)  # a run can be repeated
     for name, value in metrics.items():

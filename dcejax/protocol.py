@@ -16,6 +16,7 @@ class Protocol:
     max_frame_interval_s: float = 6.0  # a scan with longer frames is refused, not interpolated
     tr_ms: float = 2.8
     flip_angle_deg: float = 10.0
+    voxel_mm: tuple[float, float, float] = (0.9375, 0.9375, 3.0)  # of the published cohort; axial slices
     relaxivity_per_mM_s: float = 4.5  # gadobutrol in whole blood at 3 T (Shen 2015)
     t10_s: float = 1.5  # assumed for concentration input without a T1 map (tumour literature)
     tissue_m0: float = 1.0  # proton density of tissue relative to blood; a concentration does not tell
@@ -34,6 +35,8 @@ class Protocol:
             "tissue_m0",
             "blood_t10_s",
         )
+        sizes = len(self.voxel_mm) == 3 and all(0.1 <= size <= 30 for size in self.voxel_mm)
+        require(sizes, "voxel_mm", self.voxel_mm, "three sizes of 0.1 to 30 mm")
         require(self.frames >= 2, "frames", self.frames, "at least 2")
         require(0 < self.flip_angle_deg < 180, "flip_angle_deg", self.flip_angle_deg, "0 to 180")
         require(

@@ -25,8 +25,7 @@ _ACQUISITION_TOLERANCE = 0.10  # the networks were trained for one protocol; bey
 _GRID_TOLERANCE = 1e-3  # share of a grid step by which rounded frame times may miss a limit
 _VOXELS_PER_CONVERSION = 65_536  # bounds the memory of the conversion to signal
 _SMALLEST_MASK_ML = 200.0  # the large vessels decide the scale, and a part of the head may hold none
-_TRAINED_VOXEL_MM = 0.94  # along both axes of a slice
-_VOXEL_RANGE_MM = (0.7, 1.3)
+_VOXEL_RANGE = (0.75, 1.4)  # sizes in a slice, of those that were trained on
 _LARGEST_TILT_DEG = 45.0  # between the normals of the slices and of the axial plane
 
 
@@ -81,16 +80,16 @@ def _masked_or(values: np.ndarray | None, mask: np.ndarray, default: float) -> t
     return np.where(usable, inside, default).astype(np.float32), int(np.count_nonzero(~usable))
 
 
-def _geometry_warnings(affine: np.ndarray) -> list[str]:
+def _geometry_warnings(affine: np.ndarray, trained: tuple[float, ...]) -> list[str]:
     """Tell where slices differ from those that the second network was trained on."""
     warnings = []
     size = np.linalg.norm(affine[:3, :3], axis=0)
-    lowest, highest = _VOXEL_RANGE_MM
+    lowest, highest = _VOXEL_RANGE[0] * min(trained[:2]), _VOXEL_RANGE[1] * max(trained[:2])
     if size[:2].min() < lowest or size[:2].max() > highest:
         warnings.append(
             f"voxels of a slice (first two axes) are {size[0]:.3g} x {size[1]:.3g} mm, but the weights were trained on "
-            f"{_TRAINED_VOXEL_MM:g} mm: details may be smoothed or invented; resample the image to {lowest:g}-"
-            f"{highest:g} mm"
+            f"{trained[0]:.2g} mm: details may be smoothed or invented; resample the image to {lowest:.2g}-"
+            f"{highest:.2g} mm"
         )
     if not abs(affine[2, 2]) >= np.cos(np.deg2rad(_LARGEST_TILT_DEG)) * size[2]:
         warnings.append(
@@ -201,7 +200,7 @@ def series_of(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
     """
     _check_frames(scan, protocol)
     series = to_signal(scan, protocol, beside)
-    warnings = [*series.warnings, *_geometry_warnings(scan.affine)]
+    warnings = [*series.warnings, *_geometry_warnings(scan.affine, protocol.voxel_mm)]
     if scan.quantity == "signal":
         warnings = [*_warnings_of_signal(scan, protocol, beside), *warnings]
     return replace(series, warnings=tuple(warnings))

@@ -10,7 +10,6 @@ from dcejax.batch import Batch
 from dcejax.config import require, require_positive
 from dcejax.protocol import Protocol
 from dcejax.simulation.training.patches import Patches
-from dcejax.simulation.training.patient import SHAPE
 
 Weight = float | tuple[float, ...]
 
@@ -70,7 +69,6 @@ class StageConfig:
         )
         require(self.labels in ("", "truth", "reader1"), "labels", self.labels, "truth, reader1 or nothing")
         require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
-        require(self.patch_size <= SHAPE[0], "patch_size", self.patch_size, f"at most {SHAPE[0]}, the simulated matrix")
         for name in ("tumour_fraction", "lesion_mask_fraction"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
         require(len(self.losses) > 0, "losses", self.losses, "one loss or more")

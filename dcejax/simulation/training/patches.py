@@ -18,8 +18,7 @@ from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.session_fields import to_head, to_scanner
 from dcejax.simulation.training.patient import (
     BRIGHTEST_POINTS,
-    SHAPE,
-    VOXEL_MM,
+    FIELD_OF_VIEW_MM,
     Examination,
     Voxels,
     fullest_points,
@@ -44,12 +43,26 @@ class Patches:
     lesion_mask_fraction: float = 0.0  # share of patches whose mask holds the tumour alone, as some users' masks do
 
 
-def voxel_centres(index: jax.Array) -> jax.Array:
-    """Positions [..., 3] in mm of voxels of the published matrix, given their indices [..., 3]."""
-    return (index - (jnp.array(SHAPE) - 1) / 2) * jnp.array(VOXEL_MM)
+class Matrix(NamedTuple):
+    """The voxels of a volume."""
+
+    shape: tuple[int, int, int]
+    voxel_mm: tuple[float, float, float]
+
+    def centres(self, index: jax.Array) -> jax.Array:
+        """Positions [..., 3] in mm of voxels, given their indices [..., 3]."""
+        return (index - (jnp.array(self.shape) - 1) / 2) * jnp.array(self.voxel_mm)
 
 
-def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, jax.Array]:
+def matrix_of(protocol: Protocol) -> Matrix:
+    """Voxels of the protocol's size in the published field of view."""
+    across, along, through = (
+        round(extent / size) for extent, size in zip(FIELD_OF_VIEW_MM, protocol.voxel_mm, strict=True)
+    )
+    return Matrix((across, along, through), protocol.voxel_mm)
+
+
+def _tumour_voxel(key: jax.Array, examination: Examination, matrix: Matrix) -> tuple[jax.Array, jax.Array]:
     """Index [3] of a random tumour voxel, and whether one was found."""
     key_points, key_choice = jax.random.split(key)
     anatomy, placement = examination.patient.anatomy, examination.scanner.placement
@@ -58,14 +71,15 @@ def _tumour_voxel(key: jax.Array, examination: Examination) -> tuple[jax.Array, 
         key_points, (_TUMOUR_CANDIDATES, 3), minval=-radius, maxval=radius
     )
     points = to_scanner(placement, points)
-    index = jnp.round(points / jnp.array(VOXEL_MM) + (jnp.array(SHAPE) - 1) / 2).astype(int)
-    at = to_head(placement, voxel_centres(index))
-    inside = ((index >= 0) & (index < jnp.array(SHAPE))).all(-1)
+    shape = jnp.array(matrix.shape)
+    index = jnp.round(points / jnp.array(matrix.voxel_mm) + (shape - 1) / 2).astype(int)
+    at = to_head(placement, matrix.centres(index))
+    inside = ((index >= 0) & (index < shape)).all(-1)
     eligible = (tumour_depth(anatomy, at) > 0.0) & (brain_depth(anatomy, at) > _MENINGES_MM) & inside
     return index[jax.random.categorical(key_choice, jnp.where(eligible, 0.0, -jnp.inf))], eligible.any()
 
 
-def patch_corners(key: jax.Array, examination: Examination, settings: Patches) -> jax.Array:
+def patch_corners(key: jax.Array, examination: Examination, settings: Patches, matrix: Matrix) -> jax.Array:
     """First indices [P, 3] of patches that lie wholly in the volume.
 
     The first `tumour_fraction` of them are centred on a random voxel of the tumour, the others (all, where there is
@@ -75,11 +89,12 @@ def patch_corners(key: jax.Array, examination: Examination, settings: Patches) -
     key_tumour, key_anywhere = jax.random.split(key)
     count = settings.patches_per_patient
     on_tumour = jnp.arange(count) < round(settings.tumour_fraction * count)
-    voxel, found = jax.vmap(_tumour_voxel, (0, None))(jax.random.split(key_tumour, count), examination)
-    anywhere = jax.random.randint(key_anywhere, (count, 3), 0, jnp.array(SHAPE))
+    find, shape = partial(_tumour_voxel, examination=examination, matrix=matrix), jnp.array(matrix.shape)
+    voxel, found = jax.vmap(find)(jax.random.split(key_tumour, count))
+    anywhere = jax.random.randint(key_anywhere, (count, 3), 0, shape)
     centre = jnp.where((on_tumour & found)[:, None], voxel, anywhere)
     size = jnp.array([settings.patch_size, settings.patch_size, 1])
-    return jnp.clip(centre - size // 2, 0, jnp.array(SHAPE) - size)
+    return jnp.clip(centre - size // 2, 0, shape - size)
 
 
 def _lesion_masks(key: jax.Array, voxels: Voxels, shape: tuple[int, int, int], fraction: float) -> jax.Array:
@@ -98,12 +113,12 @@ class _Places(NamedTuple):
     among: jax.Array  # of how many voxels these are the fullest
 
 
-def _places(key: jax.Array, examination: Examination, settings: Patches) -> _Places:
+def _places(key: jax.Array, examination: Examination, settings: Patches, matrix: Matrix) -> _Places:
     _, key_corners, key_brightest, _ = jax.random.split(key, 4)
     size = settings.patch_size
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size), jnp.zeros(1, int), indexing="ij"), -1)
-    index = patch_corners(key_corners, examination, settings)[:, None] + offsets.reshape(1, -1, 3)
-    return _Places(voxel_centres(index).reshape(-1, 3), *fullest_points(key_brightest, examination))
+    index = patch_corners(key_corners, examination, settings, matrix)[:, None] + offsets.reshape(1, -1, 3)
+    return _Places(matrix.centres(index).reshape(-1, 3), *fullest_points(key_brightest, examination))
 
 
 def _observed(
@@ -154,11 +169,12 @@ def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callab
 
     Args:
         settings: which patches.
-        protocol: TR, flip angle, relaxivity and the duration that the frames cover.
+        protocol: TR, flip angle, relaxivity, size of voxels and the duration that the frames cover.
         patients: in a batch.
 
     Raises:
-        ValueError: the protocol's frame interval is not one that the priors simulate.
+        ValueError: the protocol's frame interval is not one that the priors simulate, or its voxels are so large that a
+            patch would not fit into the volume.
     """
     low, high = PRIORS.frame_interval_training_s
     if not low <= protocol.frame_interval_s <= high:
@@ -166,12 +182,18 @@ def make_sampler(settings: Patches, protocol: Protocol, patients: int) -> Callab
             f"config.protocol.frame_interval_s: expected {low:g} to {high:g}, the intervals that are simulated, found "
             f"{protocol.frame_interval_s:g}"
         )
+    matrix = matrix_of(protocol)
+    if settings.patch_size > min(matrix.shape[:2]) or matrix.shape[2] < 1:
+        raise ValueError(
+            f"config.protocol.voxel_mm: expected voxels of which patch_size = {settings.patch_size} fit into "
+            f"{FIELD_OF_VIEW_MM[0]:g} mm, and one into the slab's {FIELD_OF_VIEW_MM[2]:g} mm, found {protocol.voxel_mm}"
+        )
     acquisition, frames = protocol.acquisition, frame_count(protocol.duration_s)
 
     # Of all patients together, in programs that are compiled one by one: the whole in one takes three times as long.
     examine = jax.jit(jax.vmap(lambda key: sample_examination(jax.random.split(key, 4)[0], acquisition, TRAINING_MIX)))
     inject = jax.jit(jax.vmap(lambda one: sample_kernels(one.arterial, one.frame_interval, frames)))
-    find = jax.jit(jax.vmap(partial(_places, settings=settings)))
+    find = jax.jit(jax.vmap(partial(_places, settings=settings, matrix=matrix)))
     look = jax.jit(jax.vmap(partial(_observed, acquisition=acquisition)))
 
     @jax.jit

@@ -27,8 +27,7 @@ from dcejax.simulation.tissue_kinetics import Kinetics, properties, sample_kinet
 from dcejax.simulation.training.point_measurement import Kernels, measure, simulated_delay
 from dcejax.types import Acquisition
 
-VOXEL_MM = (0.9375, 0.9375, 3.0)
-SHAPE = (256, 256, 40)  # of the published cohort
+FIELD_OF_VIEW_MM = (240.0, 240.0, 120.0)  # of the published cohort
 
 BRIGHTEST_POINTS = 192  # of a sample, those that hold most of a large vessel
 _SAMPLED_POINTS = 16_384
@@ -111,7 +110,7 @@ def fullest_points(key: jax.Array, examination: Examination) -> tuple[jax.Array,
     Returns:
         Positions [P, 3] in mm in the scanner, and how many points of the sample lie in the head.
     """
-    half_slab = SHAPE[2] * VOXEL_MM[2] / 2
+    half_slab = FIELD_OF_VIEW_MM[2] / 2
     extent = jnp.array([BRAIN_SEMI_AXES_MM[0], BRAIN_SEMI_AXES_MM[1], half_slab]) * jnp.array([1.1, 1.1, 1.0])
     points = jax.random.uniform(key, (_SAMPLED_POINTS, 3), minval=-extent, maxval=extent)
     anatomy = examination.patient.anatomy

@@ -45,7 +45,7 @@ def test_scale_agrees_with_the_percentile_of_a_volume():
     kernels = kernels_of(drawn)
     fullest, among = jax.jit(patient.fullest_points)(stream(11, "points"), drawn)
     index = np.indices((64, 64, 40)).reshape(3, -1).T * np.array([4, 4, 1])  # every fourth voxel in plane
-    centres = patches.voxel_centres(jnp.asarray(index)).reshape(-1, POINTS, 3)
+    centres = patches.matrix_of(PROTOCOL).centres(jnp.asarray(index)).reshape(-1, POINTS, 3)
     parts = [observe(stream(11, "noise", i), drawn, kernels, at, ACQUISITION) for i, at in enumerate(centres)]
     curves = np.concatenate([np.asarray(part.curves)[np.asarray(part.mask)] for part in parts])
     padded = jnp.pad(fullest, ((0, POINTS - len(fullest)), (0, 0)))

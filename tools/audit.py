@@ -1,0 +1,279 @@
+"""The published tables and figures on simulated patients, beside the published numbers: docs/audit.md.
+
+    dcejax-simulate --cohort=test-102 --size=half --output_dir=DATA
+    dcejax-simulate --cohort=retest --size=half --output_dir=RETEST
+    python tools/published_arms.py RUN DATA PARTS          # RUN: the training run of the weights `paper-v1`
+    dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=paper-truth-v1 --weights=default-v3 \\
+        --maps="temporal stage"=PARTS/temporal --maps=posterior=PARTS/posterior --output_dir=EVALUATION
+    cp EVALUATION/results.json docs/audit/results.json; cp PARTS/latent.json docs/audit/latent.json
+    python tools/audit.py docs/audit > docs/audit.md
+
+The last command needs the two files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where abstract
+and body differ, the body's.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcejax.types import PARAMETERS
+
+PAPER, TRUTH, TEMPORAL, POSTERIOR = "paper-v1", "paper-truth-v1", "temporal stage", "posterior"
+ZERO, MEDIAN = "All zero", "Class median"
+
+Row = dict[str, Any]
+
+# Of Ktrans, vp, ve; of the ablation without and with the spatial network.
+ABLATION = {
+    "ssim": ((0.948, 0.961), (0.941, 0.962), (0.816, 0.890)),
+    "nrmse": ((3.505, 2.657), (3.152, 2.422), (8.547, 6.053)),
+    "tumour_nrmse": ((16.27, 14.82), (9.06, 9.061), (43.64, 37.06)),
+}
+NAMES = {"ssim": "SSIM", "nrmse": "NRMSE, %", "tumour_nrmse": "NRMSE in tumour, %"}
+METRICS = {"ssim": "SSIM, as", "nrmse": "NRMSE (%), as", "tumour_nrmse": "Tumour NRMSE (%), as"}
+AREAS = {  # network, reader
+    "IDH wildtype vs mutant": ((0.86, 0.84), (0.86, 0.76), (0.84, 0.82)),
+    "WHO grade 4 vs 2 and 3": ((0.88, 0.84), (0.88, 0.78), (0.87, 0.85)),
+}
+READERS_ICC, SAMPLES_ICC = (0.68, 0.59, 0.64), 1.00
+
+
+def pick(rows: Iterable[Row], **fields: Any) -> list[Row]:
+    """Rows with these values."""
+    return [row for row in rows if all(row.get(name) == value for name, value in fields.items())]
+
+
+def one(rows: Iterable[Row], **fields: Any) -> Row | None:
+    """The row with these values."""
+    found = pick(rows, **fields)
+    return found[0] if found else None
+
+
+def shown(row: Row | None, name: str, digits: int = 2) -> str:
+    """A value with its interval."""
+    if row is None or row.get(name) is None:
+        return "–"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    interval = "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{row[name]:.{digits}f}{interval}"
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+    yield ""
+
+
+def errors(tables: dict, labels: list[str]) -> Iterator[str]:
+    """Table 1, against reader 1, whom the network learnt from, and against the truth."""
+    for reference, whose in (("reader 1", "reader 1's maps, which it learnt from"), ("truth", "the truth")):
+        rows = pick(tables["table1"]["rows"], reference=reference)
+        yield f"Against {whose}:"
+        yield ""
+        lines = []
+        for label in labels:
+            of = [one(rows, arm=label, parameter=name) for name in PARAMETERS]
+            if any(of):
+                lines.append(
+                    [label, *(" / ".join(shown(row, metric, 3).split(" (")[0] for row in of) for metric in NAMES)]
+                )
+        yield from table(["arm", *(f"{name}: Ktrans / vp / ve" for name in NAMES.values())], lines)
+    yield "In enhancing tumour, against the truth:"
+    yield ""
+    rows = pick(tables["accuracy"]["rows"], reference="truth")
+    lines = []
+    for label in labels:
+        of = [one(rows, arm=label, parameter=name) for name in PARAMETERS]
+        if any(of):
+            lines.append([label, *(" / ".join(shown(row, m) for row in of) for m in ("median_log_error", "log_rmse"))])
+    yield from table(["arm", "median absolute log error: Ktrans / vp / ve", "log-RMSE: Ktrans / vp / ve"], lines)
+
+
+def against_nothing(tables: dict) -> Iterator[str]:
+    """Whether the network beats maps that know nothing."""
+    rows, lines = tables["table1_paired"]["rows"], []
+    for reference in ("reader 1", "truth"):
+        for metric in ("ssim", "nrmse"):
+            for name in PARAMETERS:
+                cells = []
+                for other in (ZERO, MEDIAN):
+                    row = next(
+                        (
+                            r
+                            for r in pick(rows, reference=reference, parameter=name, arm=other)
+                            if r["metric"].startswith(METRICS[metric])
+                        ),
+                        None,
+                    )
+                    cells.append("–" if row is None else f"{shown(row, 'difference', 3)}: {row['verdict']}")
+                lines.append([reference, NAMES[metric], name, *cells])
+    yield from table(["against", "metric", "map", f"{PAPER} − all zero", f"{PAPER} − class median"], lines)
+
+
+def ablation(tables: dict) -> Iterator[str]:
+    """What the second network adds, row by row."""
+    rows, lines = tables["table1_paired"]["rows"], []
+    for metric, published in ABLATION.items():
+        for name, (without, with_unet) in zip(PARAMETERS, published, strict=True):
+            for reference in ("reader 1", "truth"):
+                row = next(
+                    (
+                        r
+                        for r in pick(rows, reference=reference, parameter=name, arm=TEMPORAL)
+                        if r["metric"].startswith(METRICS[metric])
+                    ),
+                    None,
+                )
+                if row is None:
+                    continue
+                same = np.sign(row["difference"]) == np.sign(with_unet - without)
+                told = (
+                    "cannot be told"
+                    if row["difference_low"] < 0 < row["difference_high"]
+                    else ("reproduced" if same else "refuted")
+                )
+                lines.append(
+                    [NAMES[metric], name, f"{without:g} → {with_unet:g}", reference, shown(row, "difference", 3), told]
+                )
+    yield from table(
+        ["metric", "map", "published", "against", "with − without the spatial network", "direction"], lines
+    )
+
+
+def reliability(tables: dict) -> Iterator[str]:
+    """Intraclass correlations."""
+    rows, lines = pick(tables["reliability"]["rows"], scale="raw"), []
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        cells = [shown(one(rows, condition=condition, parameter=name), "icc_a1") for name in PARAMETERS]
+        lines.append([condition, *cells])
+    lines += [
+        ["published: two readers", *(f"{value:.2f}" for value in READERS_ICC)],
+        ["published: two halves of the samples", *[f"{SAMPLES_ICC:.2f}"] * 3],
+    ]
+    yield from table(["ICC(A,1) of tumour means", *PARAMETERS], lines)
+
+
+def diagnosis(tables: dict, labels: list[str]) -> Iterator[str]:
+    """Areas under the twelve curves."""
+    rows, lines = tables["diagnosis"]["rows"], []
+    for task, published in zip(dict.fromkeys(row["task"] for row in rows), AREAS.values(), strict=False):
+        rule = next(iter(row["rule"] for row in rows))
+        for name, (network, reader) in zip(PARAMETERS, published, strict=True):
+            of = pick(rows, task=task, rule=rule, parameter=name)
+            cells = [shown(one(of, arm=label), "auc") for label in ("Truth", PAPER, "Reader 1", *labels)]
+            lines.append([task, name, f"{network:.2f}, {reader:.2f}", *cells])
+    yield from table(["task", "map", "published: network, reader", "truth", PAPER, "reader 1", *labels], lines)
+
+
+def latent(rows: list[Row]) -> list[str]:
+    """What the latent says, of all patients: mean and its interval by resampling patients."""
+    rng = np.random.default_rng(0)
+    told = []
+    for name in ("divergence_nats", "posterior_sd", "prior_sd"):
+        values = np.array([row[name] for row in rows])
+        means = values[rng.integers(len(values), size=(10_000, len(values)))].mean(axis=1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        told.append(f"{values.mean():.3f} ({low:.3f} to {high:.3f})")
+    return told
+
+
+def answers(tables: dict, told: list[Row]) -> Iterator[str]:
+    """The four questions."""
+    rows = pick(tables["table1"]["rows"], reference="reader 1")
+    zero, paper = ({name: one(rows, arm=label, parameter=name) for name in PARAMETERS} for label in (ZERO, PAPER))
+    shares = ", ".join(
+        f"{name} {zero[name]['ssim']:.3f} of {paper[name]['ssim']:.3f}"
+        for name in PARAMETERS
+        if zero[name] and paper[name]
+    )
+    yield f"**How much of the score does an empty map get?** SSIM of a map of zeros beside that of `{PAPER}`: {shares}."
+    yield ""
+    nats, posterior_sd, prior_sd = latent(told)
+    differences = []
+    paired = tables["table1_paired"]["rows"]
+    for name in PARAMETERS:
+        row = next(
+            (
+                r
+                for r in pick(paired, reference="reader 1", parameter=name, arm=POSTERIOR)
+                if r["metric"].startswith(METRICS["ssim"])
+            ),
+            None,
+        )
+        differences.append(f"{name} {shown(row, 'difference', 4)}")
+    yield (
+        "**What is sampling the posterior, which sees the label, worth?** Its divergence from the prior is "
+        f"{nats} nats a slice, SDs of the latents {posterior_sd} and {prior_sd}. SSIM of the prior's maps less that of "
+        f"the posterior's, against reader 1: {', '.join(differences)}."
+    )
+    yield ""
+    halves = [row for row in pick(tables["reliability"]["rows"], scale="raw")]
+    cells = {}
+    for key, word in (("halves", "halves"), ("the truth", "truth"), ("retest", "retest")):
+        found = [r for r in halves if word in r["condition"].lower() and PAPER in r["condition"]]
+        cells[key] = " / ".join(shown(r, "icc_a1") for r in found[:3]) or "–"
+    yield (
+        "**Why is its ICC 1.00?** Both halves of the samples see one scan and share the network: "
+        f"{cells['halves']}. Against the truth the same means have {cells['the truth']}, at retest {cells['retest']} "
+        "(Ktrans / vp / ve)."
+    )
+    yield ""
+    edges = []
+    for name in PARAMETERS:
+        row = one(tables["edge"]["rows"], arm=PAPER, parameter=name)
+        edges.append(
+            f"{name} {shown(row, 'cv')} of SD / mean, {shown(row, 'sd')} of SD, {shown(row, 'sd_given_mean')} "
+            "of SD given the mean"
+        )
+    yield (
+        "**Does the uncertain rim survive without division by the mean?** Spearman's correlation with the error in the "
+        f"rim of the enhancing tumour: {'; '.join(edges)}."
+    )
+    yield ""
+
+
+def times(tables: dict) -> Iterator[str]:
+    """Seconds a patient."""
+    lines = [
+        [row["arm"], shown(row, "inference_median"), shown(row, "total_median"), str(row.get("where") or "–")]
+        for row in tables["time"]["rows"]
+    ]
+    lines.append(["published: conventional / network", "62.1 / 0.8", "344.1 / 4.7", "RTX 3090"])
+    yield from table(["arm", "inference, s", "all, s", "where"], lines)
+
+
+def page(folder: Path) -> Iterator[str]:
+    """All of it."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    told = json.loads((folder / "latent.json").read_text(encoding="utf-8"))
+    tables = results["tables"]
+    labels = [arm["label"] for arm in results["arms"]]
+    yield "# The published method, audited"
+    yield ""
+    yield "Written by `python tools/audit.py docs/audit`; do not edit. The tool's docstring says how its two files are made."
+    twice = f"{results['examined_twice']} of them examined twice"
+    yield f"{results['patients']} simulated patients, {twice}. Not clinical evidence."
+    yield ""
+    sections = {
+        "Four answers": answers(tables, told),
+        "Errors (Table 1)": errors(tables, labels),
+        "Beside maps that know nothing": against_nothing(tables),
+        "The ablation": ablation(tables),
+        "Reliability (Figure 5)": reliability(tables),
+        "Diagnosis (Figure 6)": diagnosis(tables, [label for label in labels if label in (TRUTH, "default-v3")]),
+        "Time": times(tables),
+    }
+    for title, lines in sections.items():
+        yield f"## {title}"
+        yield ""
+        yield from lines
+
+
+if __name__ == "__main__":
+    print("\n".join(page(Path(sys.argv[1]))).rstrip())

@@ -256,7 +256,7 @@ def page(folder: Path) -> Iterator[str]:
     labels = [arm["label"] for arm in results["arms"]]
     yield "# The published method, audited"
     yield ""
-    yield "Written by `python tools/audit.py docs/audit`; do not edit. The tool's docstring says how its two files are made."
+    yield "Written by `python tools/audit.py docs/audit`; do not edit. The tool says how its two files are made."
     twice = f"{results['examined_twice']} of them examined twice"
     yield f"{results['patients']} simulated patients, {twice}. Not clinical evidence."
     yield ""

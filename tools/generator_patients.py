@@ -43,7 +43,7 @@ from dcejax.simulation.training.voxel_sets import VoxelSets
 
 PATIENTS, AT_ONCE = 400, 16
 LEAST_VOXELS = 5
-SIZES = {"points": (0.3, 0.3, 0.3), "voxels": (2.0, 2.0, 5.0)}  # mm
+SIZES = {"points": (0.3, 0.3, 0.3), "voxels": (2.0, 2.0, 5.0), "half": (1.875, 1.875, 6.0)}  # mm
 
 
 def chosen_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Array, *, drawn: Any) -> Conditions:
@@ -83,7 +83,8 @@ def batches(protocol: Protocol, size: str, snr: float, known: tuple[bool, bool, 
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(network: Network, params: Any, batch: Batch) -> LowRankGaussian:
+def apply(network: Network, params: Any, batch: Batch) -> LowRankGaussian:
+    """What a network tells of a batch, before calibration."""
     seen, voxels, common, _ = prepare_batch(batch)
     around = of_patches(batch.mask, VoxelSets().edge)
     return network.apply({"params": params}, seen, voxels, common.acquisition, common.valid, around)[1]
@@ -93,7 +94,7 @@ def judge(trained: dcejax2026.Trained, found: Iterator[Batch]) -> list[dict[str,
     """For each patient with enough voxels of tumour: medians, truth, and SDs of noise and of the patient."""
     rows = []
     for batch in found:
-        told = _apply(trained.network, trained.params, batch)
+        told = apply(trained.network, trained.params, batch)
         covariances = np.asarray(covariance(told))
         for i in range(len(batch.curves)):
             truth, tissue = np.asarray(batch.truth.maps[i]), np.asarray(batch.truth.tissue[i])

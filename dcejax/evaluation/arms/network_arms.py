@@ -36,13 +36,15 @@ class Network:
         self._method = method.of(config)
         if samples := hasattr(config, "num_samples"):
             config = dataclasses.replace(config, num_samples=settings.num_samples)
-        if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
+        estimates = method.of_parameters(self._method.OUTPUTS, "estimate")
+        if estimates is None:
             raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
         self._config, self._settings = config, settings
         self.record = weights.record  # the content of the .json beside the weights
         self._networks = self._method.load(weights.params, config, default_policy())
         spread = method.of_parameters(self._method.OUTPUTS, "spread")
-        what = f"estimates{'' if spread is None else ' and their SD'}."
+        self._statistic = estimates[0].statistic
+        what = f"{self._statistic}{'' if spread is None else ' and SD'} of each voxel."
         if samples:
             what = f"mean and SD of {settings.num_samples} samples of the latent, drawn from the prior, which never "
             what += "sees the truth."
@@ -71,12 +73,12 @@ class Network:
     def _predicted(self, series: Any, case_id: str) -> Maps:
         if not hasattr(self._method, "predict_halves"):
             found = self._method.predict(self._networks, series, self._key(case_id, 0))
-            return Maps(*self._stacked(found), self._interval(found))
+            return Maps(*self._stacked(found), self._statistic, self._interval(found))
         keys = self._key(case_id, 0), self._key(case_id, 1)
         halves = self._method.predict_halves(self._networks, series, keys)
         (first, first_sd), (second, second_sd) = self._stacked(halves.first), self._stacked(halves.second)
         mean, sd = combine(first, first_sd, second, second_sd, self._settings.num_samples // 2)
-        return Maps(mean, sd, None, (first, second), (halves.latent_mean, halves.latent_sd))
+        return Maps(mean, sd, self._statistic, None, (first, second), (halves.latent_mean, halves.latent_sd))
 
     def maps(self, loaded: Loaded) -> Maps:
         """Predict.

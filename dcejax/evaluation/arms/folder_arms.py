@@ -130,4 +130,4 @@ class MapFolder:
         interval = None if any(end is None for end in ends) else tuple(ends)
         seconds = self._seconds(self._sidecar(scan.case_id, writer.sidecar), writer.stages)
         statistic = "estimate" if writer is _FIT else writer.estimate
-        return Maps(values, spread, statistic, interval, seconds=seconds)
+        return Maps(values, spread, interval, seconds=seconds, statistic=statistic)

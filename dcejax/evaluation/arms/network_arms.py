@@ -73,12 +73,12 @@ class Network:
     def _predicted(self, series: Any, case_id: str) -> Maps:
         if not hasattr(self._method, "predict_halves"):
             found = self._method.predict(self._networks, series, self._key(case_id, 0))
-            return Maps(*self._stacked(found), self._statistic, self._interval(found))
+            return Maps(*self._stacked(found), self._interval(found))
         keys = self._key(case_id, 0), self._key(case_id, 1)
         halves = self._method.predict_halves(self._networks, series, keys)
         (first, first_sd), (second, second_sd) = self._stacked(halves.first), self._stacked(halves.second)
         mean, sd = combine(first, first_sd, second, second_sd, self._settings.num_samples // 2)
-        return Maps(mean, sd, self._statistic, None, (first, second), (halves.latent_mean, halves.latent_sd))
+        return Maps(mean, sd, None, (first, second), (halves.latent_mean, halves.latent_sd))
 
     def maps(self, loaded: Loaded) -> Maps:
         """Predict.
@@ -93,4 +93,5 @@ class Network:
         found = self._predicted(series, scan.case_id)
         end = time.perf_counter()
         total = None if loaded.seconds is None else loaded.seconds + end - start
-        return dataclasses.replace(found, seconds={"inference": end - prepared, "total": total})
+        seconds = {"inference": end - prepared, "total": total}
+        return dataclasses.replace(found, seconds=seconds, statistic=self._statistic)

@@ -11,9 +11,9 @@ from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.examinations import Cohort
 from dcejax.evaluation.pooling import Pool
 from dcejax.evaluation.tables import verdicts
-from dcejax.evaluation.tables.patient_statistics import average, cells
+from dcejax.evaluation.tables.patient_statistics import average
 from dcejax.evaluation.tables.result_table import FEW_PATIENTS, MARK, Table
-from dcejax.evaluation.tables.table_cells import has_marks, marked
+from dcejax.evaluation.tables.table_cells import has_marks, marked, with_interval
 from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS
@@ -112,25 +112,23 @@ def _verdicts(pool: Pool) -> list[str]:
         parts = [f"{arm.label}, median absolute log error in enhancing tumour against the truth: {errors}"]
         for opponent in dict.fromkeys(found.opponent for found in compared):
             own = [found for found in compared if found.arm == arm and found.opponent == opponent]
-            words = ", ".join(_told(found) for found in own)
-            parts += [f"against {opponent}: {words}"] if own else []
+            words = "; ".join(_told(found) for found in own)
+            parts += [f"against {opponent}, {words}"] if own else []
         sentences.append(f"{'. '.join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts))}.")
     if sentences:
         sentences.append(
-            "The differences in brackets are those of the median absolute log error in the same patients, with paired "
-            f"intervals of 95 %; below zero this arm is better. {verdicts.RULE}. The table of verdicts judges the "
-            "other arms alike."
+            "The numbers beside the words are mean differences of this error in the same patients, arm less other, "
+            f"with paired intervals of 95 %; below zero the arm is better. {verdicts.RULE}. The other arms are "
+            "judged alike in the table that asks which arm is better."
         )
     return sentences
 
 
 def _told(found: verdicts.Comparison) -> str:
     """One comparison in words."""
-    row = cells("difference", found.difference.mean) | {"n": found.difference.n}
-    if not found.difference.n:
-        return f"{found.parameter} {found.verdict} (no patient has both)"
-    other = f", {found.other.label}" if found.opponent == verdicts.BEST_OTHER else ""
-    return f"{found.parameter} {found.verdict}{other} [{_with_interval(row, 'difference')}]"
+    other = f" ({found.other.label})" if found.opponent == verdicts.BEST_OTHER else ""
+    numbers = marked(with_interval(*found.difference.mean, 2), found.difference.n)
+    return f"{found.parameter} {found.verdict}{other}: {numbers}"
 
 
 def _diagnosis(pool: Pool, table: Table) -> list[str]:

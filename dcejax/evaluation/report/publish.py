@@ -60,6 +60,7 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
+        uncertainty_tables.scores(pool),
         uncertainty_tables.edge(pool),
         uncertainty_tables.latent(pool, evaluation.weights),
         cohort_and_time_tables.time(pool),
@@ -99,7 +100,7 @@ def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], t
         ("How close are the maps?", "", "verdicts accuracy tissues table1_paired table1", (*maps, "scatter")),
         ("Do measurements agree?", "", "reliability bland_altman repeatability", ("bland_altman",)),
         ("Can diagnoses be told apart?", "", "diagnosis diagnosis_paired", ("roc",)),
-        ("Is the uncertainty true?", "", "uncertainty edge latent", calibration),
+        ("Is the uncertainty true?", "", "uncertainty uncertainty_scores edge latent", calibration),
         ("How long does it take?", "", "time", ()),
     )
     return [

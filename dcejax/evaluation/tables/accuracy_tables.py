@@ -19,9 +19,9 @@ from dcejax.types import PARAMETERS
 REFERENCE_LABELS = {TRUTH: "truth", REFERENCE_READER: "reader 1"}
 
 _JUDGED = {
-    "median_log_error": "Median |log error| in enhancing tumour",
-    "trimmed_log_rmse": "Trimmed log-RMSE in enhancing tumour",
-    "log_rmse": "Log-RMSE in enhancing tumour",
+    "median_log_error": "Median |log error| in tumour",
+    "trimmed_log_rmse": "Trimmed log-RMSE in tumour",
+    "log_rmse": "Log-RMSE in tumour",
     "brain_ssim": "SSIM in the brain",
 }
 _PUBLISHED = {
@@ -83,14 +83,14 @@ def _shown(metrics: Mapping[str, str]) -> list[Column]:
     shown = columns(reference="Against", parameter="Map", arm="Arm")
     for metric, heading in metrics.items():
         shown += interval_columns(_COUNTS.get(metric, "n"), **{metric: heading})
-    return [*shown, *columns(n="Patients with enhancing tumour", patients="Patients", slices="Slices")]
+    return [*shown, *columns(n="Patients with tumour", patients="Patients", slices="Slices")]
 
 
 def accuracy(pool: Pool) -> Table:
     """The errors to judge by, of every arm against every reference."""
     caption = (
-        f"Means over patients with {_RESAMPLED}. {_OF_LOGARITHMS} SSIM in the brain: range of the reference's "
-        f"{BRAIN_PERCENTILE:g}th percentile in the brain. Baselines: all zero, class median. {SIMULATED}"
+        f"Means over patients with {_RESAMPLED}. Tumour: what enhances. {_OF_LOGARITHMS} SSIM in the brain: range of "
+        f"the reference's {BRAIN_PERCENTILE:g}th percentile in it. Baselines: all zero, class median. {SIMULATED}"
     )
     return Table("accuracy", "Errors of the maps", caption, _shown(_JUDGED), _means(pool, _JUDGED), grouped=2)
 

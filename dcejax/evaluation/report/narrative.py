@@ -104,31 +104,44 @@ def summary(pool: Pool, tables: Mapping[str, Table]) -> list[str]:
 
 
 def _verdicts(pool: Pool) -> list[str]:
-    """What is said of every arm of interest beside the others: word, paired difference and its interval."""
+    """What is said of every arm beside the others, of those of interest with the paired differences."""
     compared = verdicts.comparisons(pool)
     sentences = []
-    for arm in pool.interest:
-        errors = _each(lambda name, arm=arm: _number(average(pool.values(arm.name, *verdicts.path(name)))))
-        parts = [f"{arm.label}, median absolute log error in enhancing tumour against the truth: {errors}"]
-        for opponent in dict.fromkeys(found.opponent for found in compared):
-            own = [found for found in compared if found.arm == arm and found.opponent == opponent]
-            words = "; ".join(_told(found) for found in own)
-            parts += [f"against {opponent}, {words}"] if own else []
-        sentences.append(f"{'. '.join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts))}.")
+    for arm in (*pool.interest, *(arm for arm in pool.arms if arm not in pool.interest)):
+        own = [found for found in compared if found.arm == arm]
+        by_opponent = {name: [found for found in own if found.opponent == name] for name in verdicts.opponents(pool)}
+        told = _with_differences if arm in pool.interest else _in_short
+        parts = [f"Against {opponent}, {told(found)}" for opponent, found in by_opponent.items() if found]
+        if parts:
+            errors = _each(lambda name, arm=arm: _number(average(pool.values(arm.name, *verdicts.path(name)))))
+            sentences.append(
+                f"{arm.label}, median absolute log error in enhancing tumour: {errors}. {'. '.join(parts)}."
+            )
     if sentences:
         sentences.append(
-            "The numbers beside the words are mean differences of this error in the same patients, arm less other, "
-            f"with paired intervals of 95 %; below zero the arm is better. {verdicts.RULE}. The other arms are "
-            "judged alike in the table that asks which arm is better."
+            "These errors and verdicts are against the truth. Numbers after a colon are mean differences of the error "
+            "in the same patients, arm less other, with paired intervals of 95 %: below zero the arm is better. "
+            f"{verdicts.RULE}. The first table has all numbers."
         )
     return sentences
 
 
-def _told(found: verdicts.Comparison) -> str:
-    """One comparison in words."""
-    other = f" ({found.other.label})" if found.opponent == verdicts.BEST_OTHER else ""
-    numbers = marked(with_interval(*found.difference.mean, 2), found.difference.n)
-    return f"{found.parameter} {found.verdict}{other}: {numbers}"
+def _with_differences(compared: Sequence[verdicts.Comparison]) -> str:
+    """Verdicts on the maps of an arm with the differences they rest on."""
+    words = []
+    for found in compared:
+        other = f" ({found.other.label})" if found.opponent == verdicts.BEST_OTHER else ""
+        numbers = marked(with_interval(*found.difference.mean, 2), found.difference.n)
+        words.append(f"{found.parameter} {found.verdict}{other}: {numbers}")
+    return "; ".join(words)
+
+
+def _in_short(compared: Sequence[verdicts.Comparison]) -> str:
+    """Verdicts on the maps of an arm alone."""
+    said = {found.verdict for found in compared}
+    if len(said) == 1 and len(compared) == len(PARAMETERS):
+        return f"all maps {said.pop()}"
+    return ", ".join(f"{found.parameter} {found.verdict}" for found in compared)
 
 
 def _diagnosis(pool: Pool, table: Table) -> list[str]:

@@ -95,9 +95,10 @@ def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], t
     calibration = [name for name in figures if name.startswith("uncertainty_")]
     maps = [name for name in figures if name.startswith("case")]
     layout: tuple[tuple[str, str, str, Iterable[str]], ...] = (
+        ("Which arm is better?", "", "verdicts", ()),
         ("Limits of these results", text, "", ()),
         ("Who and what", "", "table2 arms", ()),
-        ("How close are the maps?", "", "verdicts accuracy tissues table1_paired table1", (*maps, "scatter")),
+        ("How close are the maps?", "", "accuracy tissues table1_paired table1", (*maps, "scatter")),
         ("Do measurements agree?", "", "reliability bland_altman repeatability", ("bland_altman",)),
         ("Can diagnoses be told apart?", "", "diagnosis diagnosis_paired", ("roc",)),
         ("Is the uncertainty true?", "", "uncertainty uncertainty_scores edge latent", calibration),

@@ -75,13 +75,17 @@ def best_other(pool: Pool, arm: Description, parameter: str) -> Description | No
     return min(found.values(), key=lambda pair: pair[0])[1] if found else None
 
 
+def opponents(pool: Pool) -> list[str]:
+    """What arms are compared with: the baselines in small letters, then the best other arm."""
+    return [*(arm.label[0].lower() + arm.label[1:] for arm in pool.of_kind("baseline")), BEST_OTHER]
+
+
 def comparisons(pool: Pool) -> list[Comparison]:
     """Every arm but the baselines against each baseline, then against the best other arm, for each parameter."""
-    baselines = pool.of_kind("baseline")
-    opponents = [*(baseline.label[0].lower() + baseline.label[1:] for baseline in baselines), BEST_OTHER]
+    baselines = [*pool.of_kind("baseline"), None]
     found = []
     for parameter in PARAMETERS:
-        for opponent, baseline in zip(opponents, [*baselines, None], strict=True):
+        for opponent, baseline in zip(opponents(pool), baselines, strict=True):
             for arm in pool.arms:
                 other = baseline or best_other(pool, arm, parameter)
                 if arm.kind == "baseline" or other is None:
@@ -116,4 +120,4 @@ def verdicts(pool: Pool) -> Table:
         *columns(2, p="p, unadjusted"),
         *columns(n="Patients"),
     ]
-    return Table("verdicts", "Which arm is better?", caption, shown, rows, grouped=2)
+    return Table("verdicts", "Verdicts", caption, shown, rows, grouped=2)

@@ -52,12 +52,16 @@ def test_a_summary_judges_every_arm_that_was_asked_for(pool):
     for number, record in enumerate(pool.records):
         record["arms"]["mine"] = pooled_records.scored(0.1 * (number + 1) + 1.0)
     both = Pool([*pool.arms, mine], pool.records, [], pool.folder, 0)
-    first, second = (text for text in narrative.summary(both, made(both)) if "median absolute log error in" in text)
-    assert first.startswith("net, median absolute log error in enhancing tumour against the truth: Ktrans 0.50")
+    judged = [text for text in narrative.summary(both, made(both)) if "median absolute log error in" in text]
+    first, second, reader, *others = judged
+    assert first.startswith("net, median absolute log error in enhancing tumour: Ktrans 0.50")
     assert "Against all zero, Ktrans worse: 0.50 (" in first  # all zero is without error in these records
     assert "Against the best other arm, Ktrans worse (Fit, true AIF): 0.0" in first
     assert second.startswith("mine, ")
     assert "Ktrans worse (Fit, true AIF): 0.9" in second
+    assert reader.startswith("Reader 1, ")
+    assert "Against all zero, all maps worse. Against the best other arm, all maps worse." in reader
+    assert len(others) == 2
     text = "\n".join(narrative.summary(both, made(both)))
     assert re.search(r"is 0\.500 \(\S+ to \S+\) for net, 1\.450 \(\S+ to \S+\) for mine against the truth", text)
     assert "mine agrees with the truth" in text

@@ -101,6 +101,13 @@ def test_arms_and_their_patients(whole):
     assert all(arm["description"].endswith(".") for arm in arms.values())
 
 
+def test_compilation_is_measured_once_and_apart(whole):
+    paths = sorted((whole / "cases").glob("*.json"))
+    seconds = [json.loads(path.read_text())["arms"]["tiny"]["seconds"] for path in paths]
+    (compilation,) = [found["compilation"] for found in seconds if "compilation" in found]
+    assert row(whole, "time", arm="tiny")["compilation"] == compilation >= 0
+
+
 def test_the_oracle_is_better_than_what_knows_less(whole):
     errors = {
         arm: row(whole, "accuracy", reference="truth", parameter="Ktrans", arm=arm)
@@ -265,6 +272,8 @@ def test_a_folder_of_maps_is_judged_as_the_weights_that_made_it(whole, inferred,
             assert_alike(folder[part], network[part])
         assert folder["seconds"]["total"] > folder["seconds"]["inference"] > 0
     assert any(sentence.startswith("again, median") for sentence in read(tmp_path / "out")["summary"])
+    record = json.loads((tmp_path / "out" / "cases" / f"{CASES[0]}.json").read_text())
+    assert record["picture"]["statistics"] == {"again": "mean"}
     arms = {arm["name"]: arm for arm in read(tmp_path / "out")["arms"]}
     assert (arms["again"]["n"], arms["again"]["refused"]) == (4, 1)
     assert "expected sub-04_desc-mean_*" in arms["again"]["reason"]

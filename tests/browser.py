@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,7 @@ addEventListener("load", () => {
     images_loaded: images.filter(image => image.complete && image.naturalWidth > 0).length,
     width: innerWidth,
     content_width: root.scrollWidth,
+    measured: MEASURE,
     requests: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !/^data:/.test(name)),
   }, "*");
 });
@@ -73,6 +75,7 @@ class Page:
     width: int  # of the window, CSS pixels
     content_width: int  # more than `width` if the page must be scrolled sideways
     requests: list[str]  # addresses it asked for
+    measured: Any  # value of the expression that was asked for
     screenshot: Path
 
 
@@ -85,17 +88,20 @@ def find() -> str:
     return path
 
 
-def open_page(path: Path, *, width: int = 1280, height: int = 2000, dark: bool = False) -> Page:
+def open_page(path: Path, *, width: int = 1280, height: int = 2000, dark: bool = False, measure: str = "null") -> Page:
     """Open a file twice: as it is, for its console and picture, and with a script that asks what was loaded.
 
-    The second is a copy whose Content-Security-Policy is taken out, because it would stop the script.
+    The second is a copy whose Content-Security-Policy is taken out, because it would stop the script. `measure` is an
+    expression of JavaScript that is evaluated in it.
     """
     folder = Path(tempfile.mkdtemp(prefix="browser-", dir=path.parent))
     screenshot = folder / "page.png"
     look = [f"--window-size={width},{height}", *(["--blink-settings=preferredColorScheme=0"] if dark else [])]
     _, console = _start(folder, [*look, f"--screenshot={screenshot}"], path)
     source = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", path.read_text(encoding="utf-8"))
-    (folder / "probed.html").write_text(source.replace("</body>", f"{_PROBE}</body>"), encoding="utf-8")
+    (folder / "probed.html").write_text(
+        source.replace("</body>", f"{_PROBE.replace('MEASURE', measure)}</body>"), encoding="utf-8"
+    )
     around = folder / "around.html"
     around.write_text(_AROUND.replace("WIDTH", str(width)).replace("HEIGHT", str(height)), encoding="utf-8")
     output, _ = _start(folder, [*look, "--dump-dom"], around)

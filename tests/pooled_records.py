@@ -28,7 +28,10 @@ def roi(value):
 def scored(value, **more):
     """Scores of an arm that follow from one value."""
     metrics = {"ssim": value, "nrmse": 2 * value, "tumour_nrmse": 3 * value, "brain_ssim": value / 2, "slices": 4}
-    against = {name: metrics | {"log_rmse": value} for name in PARAMETERS}
+    against = {
+        name: metrics | {"median_log_error": value, "trimmed_log_rmse": 1.5 * value, "log_rmse": 2 * value}
+        for name in PARAMETERS
+    }
     return {
         "against": {"truth": against},
         "tissues": {},
@@ -77,6 +80,7 @@ def record(number, session=0, shift=0.0):
         "shape": [4, 4, 4, 60],
         "mm": [1.0, 1.0, 1.0],
         "references": ["truth"],
+        "picture": {"slice": 1, "statistics": {"net": "median"}},
         "seconds": 1.0,
         "arms": {
             "truth": {"roi": roi(truth)},

@@ -1,10 +1,11 @@
 """What an evaluation keeps of each examination: a record of scores and the arrays that pooling and figures need."""
 
+import dataclasses
 import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,9 @@ PICTURE = "picture/"
 
 FOLDER = "cases"
 """Where the records lie."""
+
+SHOWN = ("network", "maps")
+"""Kinds of arms that somebody asked for by name: their maps are drawn, and the summary is about them."""
 
 _WARMED = ("fit", "network")  # kinds of arms that compile
 # Of what shapes scores: folders of the package, and modules of its evaluation.
@@ -75,17 +79,18 @@ def _draw(simulated: SimulatedScan, examination: Examination) -> dict[str, tuple
     return found
 
 
-def _picture(simulated: SimulatedScan, maps: Maps) -> tuple[dict[str, np.ndarray], int]:
+def _picture(simulated: SimulatedScan, shown: Mapping[str, Maps]) -> tuple[dict[str, np.ndarray], int]:
     """One slice of what the report shows of a case, and its index: that with most enhancing tumour.
 
-    Where nothing enhances, that with most of what is abnormal, or of the brain.
+    Where nothing enhances, that with most of what is abnormal, or of the brain. `shown`: name of an arm -> its maps.
     """
     mask, tumour = simulated.scan.mask, tumour_regions.enhancing(simulated)
     tumour = tumour if tumour.any() else tumour_regions.abnormal(simulated)
     z = int((tumour if tumour.any() else mask).sum(axis=(0, 1)).argmax())
     box = (*scoring.around(mask), z)
-    stacks = {TRUTH: simulated.truth, "mean": maps.values, "sd": maps.sd}
-    stacks[REFERENCE_READER] = simulated.readers.get(REFERENCE_READER)
+    stacks = {TRUTH: simulated.truth, REFERENCE_READER: simulated.readers.get(REFERENCE_READER)}
+    for name, maps in shown.items():
+        stacks |= {f"{name}/estimate": maps.values, f"{name}/sd": maps.sd}
     arrays = {f"{PICTURE}{name}": _half(stack[box]) for name, stack in stacks.items() if stack is not None}
     return arrays | {f"{PICTURE}brain": mask[box], f"{PICTURE}tumour": tumour[box]}, z
 
@@ -115,10 +120,9 @@ class Scored(NamedTuple):
 class Casework:
     """Scores examinations; holds what all of them share."""
 
-    def __init__(self, arms: Sequence[Arm], shown: str, settings: EvaluateSettings):
+    def __init__(self, arms: Sequence[Arm], settings: EvaluateSettings):
         self.arms = arms
         self.settings = settings
-        self._shown = shown
         self._code = code_sha256()
         self._warm: set[tuple[str, tuple[int, ...]]] = set()
 
@@ -154,12 +158,17 @@ class Casework:
         return "checked" if how.dry_run else examination
 
     def _maps(self, arm: Arm, loaded: Loaded) -> Maps:
-        """Run an arm; where it has to compile for images of this shape, run it first without measuring."""
+        """Run an arm; where it has to compile for images of this shape, run it twice and tell the times apart."""
         run = (arm.description.name, loaded.simulated.scan.values.shape)
-        if arm.description.kind in _WARMED and run not in self._warm:
-            arm.maps(loaded)
-            self._warm.add(run)
-        return arm.maps(loaded)
+        if arm.description.kind not in _WARMED or run in self._warm:
+            return arm.maps(loaded)
+        start = time.perf_counter()
+        arm.maps(loaded)
+        between = time.perf_counter()
+        maps = arm.maps(loaded)
+        self._warm.add(run)
+        compilation = max(2 * between - start - time.perf_counter(), 0.0)  # the first run less the second
+        return dataclasses.replace(maps, seconds={**maps.seconds, "compilation": compilation})
 
     def score(self, examination: Examination, report: Reporter) -> Scored:
         """Score every arm on an examination.
@@ -177,7 +186,7 @@ class Casework:
         voxels = _draw(simulated, examination)
         arrays = {f"voxels/{TRUTH}/{region}": _half(simulated.truth[index]) for region, index in voxels.items()}
         scored: dict[str, Any] = {TRUTH: scoring.plain({"roi": scoring.roi_statistics(simulated.truth, simulated)})}
-        pictured, z = {}, None
+        shown: dict[str, Maps] = {}
         for number, arm in enumerate(self.arms):
             name = arm.description.name
             report.status("scoring", number, len(self.arms), "arms")
@@ -194,8 +203,9 @@ class Casework:
             if maps.prior is not None:
                 for what, values in zip(("prior", "prior sd"), maps.prior, strict=True):
                     arrays[f"{what}/{name}"] = values.astype(np.float32)
-            if name == self._shown:
-                pictured, z = _picture(simulated, maps)
+            if arm.description.kind in SHOWN:
+                shown[name] = maps
+        pictured, z = _picture(simulated, shown)
         record = {
             "hash": digest,
             "case_id": examination.case_id,
@@ -205,7 +215,7 @@ class Casework:
             "person": dict(examination.person),
             **_facts(simulated),
             "references": list(references),
-            "picture": {"arm": self._shown, "slice": z},
+            "picture": {"slice": z, "statistics": {name: maps.statistic for name, maps in shown.items()}},
             "arms": scored,
             "seconds": round(time.perf_counter() - start, 3),
         }

@@ -110,9 +110,7 @@ def run(settings: EvaluateSettings, how: RunSettings, report: Reporter) -> int:
     for arm in arms:
         if isinstance(arm, MapFolder):
             arm.require_any(examination.case_id for examination in examinations)
-    # The maps that are drawn are those of the first arm that was asked for.
-    shown = next(arm.description.name for arm in arms if arm.description.kind in ("network", "maps"))
-    casework = Casework(arms, shown, settings)
+    casework = Casework(arms, settings)
     return run_cases(
         examinations,
         partial(casework.read, how),

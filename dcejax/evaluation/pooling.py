@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.evaluation.arms.simple_arms import Description
-from dcejax.evaluation.casework import PICTURE, TRUTH, arrays_path, record_path
+from dcejax.evaluation.casework import PICTURE, SHOWN, TRUTH, arrays_path, record_path
 from dcejax.evaluation.examinations import Examination
 
 Record = Mapping[str, Any]
@@ -67,6 +67,11 @@ class Pool:
             if found := self.of_kind(*kinds):
                 return found[0]
         raise ValueError("expected an arm with scores, found none")
+
+    @property
+    def interest(self) -> list[Description]:
+        """The arms that the summary and the figures are about: all that somebody asked for, else the main one."""
+        return self.of_kind(*SHOWN) or [self.main]
 
     def _load(self, record: Record, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
         with np.load(arrays_path(self.folder, record["case_id"]), allow_pickle=False) as archive:

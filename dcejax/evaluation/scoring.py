@@ -12,7 +12,7 @@ from dcejax.evaluation.arms.simple_arms import Maps
 from dcejax.evaluation.metrics.image_metrics import (
     LOG_FLOORS,
     errors,
-    log_rmse,
+    log_errors,
     nrmse_percent,
     ssim,
     tumour_nrmse_percent,
@@ -71,6 +71,12 @@ def around(mask: np.ndarray) -> tuple[slice, slice]:
     )
 
 
+def _log_errors(values: np.ndarray, reference: np.ndarray, channel: int) -> dict[str, float]:
+    """Errors of logarithms under their names in records."""
+    found = log_errors(values, reference, LOG_FLOORS[channel])
+    return {"median_log_error": found.median, "trimmed_log_rmse": found.trimmed_rmse, "log_rmse": found.rmse}
+
+
 def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan) -> dict[str, dict[str, Any]]:
     """Image metrics of maps against a reference, a mean over slices for each parameter.
 
@@ -109,9 +115,7 @@ def against(values: np.ndarray, reference: np.ndarray, simulated: SimulatedScan)
         if spread > 0:
             record["brain_ssim"] = _mean(ssim(made[seen], true[seen], data_range=spread, mask=inside[seen]))
         if np.count_nonzero(tumour) >= tumour_regions.LEAST_TISSUE:
-            record["log_rmse"] = log_rmse(
-                values[tumour, channel], np.maximum(reference[tumour, channel], 0.0), LOG_FLOORS[channel]
-            )
+            record |= _log_errors(values[tumour, channel], np.maximum(reference[tumour, channel], 0.0), channel)
         found[parameter] = record
     return found
 
@@ -131,7 +135,7 @@ def tissue_errors(values: np.ndarray, simulated: SimulatedScan) -> dict[str, dic
 
     def compared(region: np.ndarray, channel: int) -> dict[str, Any]:
         made, true = values[region, channel], simulated.truth[region, channel]
-        return errors(made, true)._asdict() | {"log_rmse": log_rmse(made, true, LOG_FLOORS[channel])}
+        return errors(made, true)._asdict() | _log_errors(made, true, channel)
 
     return _by_parameter(tumour_regions.tissues(simulated), compared)
 

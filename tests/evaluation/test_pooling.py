@@ -3,6 +3,7 @@
 import pooled_records
 import pytest
 
+from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.examinations import Examination
 from dcejax.evaluation.pooling import Pool, dig, examined_twice, first_examinations
 
@@ -16,6 +17,12 @@ def test_the_main_arm(pool):
     assert pool.main == pooled_records.NET
     arms = [pooled_records.ZERO, pooled_records.FIT, *pooled_records.READERS]
     assert Pool(arms, pool.records, [], pool.folder, 0).main == pooled_records.FIT
+
+
+def test_of_interest_is_what_was_asked_for(pool):
+    maps = Description("mine", "mine", "maps", "Maps.")
+    assert Pool([*pool.arms, maps], pool.records, [], pool.folder, 0).interest == [pooled_records.NET, maps]
+    assert Pool([pooled_records.FIT], pool.records, [], pool.folder, 0).interest == [pooled_records.FIT]
 
 
 def test_sessions_of_a_patient_are_one_patient_and_a_pair():

@@ -59,7 +59,7 @@ def test_air_counts_in_what_is_published_and_in_nothing_else(simulated, noisy):
         assert far[name]["log_rmse"] == close[name]["log_rmse"]
 
 
-def test_log_rmse_takes_maps_as_they_are(simulated, noisy):
+def test_errors_of_logarithms_take_maps_as_they_are(simulated, noisy):
     tumour = simulated.scan.segmentation == 1
     for channel, name in enumerate(PARAMETERS):
         made, truth = (
@@ -67,8 +67,12 @@ def test_log_rmse_takes_maps_as_they_are(simulated, noisy):
             simulated.truth[tumour, channel].astype(float),
         )
         ratio = np.log((made + LOG_FLOORS[channel]) / (truth + LOG_FLOORS[channel]))
-        found = scoring.against(noisy, simulated.truth, simulated)[name]["log_rmse"]
-        assert found == pytest.approx(np.sqrt((ratio**2).mean()))
+        found = scoring.against(noisy, simulated.truth, simulated)[name]
+        assert found["log_rmse"] == pytest.approx(np.sqrt((ratio**2).mean()))
+        assert found["median_log_error"] == pytest.approx(np.median(np.abs(ratio)))
+        assert found["median_log_error"] < found["trimmed_log_rmse"] < found["log_rmse"]
+        of_tissue = scoring.tissue_errors(noisy, simulated)["enhancing tumour"][name]
+        assert of_tissue["median_log_error"] == found["median_log_error"]
 
 
 def test_the_truth_is_perfect(simulated):
@@ -91,7 +95,7 @@ def test_a_patient_without_enhancement_has_no_tumour_metrics():
     silent = gliomas.simulate(gliomas.SILENT)
     found = scoring.score(Maps(silent.truth, np.ones_like(silent.truth)), {"truth": silent.truth}, silent)
     assert found["against"]["truth"]["ve"]["tumour_nrmse"] is None
-    assert "log_rmse" not in found["against"]["truth"]["ve"]
+    assert not {"log_rmse", "median_log_error"} & set(found["against"]["truth"]["ve"])
     assert "enhancing tumour" not in found["tissues"]
     assert list(found["roi"]) == [tumour_regions.ABNORMAL]
     assert list(found["uncertainty"]) == [tumour_regions.BRAIN]

@@ -129,4 +129,5 @@ class MapFolder:
         values, spread, *ends = (read(self._files(scan.case_id, name)) for name in names)
         interval = None if any(end is None for end in ends) else tuple(ends)
         seconds = self._seconds(self._sidecar(scan.case_id, writer.sidecar), writer.stages)
-        return Maps(values, spread, interval, seconds=seconds)
+        statistic = "estimate" if writer is _FIT else writer.estimate
+        return Maps(values, spread, interval, seconds=seconds, statistic=statistic)

@@ -36,13 +36,15 @@ class Network:
         self._method = method.of(config)
         if samples := hasattr(config, "num_samples"):
             config = dataclasses.replace(config, num_samples=settings.num_samples)
-        if method.of_parameters(self._method.OUTPUTS, "estimate") is None:
+        estimates = method.of_parameters(self._method.OUTPUTS, "estimate")
+        if estimates is None:
             raise ValueError(f"weights {weights.name}: expected estimates of Ktrans, vp and ve, found none of some")
         self._config, self._settings = config, settings
         self.record = weights.record  # the content of the .json beside the weights
         self._networks = self._method.load(weights.params, config, default_policy())
         spread = method.of_parameters(self._method.OUTPUTS, "spread")
-        what = f"estimates{'' if spread is None else ' and their SD'}."
+        self._statistic = estimates[0].statistic
+        what = f"{self._statistic}{'' if spread is None else ' and SD'} of each voxel."
         if samples:
             what = f"mean and SD of {settings.num_samples} samples of the latent, drawn from the prior, which never "
             what += "sees the truth."
@@ -91,4 +93,5 @@ class Network:
         found = self._predicted(series, scan.case_id)
         end = time.perf_counter()
         total = None if loaded.seconds is None else loaded.seconds + end - start
-        return dataclasses.replace(found, seconds={"inference": end - prepared, "total": total})
+        seconds = {"inference": end - prepared, "total": total}
+        return dataclasses.replace(found, seconds=seconds, statistic=self._statistic)

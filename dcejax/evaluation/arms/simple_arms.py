@@ -37,6 +37,7 @@ class Maps:
     halves: tuple[np.ndarray, np.ndarray] | None = None  # [X, Y, Z, C] means of two halves of the samples
     prior: tuple[np.ndarray, np.ndarray] | None = None  # means and SDs [Z', L] of the latent in each slice with brain
     seconds: Mapping[str, float | None] = field(default_factory=dict)  # inference, and total with reading
+    statistic: str = "estimate"  # what the values are: mean or median, if there is a distribution
 
 
 class Arm(Protocol):

@@ -8,6 +8,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dcejax.evaluation.figures.panels import (
     BLUE,
@@ -28,6 +29,7 @@ from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.evaluation.tables.table_cells import text
 from dcejax.types import PARAMETERS
 
+_DECADES = 2.0  # from which on only powers of ten are written at logarithmic axes
 _MARGIN = 0.08  # of a range of differences, beyond its ends
 _FLOORS = dict(zip(PARAMETERS, LOG_FLOORS, strict=True))
 
@@ -142,6 +144,12 @@ def _scatter(diagnoses: Sequence[str], ranges: Mapping[str, tuple[float, float]]
         axes.plot(x[chosen & ~low], y[chosen & ~low], **style, alpha=0.75, mew=0, label=diagnosis)
         axes.plot(x[chosen & low], y[chosen & low], **style, mfc="none")
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        # Tens alone where there are some, else as many plain numbers as have room beside each other.
+        tens = np.log10(ends[1] / ends[0]) > _DECADES
+        axis.set_major_locator(LogLocator(subs=(1,) if tens else (1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     tidy(axes, f"truth, {LABELS[panel.parameter]}", f"{panel.title}, {LABELS[panel.parameter]}")
     axes.grid(color=GREY, alpha=0.2, lw=0.6)
     count = f"n = {given.size}"

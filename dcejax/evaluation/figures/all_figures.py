@@ -35,19 +35,18 @@ _SHOWN = (
 def _typical(pool: Pool, chosen: list[int]) -> int | None:
     """Of some patients, by index, the one whose enhancing volume is nearest their median; None without a picture."""
     volumes = np.array([record["ml"][tumour_regions.TUMOUR] for record in pool.records])
-    chosen = [i for i in chosen if pool.records[i]["picture"]["slice"] is not None and volumes[i] > 0]
+    chosen = [i for i in chosen if pool.records[i]["picture"]["statistics"] and volumes[i] > 0]
     if not chosen:
         return None
     middle = np.median(volumes[chosen])
     return min(chosen, key=lambda i: (abs(volumes[i] - middle), i))
 
 
-def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
+def _panel(pool: Pool, index: int, arm: Description, what: str, stand_in: bool) -> CasePanel:
     record, picture = pool.records[index], pool.picture(index)
     missing = np.full_like(picture[TRUTH], np.nan)
-    reference, truth, mean, sd = (
-        picture.get(name, missing).astype(np.float64) for name in (REFERENCE_READER, TRUTH, "mean", "sd")
-    )
+    drawn = (REFERENCE_READER, TRUTH, f"{arm.name}/estimate", f"{arm.name}/sd")
+    reference, truth, estimate, sd = (picture.get(name, missing).astype(np.float64) for name in drawn)
     person = record["person"]
     note = f"Simulated; not clinical evidence. Enhancing volume {record['ml'][tumour_regions.TUMOUR]:.1f} mL."
     if stand_in:
@@ -55,22 +54,23 @@ def _panel(pool: Pool, index: int, what: str, stand_in: bool) -> CasePanel:
     return CasePanel(
         title=f"{person['diagnosis']}, IDH-{person['idh']}, grade {person['grade']}: {record['case_id']}, slice "
         f"{record['picture']['slice'] + 1} of {record['shape'][2]}",
-        arm=record["picture"]["arm"],
+        arm=arm.label,
+        statistic=record["picture"]["statistics"][arm.name],
         note=note,
         mm=tuple(record["mm"][:2]),
         reference=reference,
         truth=truth,
-        mean=mean,
-        cv=relative(sd, mean),
+        estimate=estimate,
+        cv=relative(sd, estimate),
         sd=sd,
-        error=np.abs(mean - truth),
+        error=np.abs(estimate - truth),
         tumour=picture["tumour"],
         brain=picture["brain"],
     )
 
 
 def cases(pool: Pool) -> dict[str, FigureBlock]:
-    """A typical patient of each kind that the published figures show."""
+    """A typical patient of each kind that the published figures show, by every arm of interest that has maps of it."""
     found, used = {}, set()
     for name, what, wanted in _SHOWN:
         left = [i for i in range(len(pool.records)) if i not in used]
@@ -81,14 +81,17 @@ def cases(pool: Pool) -> dict[str, FigureBlock]:
         if index is None:
             continue
         used.add(index)
-        panel = _panel(pool, index, what, stand_in)
-        found[name] = FigureBlock(
-            f"Maps of a patient with {pool.records[index]['person']['diagnosis']}",
-            f"The slice with most enhancing tumour of the patient whose enhancing volume is nearest the median of "
-            f"{'the cohort' if stand_in else f'its kind ({what})'}; judged: {panel.arm}. {panel.note}",
-            f"Maps of Ktrans, vp and ve by reader 1, truth and {panel.arm}, with SD and error, {panel.title}",
-            png(case_figure(panel)),
-        )
+        for arm in pool.interest:
+            if arm.name not in pool.records[index]["picture"]["statistics"]:
+                continue
+            panel = _panel(pool, index, arm, what, stand_in)
+            found[f"{name}_{arm.name}"] = FigureBlock(
+                f"Maps of a patient with {pool.records[index]['person']['diagnosis']}, {arm.label}",
+                f"The slice with most enhancing tumour of the patient whose enhancing volume is nearest the median of "
+                f"{'the cohort' if stand_in else f'its kind ({what})'}; judged: {panel.arm}. {panel.note}",
+                f"Maps of Ktrans, vp and ve by reader 1, truth and {panel.arm}, with SD and error, {panel.title}",
+                png(case_figure(panel)),
+            )
     return found
 
 

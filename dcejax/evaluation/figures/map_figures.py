@@ -20,7 +20,7 @@ _MARGIN_VOXELS = 4
 _BAR_MM = 20.0
 _OUTSIDE = "#30343a"
 _NO_VALUE = "#4fd8ff"  # cyan, which none of the colour maps has
-_COLOURS = ("inferno",) * 3 + ("cividis",) + ("viridis",) * 2  # of maps, SD / mean, and SD and error
+_COLOURS = ("inferno",) * 3 + ("cividis",) + ("viridis",) * 2  # of maps, SD / estimate, and SD and error
 _LEVELS = 48  # of a colour map: more can hardly be distinguished, and noise in them makes files large
 _EDGE = [patheffects.withStroke(linewidth=2.2, foreground="black")]  # so that white shows on bright colours too
 
@@ -31,21 +31,22 @@ class CasePanel:
 
     title: str  # who: diagnosis, case, slice
     arm: str  # whose maps are judged
+    statistic: str  # what its values are: mean, median or estimate
     note: str  # below the maps: what a reader must know to judge them
     mm: tuple[float, float]  # size of a voxel along x and y
     reference: np.ndarray  # [X, Y, C] conventional analysis by reader 1; NaN where it gave no value
     truth: np.ndarray  # [X, Y, C]
-    mean: np.ndarray  # [X, Y, C] the arm's estimate
-    cv: np.ndarray  # [X, Y, C] SD / mean
+    estimate: np.ndarray  # [X, Y, C] of the arm
+    cv: np.ndarray  # [X, Y, C] SD / estimate
     sd: np.ndarray  # [X, Y, C] as the arm states it
-    error: np.ndarray  # [X, Y, C] |mean - truth|
+    error: np.ndarray  # [X, Y, C] |estimate - truth|
     tumour: np.ndarray  # [X, Y] bool, what is outlined
     brain: np.ndarray  # [X, Y] bool, what is shown
 
     @property
     def stacks(self) -> tuple[np.ndarray, ...]:
         """What is drawn [X, Y, C], from left to right."""
-        return self.reference, self.truth, self.mean, self.cv, self.sd, self.error
+        return self.reference, self.truth, self.estimate, self.cv, self.sd, self.error
 
 
 def hang(image: np.ndarray) -> np.ndarray:
@@ -134,7 +135,9 @@ def case_figure(case: CasePanel) -> Figure:
     figure = Figure(figsize=(12.4, 3 * down + 1.3), layout="compressed")
     grid = figure.subplots(len(PARAMETERS), 6, squeeze=False)
     arm = case.arm if len(case.arm) <= 14 else f"{case.arm[:13]}…"
-    heads = ("Conventional, reader 1", "Truth", f"{arm}, mean", f"{arm}, SD / mean", f"{arm}, SD", "|Error| of mean")
+    ratio = f"SD / {case.statistic}"
+    heads = ["Conventional, reader 1", "Truth"]
+    heads += [f"{arm}, {what}" for what in (case.statistic, ratio, "SD")] + [f"|Error| of {case.statistic}"]
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, fontsize=10)
     for channel, (name, row) in enumerate(zip(PARAMETERS, grid, strict=True)):
@@ -147,7 +150,7 @@ def case_figure(case: CasePanel) -> Figure:
         row[0].set_ylabel(name, fontsize=12)
         bars = (
             (shown[0], row[:3], LABELS[name]),
-            (shown[3], row[3:4], f"{name}, SD / mean (ratio)"),
+            (shown[3], row[3:4], f"{name}, {ratio} (ratio)"),
             (shown[4], row[4:], f"{name}, SD and |error| ({UNIT_NAMES[name]})"),
         )
         for image, axes, label in bars:
@@ -164,7 +167,7 @@ def _note(case: CasePanel, cut: _Slice) -> str:
     if any(not np.isfinite(cut.within(cut.cut(stack))).all() for stack in case.stacks):
         lines.append("Cyan inside the brain: no value.")
     lines.append(
-        "White line: tumour. R, L: right and left of the patient. SD / mean is by definition 0 where the mean is 0.01 "
-        "or less."
+        f"White line: tumour. R, L: right and left of the patient. SD / {case.statistic} is by definition 0 where the "
+        f"{case.statistic} is 0.01 or less."
     )
     return "\n".join(lines)

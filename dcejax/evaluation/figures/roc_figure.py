@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dcejax.evaluation.figures.panels import REFERENCE, SERIES, Panel, grid_of_panels, tidy
 from dcejax.evaluation.metrics.bootstrap import Interval
+from dcejax.evaluation.tables.table_cells import marked
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def roc_figure(panels: Sequence[RocPanel]) -> Figure:
 def _roc(axes: Axes, panel: RocPanel) -> None:
     axes.plot([0, 1], [0, 1], **REFERENCE)
     for curve, (colour, line, _) in zip(panel.curves, cycle(SERIES), strict=False):
-        axes.plot(curve.fpr, curve.tpr, color=colour, ls=line, lw=1.6, label=_legend(curve))
+        axes.plot(curve.fpr, curve.tpr, color=colour, ls=line, lw=1.6, label=_legend(curve, panel))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_title(f"{panel.parameter}: {panel.title}", fontsize=10.5, pad=20)
     counts = f"{panel.positives} positive, {panel.negatives} negative"
@@ -53,6 +54,6 @@ def _roc(axes: Axes, panel: RocPanel) -> None:
     legend.get_frame().set(edgecolor="none", alpha=0.8)
 
 
-def _legend(curve: RocCurve) -> str:
+def _legend(curve: RocCurve, panel: RocPanel) -> str:
     ends = f"{curve.area.low:.2f}–{curve.area.high:.2f}" if np.isfinite(curve.area[1:]).all() else "–"
-    return f"{curve.label} {curve.area.estimate:.2f} [{ends}]"
+    return f"{curve.label} {curve.area.estimate:.2f} [{marked(ends, panel.positives + panel.negatives)}]"

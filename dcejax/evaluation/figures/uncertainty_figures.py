@@ -72,7 +72,7 @@ def _sparsification(axes: Axes, panel: Uncertainty) -> None:
     percent = 100.0 * np.asarray(panel.removed)
     for values, label, style in (
         (panel.random, "random order", REFERENCE | {"ls": ":", "lw": 1.6}),
-        (panel.by_cv, "by SD / mean", {"color": VERMILION, "ls": "--", "lw": 1.6}),
+        (panel.by_cv, "by SD / estimate", {"color": VERMILION, "ls": "--", "lw": 1.6}),
         (panel.by_sd, "by SD", {"color": BLUE, "lw": 1.8}),
         (panel.oracle, "by the error itself", {"color": GREEN, "ls": "-.", "lw": 1.6}),
     ):

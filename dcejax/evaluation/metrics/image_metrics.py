@@ -6,7 +6,7 @@ where shapes do not fit or values are not finite.
 
 SSIM and NRMSE over whole slices are kept because they are published. Most of a slice is air, where truth and prediction
 agree at no effort, and the range that normalises them is set by vessels; `tumour_nrmse_percent`, SSIM in a mask, and
-`errors` and `log_rmse` of a region are what to judge by.
+`log_errors` and `errors` of a region are what to judge by.
 """
 
 from typing import NamedTuple
@@ -19,8 +19,11 @@ from scipy.stats import rankdata
 from dcejax.evaluation.metrics.array_checks import alike, region
 
 LOG_FLOORS = (1e-4, 1e-3, 1e-2)
-"""Floors of `log_rmse` for Ktrans (1/min), vp and ve: far below values in tumour, so that tumour is judged by ratio,
+"""Floors of `log_errors` for Ktrans (1/min), vp and ve: far below values in tumour, so that tumour is judged by ratio,
 and differences near zero, which no acquisition could measure, hardly count."""
+
+TRIMMED = 0.1
+"""Share of the voxels, those with the largest errors, that the trimmed error of logarithms leaves out."""
 
 # Wang 2004, IEEE Trans Image Process 13:600, section III-C.
 _WINDOW_RADIUS = 5
@@ -103,11 +106,21 @@ def tumour_nrmse_percent(predicted: ArrayLike, truth: ArrayLike, segmentation: A
     return _percent_of_range(np.where(enough, total / np.maximum(pixels, 1), np.nan), truth)
 
 
-def log_rmse(predicted: ArrayLike, truth: ArrayLike, floor: float) -> float:
-    """Root mean square of log((predicted + floor) / (truth + floor)): 0.1 is about 10 %.
+class LogErrors(NamedTuple):
+    """Errors |log((predicted + floor) / (truth + floor))| over voxels, which are ratios: 0.1 is about 10 %."""
 
-    One map of any shape, and a floor in its unit as in `LOG_FLOORS`. Negative predictions count as 0: they are no more
-    wrong than 0 is, and those below -floor would have no logarithm, those just above it an arbitrarily large error.
+    median: float  # of the absolute errors
+    trimmed_rmse: float  # root mean square without the largest, `TRIMMED` of all
+    rmse: float  # root mean square of all, which a few voxels at zero rule
+
+
+def log_errors(predicted: ArrayLike, truth: ArrayLike, floor: float) -> LogErrors:
+    """Compare logarithms of one map of any shape, with a floor in its unit as in `LOG_FLOORS`.
+
+    Negative predictions count as 0: they are no more wrong than 0 is, and those below -floor would have no logarithm,
+    those just above it an arbitrarily large error. A prediction of 0 where the truth is 0.1 is an error of 6.9 with the
+    floor of Ktrans, so that one such voxel in a hundred alone gives a root mean square of 0.7; the median and the
+    trimmed value say how good the others are.
 
     Raises:
         ValueError: as every function of this module, the truth is negative, or the floor is not positive.
@@ -118,7 +131,13 @@ def log_rmse(predicted: ArrayLike, truth: ArrayLike, floor: float) -> float:
     if not (np.isfinite(floor) and floor > 0):
         raise ValueError(f"floor: expected a positive number, found {floor}; take that of the map from LOG_FLOORS")
     ratio = np.log(np.maximum(predicted, 0.0) + floor) - np.log(truth + floor)
-    return float(np.sqrt(np.mean(ratio**2)))
+    absolute = np.sort(np.abs(ratio), axis=None)
+    kept = absolute[: absolute.size - int(TRIMMED * absolute.size)]
+    return LogErrors(float(np.median(absolute)), _root_mean_square(kept), _root_mean_square(absolute))
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 class Errors(NamedTuple):

@@ -15,6 +15,7 @@ from dcejax.evaluation.scoring import plain
 from dcejax.evaluation.tables import table_cells
 from dcejax.evaluation.tables.result_table import Table
 
+_MOST_ROWS = 24  # of a table that is shown whole; a longer one scrolls
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -90,9 +91,10 @@ def render(document: Report) -> str:
     )
     return environment.from_string(source).render(
         document=document,
-        rows_of=table_cells.table_rows,
+        groups_of=table_cells.table_groups,
         is_numeric=table_cells.is_numeric,
         to_csv=to_csv,
+        most_rows=_MOST_ROWS,
         provenance=list(_flat(document.provenance)),
         results=None if document.results is None else _json(document.results),
     )

@@ -18,6 +18,7 @@ from dcejax.evaluation.tables import (
     cohort_and_time_tables,
     diagnosis_tables,
     uncertainty_tables,
+    verdicts,
 )
 from dcejax.evaluation.tables.result_table import Table, columns
 
@@ -48,15 +49,18 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
     found = [
         _arms(evaluation),
         cohort_and_time_tables.table2(pool),
-        accuracy_tables.table1(pool),
-        accuracy_tables.table1_paired(pool),
+        verdicts.verdicts(pool),
+        accuracy_tables.accuracy(pool),
         accuracy_tables.tissues(pool),
+        accuracy_tables.paired(pool),
+        accuracy_tables.table1(pool),
         agreement_tables.reliability(pool),
         agreement_tables.bland_altman_table(pool),
         agreement_tables.repeatability_table(pool),
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
+        uncertainty_tables.scores(pool),
         uncertainty_tables.edge(pool),
         uncertainty_tables.latent(pool, evaluation.weights),
         cohort_and_time_tables.time(pool),
@@ -89,13 +93,15 @@ def _provenance(evaluation: Evaluation) -> dict[str, Any]:
 def _sections(tables: Mapping[str, Table], figures: Mapping[str, FigureBlock], text: str) -> list[Section]:
     """The questions in order, each with the tables and figures that answer it and exist."""
     calibration = [name for name in figures if name.startswith("uncertainty_")]
+    maps = [name for name in figures if name.startswith("case")]
     layout: tuple[tuple[str, str, str, Iterable[str]], ...] = (
+        ("Which arm is better?", "", "verdicts", ()),
         ("Limits of these results", text, "", ()),
         ("Who and what", "", "table2 arms", ()),
-        ("How close are the maps?", "", "table1 table1_paired tissues", ("case1", "case2", "scatter")),
+        ("How close are the maps?", "", "accuracy tissues table1_paired table1", (*maps, "scatter")),
         ("Do measurements agree?", "", "reliability bland_altman repeatability", ("bland_altman",)),
         ("Can diagnoses be told apart?", "", "diagnosis diagnosis_paired", ("roc",)),
-        ("Is the uncertainty true?", "", "uncertainty edge latent", calibration),
+        ("Is the uncertainty true?", "", "uncertainty uncertainty_scores edge latent", calibration),
         ("How long does it take?", "", "time", ()),
     )
     return [
@@ -121,7 +127,7 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
     figures = all_figures.cases(pool) | all_figures.scatter(pool) | all_figures.agreement(pool)
     figures |= all_figures.curves(pool) | all_figures.calibration(pool)
     sentences = narrative.summary(pool, tables)
-    limits = narrative.limitations(evaluation)
+    limits = narrative.limitations(evaluation, tables.values())
     provenance = _provenance(evaluation)
     files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
     content = plain(

@@ -11,7 +11,7 @@ from dcejax.evaluation.casework import TRUTH
 from dcejax.evaluation.metrics.bootstrap import bca
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
 from dcejax.evaluation.metrics.reliability import bland_altman, icc, icc_agreement, icc_consistency, repeatability
-from dcejax.evaluation.pooling import Pool, Record, column
+from dcejax.evaluation.pooling import Pool, Record, column, dig
 from dcejax.evaluation.tables.patient_statistics import FEWER_RESAMPLES, cells, defined
 from dcejax.evaluation.tables.result_table import SIMULATED, Table, columns, interval_columns
 from dcejax.evaluation.tumour_regions import TUMOUR
@@ -65,6 +65,8 @@ def within_conditions(pool: Pool) -> list[Condition]:
     if pool.has("reader1") and pool.has("reader2"):
         compared["Reader 1 vs reader 2"] = ("reader1", "roi"), ("reader2", "roi")
     for arm in pool.of_kind("network"):
+        if not any(dig(record, "arms", arm.name, "halves") for record in pool.records):  # a method without samples
+            continue
         compared[f"{arm.label}: first vs second half of samples"] = tuple((arm.name, "halves", i) for i in range(2))
     return [_condition(name, (pool.records, a), (pool.records, b)) for name, (a, b) in compared.items()]
 
@@ -114,7 +116,7 @@ def reliability(pool: Pool) -> Table:
         *columns(3, icc_c1_bca_low="ICC(C,1), bootstrap from", icc_c1_bca_high="to"),
         *columns(n="Patients"),
     ]
-    return Table("reliability", "Reliability", caption, shown, _rows(pool, statistics))
+    return Table("reliability", "Reliability", caption, shown, _rows(pool, statistics), grouped=1)
 
 
 def bland_altman_table(pool: Pool) -> Table:
@@ -136,7 +138,7 @@ def bland_altman_table(pool: Pool) -> Table:
         *columns(2, slope="Slope on the mean", slope_p="p of slope, unadjusted"),
         *columns(n="Patients"),
     ]
-    return Table("bland_altman", "Bias and limits of agreement", caption, shown, _rows(pool, statistics))
+    return Table("bland_altman", "Bias and limits of agreement", caption, shown, _rows(pool, statistics), grouped=1)
 
 
 def repeatability_table(pool: Pool) -> Table | None:
@@ -166,8 +168,9 @@ def repeatability_table(pool: Pool) -> Table | None:
 
 
 def shown_conditions(pool: Pool) -> Sequence[Condition]:
-    """Conditions that are drawn: those within, main arm and reader 1 against the truth, and the main arm's retest."""
-    truth = [arm.label for arm in pool.arms if arm == pool.main or arm.name == "reader1"]
+    """Conditions that are drawn: those within, arms of interest and reader 1 against the truth, retests of arms."""
+    interest = [arm.label for arm in pool.interest]
+    truth = [arm.label for arm in pool.arms if arm.label in interest or arm.name == "reader1"]
     kept = [c for c in truth_conditions(pool) if c.name.removesuffix(" vs truth") in truth]
-    again = [c for c in retest_conditions(pool) if c.name.removesuffix(_RETEST) == pool.main.label]
+    again = [c for c in retest_conditions(pool) if c.name.removesuffix(_RETEST) in interest]
     return [c for c in (*within_conditions(pool), *kept, *again) if all(len(p) >= _LEAST for p in c.pairs)]

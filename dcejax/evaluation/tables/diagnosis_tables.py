@@ -65,7 +65,7 @@ def diagnosis(pool: Pool) -> Table:
     for task, (region, rule), parameter, (name, label) in product(TASKS, RULES.items(), PARAMETERS, _contestants(pool)):
         values, positive = scores(pool, task, name, region, parameter)
         row = {"task": task.title, "rule": rule, "parameter": parameter, "arm": label}
-        row |= {"positives": int(positive.sum()), "negatives": int((~positive).sum())}
+        row |= {"positives": int(positive.sum()), "negatives": int((~positive).sum()), "n": positive.size}
         rows.append(row | (cells("auc", auc(values, positive).area) if both_classes(positive) else {}))
     caption = (
         "Area under the ROC curve of the mean of one map, with DeLong's interval of 95 % (symmetric for the logit). "
@@ -76,9 +76,9 @@ def diagnosis(pool: Pool) -> Table:
     shown = [
         *columns(task="Question", rule="Rule", parameter="Map", arm="Arm"),
         *interval_columns(auc="AUC"),
-        *columns(positives="Positive", negatives="Negative"),
+        *columns(positives="Positive", negatives="Negative", n="Patients"),
     ]
-    return Table("diagnosis", "Diagnosis", caption, shown, rows)
+    return Table("diagnosis", "Diagnosis", caption, shown, rows, grouped=3)
 
 
 def _contests(pool: Pool) -> list[tuple[str, str]]:
@@ -112,4 +112,4 @@ def diagnosis_paired(pool: Pool) -> Table:
         *columns(2, p="p, unadjusted", p_holm="p, Holm"),
         *columns(n="Patients"),
     ]
-    return Table("diagnosis_paired", "Diagnosis, compared", caption, shown, with_holm(rows))
+    return Table("diagnosis_paired", "Diagnosis, compared", caption, shown, with_holm(rows), grouped=3)

@@ -7,6 +7,12 @@ from typing import Any
 SIMULATED = "Simulated patients; not clinical evidence."
 """What every caption ends with."""
 
+FEW_PATIENTS = 8
+"""Intervals from fewer are marked: by resampling they are too narrow."""
+
+MARK = "*"
+"""What intervals from few patients carry."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -16,6 +22,7 @@ class Column:
     heading: str  # for people, with the unit
     digits: int | None = None  # significant digits to show; None for text and counts
     interval: tuple[str, str] | None = None  # keys of the lower and upper end of its 95 % interval
+    patients: str | None = None  # key of the number of patients that this interval rests on
 
 
 def columns(digits: int | None = None, /, **headings: str) -> list[Column]:
@@ -23,9 +30,9 @@ def columns(digits: int | None = None, /, **headings: str) -> list[Column]:
     return [Column(key, heading, digits) for key, heading in headings.items()]
 
 
-def interval_columns(**headings: str) -> list[Column]:
+def interval_columns(patients: str | None = "n", /, **headings: str) -> list[Column]:
     """Columns of estimates with the ends of their intervals, to three digits: key=heading."""
-    return [Column(key, heading, 3, (f"{key}_low", f"{key}_high")) for key, heading in headings.items()]
+    return [Column(key, heading, 3, (f"{key}_low", f"{key}_high"), patients) for key, heading in headings.items()]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Table:
     caption: str  # how each number was calculated, its n, and its limits
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]  # values that the columns do not ask for are dropped, missing ones become None
+    grouped: int = 0  # of so many columns, the first, the values are written once above all rows that share them
 
     def __post_init__(self):
         object.__setattr__(self, "rows", [{key: row.get(key) for key in self.keys} for row in self.rows])

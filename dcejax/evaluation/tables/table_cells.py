@@ -1,9 +1,10 @@
 """Values of tables as people read them: significant digits, intervals, and a dash where there is nothing."""
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from dcejax.evaluation.scoring import plain
-from dcejax.evaluation.tables.result_table import Column, Table
+from dcejax.evaluation.tables.result_table import FEW_PATIENTS, MARK, Column, Table
 
 NOTHING = "–"
 
@@ -16,7 +17,14 @@ class Cell(NamedTuple):
 
     text: str
     numeric: bool
-    again: bool = False  # the first cell of a row repeats that of the row above
+    interval: str = ""  # in brackets, marked if few patients stand behind it
+
+
+class Group(NamedTuple):
+    """Rows that share the values of the first columns."""
+
+    title: str  # empty where a table is not grouped
+    rows: list[list[Cell]]
 
 
 def text(value: Any, digits: int | None = None) -> str:
@@ -75,26 +83,38 @@ def is_numeric(table: Table, column: Column) -> bool:
     return column.digits is not None or column.interval is not None or (bool(found) and numbers)
 
 
-def table_rows(table: Table) -> list[list[Cell]]:
-    """What each row shows.
+def table_groups(table: Table) -> list[Group]:
+    """What each row shows, below what it shares with its neighbours.
 
     Raises:
         KeyError: a row lacks a key of the columns.
     """
-    numeric = [is_numeric(table, column) for column in table.columns]
-    shown, above = [], None
-    for row in table.rows:
-        words = [_word(row, column) for column in table.columns]
-        # Repeated names are those of groups; repeated numbers are data.
-        again = words[0] == above and not numeric[0]
-        shown.append([Cell(word, right) for word, right in zip(words, numeric, strict=True)])
-        shown[-1][0] = shown[-1][0]._replace(again=again)
-        above = words[0]
-    return shown
+    shared, own = table.columns[: table.grouped], table.columns[table.grouped :]
+    numeric = [is_numeric(table, column) for column in own]
+
+    def title(row: Any) -> str:
+        return " · ".join(f"{column.heading}: {text(row[column.key], column.digits)}" for column in shared)
+
+    return [
+        Group(name, [[_cell(row, column, right) for column, right in zip(own, numeric, strict=True)] for row in rows])
+        for name, rows in groupby(table.rows, title)
+    ]
 
 
-def _word(row: Any, column: Column) -> str:
+def _cell(row: Any, column: Column, numeric: bool) -> Cell:
     if column.interval is None:
-        return text(row[column.key], column.digits)
+        return Cell(text(row[column.key], column.digits), numeric)
     low, high = (row[key] for key in column.interval)
-    return with_interval(row[column.key], low, high, column.digits or 3)
+    value, _, interval = with_interval(row[column.key], low, high, column.digits or 3).partition(" ")
+    return Cell(value, numeric, marked(interval, row.get(column.patients)))
+
+
+def marked(interval: str, patients: int | None) -> str:
+    """An interval in words, with the mark of those from few patients; what has no ends needs none."""
+    few = patients is not None and patients < FEW_PATIENTS and any(map(str.isdigit, interval))
+    return f"{interval}{MARK}" if few else interval
+
+
+def has_marks(table: Table) -> bool:
+    """Whether an interval of the table rests on few patients."""
+    return any(cell.interval.endswith(MARK) for group in table_groups(table) for row in group.rows for cell in row)

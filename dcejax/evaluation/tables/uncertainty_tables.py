@@ -1,6 +1,6 @@
 """Tables of whether stated uncertainty is true, whether it finds errors, and what the latent does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -26,8 +26,8 @@ _PLACES = (tumour_regions.TUMOUR, tumour_regions.BRAIN)
 _LEVELS = tuple(map(key_of, LEVELS))
 _SCORES = {"crps": "CRPS", "mean_absolute_error": "Mean absolute error"}
 _POOLED = {"ence": "ENCE", "pit_ks": "PIT, KS distance"}
-_ORDER = {"ause_sd": "AUSE by SD", "ause_cv": "AUSE by SD / mean", "without_sd": "Share with SD 0"}
-_EDGE = {"cv": "ρ of |error| with SD / mean", "sd": "ρ with SD", "sd_given_mean": "ρ with SD, mean taken out"}
+_ORDER = {"ause_sd": "AUSE by SD", "ause_cv": "AUSE by SD / estimate", "without_sd": "Share with SD 0"}
+_EDGE = {"cv": "ρ of |error| with SD / estimate", "sd": "ρ with SD", "sd_given_mean": "ρ with SD, estimate taken out"}
 
 
 def with_sd(pool: Pool) -> list[Description]:
@@ -49,43 +49,73 @@ def _pooled(pool: Pool, arm: str, place: str, channel: int) -> dict[str, Any]:
     }
 
 
+_OF_SD = (
+    "SD: of the samples of a network, standard error of a fit, which knows of the noise about the curve but not of "
+    "errors of baseline, T1 and arterial input; a fit states none (0) where a parameter lies on its bound, nothing "
+    "enhances, or exchange is too fast to be believed"
+)
+
+
+def _places(pool: Pool) -> Iterator[tuple[Description, str, int, str]]:
+    """Arm, region, channel and parameter of each row."""
+    for place, (channel, parameter), arm in product(_PLACES, enumerate(PARAMETERS), with_sd(pool)):
+        yield arm, place, channel, parameter
+
+
 def uncertainty_table(pool: Pool) -> Table:
-    """Coverage, sharpness, proper scores, calibration and sparsification of every arm with an SD."""
+    """Coverage and width of the intervals of every arm with an SD."""
     rows = []
-    for arm, place, (channel, parameter) in product(with_sd(pool), _PLACES, enumerate(PARAMETERS)):
+    for arm, place, _, parameter in _places(pool):
         path = ("uncertainty", place, parameter)
         row: dict[str, Any] = {"arm": arm.label, "region": place, "parameter": parameter}
         for level in _LEVELS:
             inside = 100.0 * pool.values(arm.name, *path, "coverage", level)
             row |= mean_cells(f"coverage_{level}", inside, pool.seed)
             row[f"width_{level}"] = average(pool.values(arm.name, *path, "width", level))
-        for name in (*_SCORES, *_ORDER):
-            row[name] = average(pool.values(arm.name, *path, name))
-        rows.append(row | _pooled(pool, arm.name, place, channel))
+        rows.append(row)
     caption = (
-        "Gaussians of the arm's mean and SD against the truth. Coverage of central intervals (95 % BCa intervals over "
-        f"patients, {FEWER_RESAMPLES} resamples), mean width, CRPS, which without any spread is the mean absolute "
-        "error, and AUSE (0: SD orders voxels as their errors do, 1: as chance does, above: worse) are means over "
-        "patients of all voxels of a region; ENCE and the distance of the PIT from uniform pool the voxels drawn "
-        "from all patients. SD: of the samples of a network, standard error of a fit, which knows of the noise about "
-        "the curve but not of errors of baseline, T1 and arterial input; a fit states none (0) where a parameter lies "
-        "on its bound, nothing enhances, or exchange is too fast to be believed: certain for coverage, CRPS, PIT and "
-        "AUSE, left out of ENCE. SD / mean is 0 where the mean is at or below "
-        f"{CV_FLOOR:g}. Widths and CRPS in the unit of the map. {SIMULATED}"
+        "Share of true values in central intervals (95 % BCa intervals over patients, "
+        f"{FEWER_RESAMPLES} resamples) and their mean width, in the unit of the map, means over patients of all voxels "
+        "of a region. Intervals are those of Gaussians of the arm's estimate and SD, or at 90 % those that an arm "
+        f"states itself. {_OF_SD}, which covers nothing. {SIMULATED}"
     )
     shown = [
-        *columns(arm="Arm", region="Region", parameter="Map"),
-        *interval_columns(**{f"coverage_{level}": f"Coverage at {level} % (%)" for level in _LEVELS}),
-        *columns(3, **{f"width_{level}": f"Width at {level} %" for level in _LEVELS}, **_SCORES, **_POOLED, **_ORDER),
+        *columns(region="Region", parameter="Map", arm="Arm"),
+        *interval_columns(**{f"coverage_{level}": f"In {level} % intervals (%)" for level in _LEVELS}),
+        *columns(3, **{f"width_{level}": f"Width at {level} %" for level in _LEVELS}),
+        *columns(n="Patients"),
+    ]
+    return Table("uncertainty", "Calibration of uncertainty", caption, shown, rows, grouped=2)
+
+
+def scores(pool: Pool) -> Table:
+    """Proper scores, calibration and sparsification of every arm with an SD."""
+    rows = []
+    for arm, place, channel, parameter in _places(pool):
+        values = {name: pool.values(arm.name, "uncertainty", place, parameter, name) for name in (*_SCORES, *_ORDER)}
+        row: dict[str, Any] = {"arm": arm.label, "region": place, "parameter": parameter}
+        row |= {name: average(found) for name, found in values.items()}
+        row["n"] = int(np.isfinite(values["crps"]).sum())
+        rows.append(row | _pooled(pool, arm.name, place, channel))
+    caption = (
+        "Gaussians of the arm's estimate and SD against the truth. CRPS, in the unit of the map, which without any "
+        "spread is the mean absolute error, and AUSE (0: SD orders voxels as their errors do, 1: as chance does, "
+        "above: worse) are means over patients of all voxels of a region; ENCE and the distance of the PIT from "
+        f"uniform pool the voxels drawn from all patients. {_OF_SD}: certain for CRPS, PIT and AUSE, left out of ENCE. "
+        f"SD / estimate is 0 where the estimate is at or below {CV_FLOOR:g}. {SIMULATED}"
+    )
+    shown = [
+        *columns(region="Region", parameter="Map", arm="Arm"),
+        *columns(3, **_SCORES, **_POOLED, **_ORDER),
         *columns(n="Patients", voxels="Voxels drawn"),
     ]
-    return Table("uncertainty", "Calibration of uncertainty", caption, shown, rows)
+    return Table("uncertainty_scores", "Scores of uncertainty", caption, shown, rows, grouped=2)
 
 
 def edge(pool: Pool) -> Table:
     """Whether uncertainty finds the errors in the tumour's rim."""
     rows = []
-    for arm, parameter in product(with_sd(pool), PARAMETERS):
+    for parameter, arm in product(PARAMETERS, with_sd(pool)):
         row: dict[str, Any] = {"arm": arm.label, "parameter": parameter}
         for key in _EDGE:
             row |= mean_cells(key, pool.values(arm.name, "edge", parameter, key), pool.seed)
@@ -98,11 +128,11 @@ def edge(pool: Pool) -> Table:
         f"instance where SD is constant, are left out. {SIMULATED}"
     )
     shown = [
-        *columns(arm="Arm", parameter="Map"),
+        *columns(parameter="Map", arm="Arm"),
         *interval_columns(**_EDGE),
         *columns(n="Patients", voxels="Voxels"),
     ]
-    return Table("edge", "Uncertainty at the tumour's rim", caption, shown, rows)
+    return Table("edge", "Uncertainty at the tumour's rim", caption, shown, rows, grouped=1)
 
 
 def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:

@@ -125,6 +125,8 @@ def test_a_network_gives_maps_halves_and_the_prior_of_each_slice(loaded, tiny_we
     np.testing.assert_allclose(maps.values, (maps.halves[0] + maps.halves[1]) / 2, atol=1e-7)
     assert np.abs(maps.halves[0] - maps.halves[1])[mask].max() > 0
     assert (maps.sd[mask] > 0).any()
+    assert maps.statistic == "mean"
+    assert "mean and SD of 4 samples" in network.description.text
     for values in maps.prior:
         assert values.shape == (mask.any(axis=(0, 1)).sum(), 2)
     assert (maps.prior[1] > 0).all()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -21,7 +22,7 @@ from dcejax.evaluation.metrics.roc_metrics import auc, roc
 from dcejax.types import PARAMETERS, Scan
 
 SHAPE = (30, 37)
-STACKS = ("reference", "truth", "mean", "cv", "sd", "error")
+STACKS = ("reference", "truth", "estimate", "cv", "sd", "error")
 NOTHING = Interval(np.nan, np.nan, np.nan)
 MOST_BYTES = 300_000
 
@@ -38,7 +39,12 @@ def case(shape=SHAPE, **changes):
     tumour = np.zeros(shape, bool)
     tumour[shape[0] // 2 :, shape[1] // 2 :] = True
     parts = {"tumour": tumour & ellipse(shape), "brain": ellipse(shape)}
-    return CasePanel(**{"title": "who", "arm": "mine", "note": "what", "mm": (1.9, 2.1)} | maps | parts | changes)
+    return CasePanel(
+        **{"title": "who", "arm": "mine", "statistic": "median", "note": "what", "mm": (1.9, 2.1)}
+        | maps
+        | parts
+        | changes
+    )
 
 
 def drawn(figure):
@@ -74,7 +80,7 @@ def test_maps_lie_in_rows_of_parameters_with_the_ranges_they_share():
         np.testing.assert_allclose([image.get_clim() for image in shown], [(0, top) for top in tops])
     heads = [axes.get_title() for axes in grid[0]]
     assert "reader 1" in heads[0]
-    assert heads[1:3] == ["Truth", "mine, mean"]
+    assert heads[1:] == ["Truth", "mine, median", "mine, SD / median", "mine, SD", "|Error| of median"]
     assert [axes.get_ylabel() for axes in grid[:, 0]] == list(PARAMETERS)
 
 
@@ -82,10 +88,11 @@ def test_every_bar_says_its_unit():
     figure = case_figure(case())
     bars = [axes.get_ylabel() for axes in figure.axes if axes.get_label() == "<colorbar>"]
     assert len(bars) == 9
+    assert not any("mean" in text for text in words(figure))
     for name, unit in zip(PARAMETERS, ("1/min", "fraction", "fraction"), strict=True):
         assert f"{name} ({unit})" in bars
         assert f"{name}, SD and |error| ({unit})" in bars
-        assert f"{name}, SD / mean (ratio)" in bars
+        assert f"{name}, SD / median (ratio)" in bars
 
 
 def test_right_of_the_patient_is_left_and_front_is_up():
@@ -210,6 +217,26 @@ def test_estimates_stand_against_the_truth_by_diagnosis():
     drawn(figure)
 
 
+@pytest.mark.parametrize("spread", [1.01, 3.0, 60.0, 1e4])
+def test_numbers_at_logarithmic_axes_do_not_touch(spread):
+    truth = 0.25 * spread ** np.array([-0.5, 0.5])
+    figure = scatter_figure([scatter(truth, truth[::-1], ["glioblastoma"] * 2, parameter="ve")])
+    figure.draw_without_rendering()
+    axes = grid_of(figure, 3)[0, PARAMETERS.index("ve")]
+    for axis, sides in ((axes.xaxis, (0, 2)), (axes.yaxis, (1, 3))):
+        low, high = axis.get_view_interval()
+        labels = axis.get_majorticklabels() + axis.get_minorticklabels()
+        places = [*axis.get_majorticklocs(), *axis.get_minorticklocs()]
+        shown = [
+            label.get_window_extent().extents[list(sides)]
+            for label, place in zip(labels, places, strict=True)
+            if label.get_text() and low <= place <= high
+        ]
+        assert shown
+        ends = sorted(map(tuple, shown))
+        assert all(after[0] > before[1] for before, after in pairwise(ends))
+
+
 @pytest.mark.parametrize(
     ("truth", "estimate"), [([0.0], [0.0]), ([np.nan], [0.1]), ([0.1, 0.1], [0.1, 0.1])], ids=["zero", "nan", "same"]
 )
@@ -247,6 +274,8 @@ def test_a_roc_curve_without_interval_says_so():
     ends = np.array([0.0, 1.0])
     panel = RocPanel("IDH", "ve", 1, 5, [RocCurve("network", ends, ends, Interval(0.5, np.nan, np.nan))])
     assert "network 0.50 [–]" in words(roc_figure([panel]))
+    known = RocCurve("network", ends, ends, Interval(0.5, 0.2, 0.9))
+    assert "network 0.50 [0.20–0.90*]" in words(roc_figure([dataclasses.replace(panel, curves=[known])]))
     assert "no data" in words(roc_figure([dataclasses.replace(panel, curves=[])]))
 
 
@@ -278,7 +307,7 @@ def test_uncertainty_is_shown_three_ways():
         np.testing.assert_allclose(heights / heights.sum(), np.arange(20) / np.arange(20).sum())
     for name, axes in zip(PARAMETERS, sparsification, strict=True):
         labels = [line.get_label() for line in axes.lines]
-        assert labels == ["random order", "by SD / mean", "by SD", "by the error itself"]
+        assert labels == ["random order", "by SD / estimate", "by SD", "by the error itself"]
         np.testing.assert_allclose(axes.lines[2].get_ydata(), uncertainty(name).by_sd)
         assert panels.UNIT_NAMES[name] in axes.get_ylabel()
     assert not coverage[0].findobj(PolyCollection)

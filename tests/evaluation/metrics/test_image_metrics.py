@@ -6,8 +6,9 @@ from scipy.stats import spearmanr
 
 from dcejax.evaluation.metrics.image_metrics import (
     LOG_FLOORS,
+    TRIMMED,
     errors,
-    log_rmse,
+    log_errors,
     nrmse_percent,
     ssim,
     tumour_nrmse_percent,
@@ -125,20 +126,44 @@ def test_tumour_of_three_pixels_in_256_by_256_is_too_small():
     assert np.isnan(tumour_nrmse_percent(truth + 0.1, truth, tumour)).tolist() == [True, False]
 
 
-def test_log_rmse_of_a_common_factor_is_its_logarithm():
+@pytest.mark.parametrize("size", [1, 2, 9, 10, 101])
+def test_errors_of_logarithms_are_those_of_numpy(size):
+    rng = np.random.default_rng(size)
+    truth = rng.gamma(2.0, 0.05, size)
+    predicted = (truth * np.exp(rng.normal(0.1, 0.4, size)) * (rng.random(size) > 0.2)).astype(np.float32)
+    ratio = np.abs(np.log((predicted.astype(np.float64) + 1e-3) / (truth + 1e-3)))
+    found = log_errors(predicted, truth, 1e-3)
+    assert found.median == pytest.approx(np.median(ratio), rel=1e-12)
+    assert found.rmse == pytest.approx(np.sqrt(np.mean(ratio**2)), rel=1e-12)
+    left = size - int(TRIMMED * size)
+    assert found.trimmed_rmse == pytest.approx(np.sqrt(np.mean(np.sort(ratio)[:left] ** 2)), rel=1e-12)
+    order = rng.permutation(size)
+    assert log_errors(predicted[order], truth[order], 1e-3) == pytest.approx(found, rel=1e-12)
+
+
+def test_errors_of_a_common_factor_are_its_logarithm():
     truth = np.random.default_rng(0).uniform(0.05, 0.3, 100)
-    assert log_rmse(1.1 * truth, truth, 1e-12) == pytest.approx(np.log(1.1), rel=1e-9)
-    assert log_rmse(truth / 1.1, truth, 1e-12) == pytest.approx(np.log(1.1), rel=1e-9)
+    for predicted in (1.1 * truth, truth / 1.1):
+        assert log_errors(predicted, truth, 1e-12) == pytest.approx([np.log(1.1)] * 3, rel=1e-9)
 
 
-def test_log_rmse_takes_negative_predictions_for_zero():
-    assert log_rmse(np.array([-5.0]), np.array([0.01]), 1e-3) == pytest.approx(np.log(11.0))
-    assert log_rmse(np.array([-1e-3]), np.array([0.0]), 1e-3) == 0.0
+def test_voxels_at_zero_rule_the_log_rmse_and_not_the_others():
+    truth = np.full(100, 0.1)
+    predicted = 1.1 * truth
+    predicted[::20] = 0.0
+    found = log_errors(predicted, truth, LOG_FLOORS[0])
+    assert found.rmse > 1.5
+    assert found[:2] == pytest.approx([np.log(1.1)] * 2, rel=2e-3)
+
+
+def test_errors_of_logarithms_take_negative_predictions_for_zero():
+    assert log_errors(np.array([-5.0]), np.array([0.01]), 1e-3) == pytest.approx([np.log(11.0)] * 3)
+    assert log_errors(np.array([-1e-3]), np.array([0.0]), 1e-3) == (0.0, 0.0, 0.0)
 
 
 def test_floors_hide_little_of_what_tumour_has():
     for floor, value in zip(LOG_FLOORS, (0.02, 0.03, 0.2), strict=True):
-        assert log_rmse(np.array([1.5 * value]), np.array([value]), floor) > 0.95 * np.log(1.5)
+        assert log_errors(np.array([1.5 * value]), np.array([value]), floor).rmse > 0.95 * np.log(1.5)
 
 
 def test_errors_by_hand():
@@ -181,8 +206,8 @@ IMAGE = np.ones((4, 4))
         (lambda: nrmse_percent(np.full((4, 4), np.nan), IMAGE), "predicted: .* 16 not finite"),
         (lambda: nrmse_percent(np.ones((0, 4)), np.ones((0, 4))), r"one or more .* found shape \(0, 4\)"),
         (lambda: tumour_nrmse_percent(IMAGE, IMAGE, np.ones((3, 3), bool)), r"segmentation: .* found bool .*\(3, 3\)"),
-        (lambda: log_rmse(IMAGE, -IMAGE, 1e-3), "truth: expected values at or above 0, found -1"),
-        (lambda: log_rmse(IMAGE, IMAGE, 0.0), "floor: expected a positive number, found 0.0"),
+        (lambda: log_errors(IMAGE, -IMAGE, 1e-3), "truth: expected values at or above 0, found -1"),
+        (lambda: log_errors(IMAGE, IMAGE, 0.0), "floor: expected a positive number, found 0.0"),
         (lambda: errors([], []), "predicted: expected one or more"),
         (lambda: errors([1.0, np.inf], [1.0, 1.0]), "predicted: .* 1 not finite"),
     ],

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from dcejax.evaluation.figures import panels
 from dcejax.evaluation.report.html_report import FigureBlock, Report, Section, render, to_csv
-from dcejax.evaluation.tables import table_cells as cells
-from dcejax.evaluation.tables.result_table import Column, Table
+from dcejax.evaluation.tables.result_table import Column, Table, columns, interval_columns
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & \'"'
 MOST_BYTES_WITHOUT_FIGURES = 300_000
@@ -25,15 +24,15 @@ COLUMNS = (
     Column("region", "Region"),
     Column("arm", "Arm"),
     Column("n", "Patients"),
-    Column("bias", "Bias (95 % CI)", 2, ("low", "high")),
+    Column("bias", "Bias (95 % CI)", 2, ("low", "high"), "n"),
     Column("p", "p", 2),
 )
 ROWS = [
     {"region": "tumour", "arm": "network", "n": 102, "bias": 0.684, "low": 0.541, "high": 0.7702, "p": None},
-    {"region": "tumour", "arm": "reader 1", "n": 102, "bias": -0.0123, "low": -0.04, "high": 0.0149, "p": 3.04e-7},
+    {"region": "tumour", "arm": "reader 1", "n": 7, "bias": -0.0123, "low": -0.04, "high": 0.0149, "p": 3.04e-7},
     {"region": "rim", "arm": "network", "n": 99, "bias": None, "low": None, "high": None, "p": 0.00052},
 ]
-TABLE = Table("errors", "Errors", "How they came about.", COLUMNS, ROWS)
+TABLE = Table("errors", "Errors", "How they came about.", COLUMNS, ROWS, grouped=1)
 LONG = Table(
     "patients",
     "All patients",
@@ -95,7 +94,7 @@ class Reader(HTMLParser):
         if "script" in self._inside:
             self.scripts[-1][1] += data
         elif "td" in self._inside or "th" in self._inside:
-            self.tables[-1][-1][-1] += data.strip()
+            self.tables[-1][-1][-1] = f"{self.tables[-1][-1][-1]} {data.strip()}".strip()
         elif "style" not in self._inside:
             self.words += data
 
@@ -112,10 +111,12 @@ def read(page):
 
 def test_tables_hold_every_row_and_number(read):
     assert read.tables[0] == [
-        ["Region", "Arm", "Patients", "Bias (95 % CI)", "p"],
-        ["tumour", "network", "102", "0.68 (0.54 to 0.77)", "–"],
-        ["tumour", "reader 1", "102", "−0.012 (−0.040 to 0.015)", "3.0×10⁻⁷"],
-        ["rim", "network", "99", "–", "0.00052"],
+        ["Arm", "Patients", "Bias (95 % CI)", "p"],
+        ["Region: tumour"],
+        ["network", "102", "0.68 (0.54 to 0.77)", "–"],
+        ["reader 1", "7", "−0.012 (−0.040 to 0.015)*", "3.0×10⁻⁷"],
+        ["Region: rim"],
+        ["network", "99", "–", "0.00052"],
     ]
     assert len(read.tables) == 2
     assert [row[0] for row in read.tables[1][1:]] == [row["case"] for row in LONG.rows]
@@ -123,8 +124,8 @@ def test_tables_hold_every_row_and_number(read):
         np.testing.assert_allclose([float(text) for text in shown[1:]], list(given.values())[1:], rtol=5.1e-3)
 
 
-def test_repeated_names_are_marked_and_numbers_stand_right(page):
-    assert page.count('class="again"') == 1
+def test_numbers_stand_right_and_groups_over_their_rows(page):
+    assert page.count('<th scope="rowgroup" colspan="4">') == 2
     row = re.search(r"<tr>(?:(?!</tr>).)*reader 1.*?</tr>", page, re.DOTALL)[0]
     assert row.count('class="number"') == 3
     assert page.count('<th scope="col" class="number">') == 3 + 12
@@ -200,58 +201,13 @@ def test_a_report_of_nothing(tmp_path):
     assert Reader(render(Report("A title", "", "", [], [Section("S", "", [empty])]))).tables == [[["A", "B"]]]
 
 
-@pytest.mark.parametrize(
-    ("value", "digits", "shown"),
-    [
-        (None, 2, "–"),
-        (float("nan"), 2, "–"),
-        (np.float32("inf"), 2, "–"),
-        (0.0, 2, "0.0"),
-        (1e-4, 2, "0.00010"),
-        (9.96e-5, 2, "1.0×10⁻⁴"),
-        (0.0996, 2, "0.10"),
-        (99_999.4, 3, "99999"),
-        (1e5, 3, "1.00×10⁵"),
-        (-0.5, 3, "−0.500"),
-        (-3e-9, 2, "−3.0×10⁻⁹"),
-        (np.int64(-12), 2, "−12"),
-        (7, 2, "7"),
-        (1234567, None, "1234567"),
-        (0.25, None, "0.25"),
-        (True, None, "yes"),
-        ("well-known", None, "well-known"),
-    ],
-)
-def test_values_are_shown_to_their_digits(value, digits, shown):
-    assert cells.text(value, digits) == shown
-
-
-@pytest.mark.parametrize(
-    ("values", "shown"),
-    [
-        ((0.68, 0.54, 0.77), "0.68 (0.54 to 0.77)"),
-        ((0.98, 0.949, 0.996), "0.98 (0.95 to 1.00)"),
-        ((0.00012, -0.31, 0.30), "0.000 (−0.310 to 0.300)"),
-        ((0.0, 0.0, 0.0), "0.0 (0.0 to 0.0)"),
-        ((1.0, 1.0, 1.0), "1.0 (1.0 to 1.0)"),
-        ((12.3, -4.0, 31.2), "12 (−4 to 31)"),
-        ((0.68, None, None), "0.68 (–)"),
-        ((0.68, float("nan"), 1.0), "0.68 (–)"),
-        ((None, 0.1, 0.2), "–"),
-        ((2e-5, 1e-5, 3e-5), "2.0×10⁻⁵ (1.0×10⁻⁵ to 3.0×10⁻⁵)"),
-    ],
-)
-def test_intervals_share_their_decimals(values, shown):
-    assert cells.with_interval(*values, 2) == shown
-
-
 def test_csv_holds_all_values():
     rows = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
     assert list(rows[0]) == TABLE.keys
     assert rows[1] == {
         "region": "tumour",
         "arm": "reader 1",
-        "n": "102",
+        "n": "7",
         "bias": "-0.0123",
         "low": "-0.04",
         "high": "0.0149",
@@ -299,10 +255,51 @@ def test_a_browser_shows_it_all(saved):
     assert (shown.images_loaded, shown.images_total) == (2, 2)
     assert (shown.width, shown.content_width) == (1280, 1280)
     found = Reader(shown.dom)
-    assert [len(table) for table in found.tables] == [4, 201]
-    assert found.tables[0][1][3] == "0.68 (0.54 to 0.77)"
+    assert [len(table) for table in found.tables] == [6, 201]
+    assert found.tables[0][2][2] == "0.68 (0.54 to 0.77)"
     assert decoder.imread(shown.screenshot).shape[:2] == (2000, 1280)
     assert brightness(shown.screenshot) > 0.99
+
+
+SCROLLED = """
+[...document.querySelectorAll(".long")].map(box => {
+  box.scrollTo(500, 700);
+  const place = element => element.getBoundingClientRect(), edge = place(box);
+  const rows = [...box.querySelectorAll("tbody tr:not(.group)")].map(place);
+  const seen = rows.filter(row => row.top < edge.bottom - 2 && row.bottom > edge.top);
+  return {
+    sideways: box.scrollLeft,
+    cut: seen.filter(row => row.bottom > edge.bottom + 1).length,
+    last: edge.bottom - Math.max(...seen.map(row => row.bottom)),
+    rows: seen.length,
+    head: place(box.querySelector("thead th")).top - edge.top,
+    first: place(box.querySelector("thead th")).left - edge.left,
+    names: [...box.querySelectorAll("tbody th[scope=row]")].map(name => place(name).left - edge.left),
+  };
+})
+"""
+
+
+def test_a_wide_table_keeps_its_names_in_sight_and_cuts_no_row(tmp_path):
+    wide = interval_columns(**{f"v{i}": f"Error {i} of the map, in a long heading" for i in range(12)})
+    rows = [
+        {"map": k // 4, "arm": f"arm {k}"} | {f"v{i}{end}": 0.1 * k for i in range(12) for end in ("", "_low", "_high")}
+        for k in range(60)
+    ]
+    table = Table("wide", "Wide", "Many columns.", [*columns(map="Map", arm="Arm"), *wide], rows, grouped=1)
+    path = tmp_path / "wide.html"
+    path.write_text(render(Report("A title", "", "", [], [Section("Tables", "", [table, LONG])])), encoding="utf-8")
+    shown = browser.open_page(path, width=1400, height=1200, measure=SCROLLED)
+    assert shown.content_width == 1400
+    assert len(shown.measured) == 2
+    for found in shown.measured:
+        assert found["cut"] == 0
+        assert abs(found["last"]) < 3
+        assert found["rows"] > 10
+        assert abs(found["head"]) < 2
+    assert shown.measured[0]["sideways"] > 100
+    assert abs(shown.measured[0]["first"]) < 2
+    assert max(map(abs, shown.measured[0]["names"])) < 2
 
 
 def test_a_telephone_in_the_dark_shows_it_all(saved):

@@ -7,6 +7,7 @@ import pooled_records
 import pytest
 
 from dcejax.evaluation import tumour_regions
+from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.metrics.reliability import repeatability
 from dcejax.evaluation.pooling import Pool
 from dcejax.evaluation.tables import (
@@ -16,6 +17,7 @@ from dcejax.evaluation.tables import (
     diagnosis_tables,
     patient_statistics,
     uncertainty_tables,
+    verdicts,
 )
 
 
@@ -35,14 +37,17 @@ def test_every_table_has_what_its_columns_ask_for(pool):
         cohort_and_time_tables.table2(pool),
         cohort_and_time_tables.time(pool),
         accuracy_tables.table1(pool),
-        accuracy_tables.table1_paired(pool),
+        accuracy_tables.accuracy(pool),
+        accuracy_tables.paired(pool),
         accuracy_tables.tissues(pool),
+        verdicts.verdicts(pool),
         agreement_tables.reliability(pool),
         agreement_tables.bland_altman_table(pool),
         agreement_tables.repeatability_table(pool),
         diagnosis_tables.diagnosis(pool),
         diagnosis_tables.diagnosis_paired(pool),
         uncertainty_tables.uncertainty_table(pool),
+        uncertainty_tables.scores(pool),
         uncertainty_tables.edge(pool),
         uncertainty_tables.latent(pool, weights),
     ]
@@ -54,7 +59,7 @@ def test_every_table_has_what_its_columns_ask_for(pool):
             without[table.name] = empty
         assert table.caption.endswith("Simulated patients; not clinical evidence.")
     # What the records do not hold.
-    assert without == {"uncertainty": {"ause_cv"}, "latent": {"kl"}}
+    assert without == {"uncertainty_scores": {"ause_cv"}, "latent": {"kl"}, "time": {"compilation"}}
 
 
 def test_means_over_patients(pool):
@@ -65,11 +70,24 @@ def test_means_over_patients(pool):
     assert (found["patients"], found["slices"]) == (7, 28)
 
 
+def test_the_better_errors_stand_first(pool):
+    table = accuracy_tables.accuracy(pool)
+    assert [column.key for column in table.columns][2:6] == ["arm", "median_log_error", "trimmed_log_rmse", "log_rmse"]
+    found = one(table, reference="truth", parameter="vp", arm="net")
+    values = [0.1 * (n + 1) + 0.05 for n in range(8)]
+    assert found["median_log_error"] == pytest.approx(np.mean(values))
+    assert (found["n"], found["patients"]) == (8, 8)
+    assert next(iter(accuracy_tables.paired(pool).rows))["metric"].startswith("Median |log error|")
+
+
 def test_paired_differences_and_their_adjustment(pool):
-    table = accuracy_tables.table1_paired(pool)
+    table = accuracy_tables.paired(pool)
     found = one(table, reference="truth", parameter="ve", arm="All zero", metric="SSIM, as published")
     assert found["difference"] == pytest.approx(0.45 + 0.05)
     assert found["p"] == pytest.approx(2 / 2**8)  # all eight signs alike
+    assert found["verdict"] == verdicts.BETTER
+    worse = one(table, reference="truth", parameter="ve", arm="All zero", metric="NRMSE (%), as published")
+    assert worse["verdict"] == verdicts.WORSE
     assert found["n"] == 8
     assert all(row["p_holm"] >= row["p"] for row in table.rows)
     assert one(table, reference="truth", parameter="ve", arm="Reader 2", metric="SSIM in the brain")["n"] == 7
@@ -91,6 +109,9 @@ def test_reliability_of_conditions(pool):
     assert offset["icc_a1"] < offset["icc_c1"]
     assert one(table, condition="All zero vs truth", parameter="vp", scale="raw")["icc_a1"] == pytest.approx(0)
     assert one(table, condition="net: test vs retest", parameter="vp", scale="raw")["n"] == 3
+    for made in pool.records:
+        del made["arms"]["net"]["halves"]
+    assert not [row for row in agreement_tables.reliability(pool).rows if "half" in row["condition"]]
 
 
 def test_test_and_retest(pool):
@@ -114,8 +135,11 @@ def test_diagnosis_counts_higher_as_wildtype_and_as_high_grade(pool):
 
 
 def test_uncertainty_of_patients_and_of_pooled_voxels(pool):
-    found = one(uncertainty_tables.uncertainty_table(pool), arm="net", region=tumour_regions.TUMOUR, parameter="ve")
+    where = {"arm": "net", "region": tumour_regions.TUMOUR, "parameter": "ve"}
+    found = one(uncertainty_tables.uncertainty_table(pool), **where)
     assert found["coverage_90"] == pytest.approx(35.0)
+    assert found["n"] == 8
+    found = one(uncertainty_tables.scores(pool), **where)
     assert (found["n"], found["voxels"]) == (8, 2400)
     assert found["ence"] < 0.15
     assert found["pit_ks"] < 0.05
@@ -142,3 +166,14 @@ def test_readers_take_as_long_as_the_fit_they_make(pool):
     assert reader["handling"] == pytest.approx(282.0)
     assert fit["handling"] is None
     assert all(row["arm"] != "All zero" for row in table.rows)
+
+
+def test_compilation_stands_beside_the_seconds_of_warm_runs(pool):
+    pool.records[2]["arms"]["net"]["seconds"]["compilation"] = 9.5
+    arms = [*pool.arms, Description("mine", "mine", "maps", "Maps.")]
+    table = cohort_and_time_tables.time(Pool(arms, pool.records, [], pool.folder, 0))
+    network, maps = one(table, arm="net"), one(table, arm="mine")
+    assert network["compilation"] == 9.5
+    assert network["inference_high"] < 1.0
+    assert (network["where"], maps["compilation"]) == ("measured apart", None)
+    assert "within" in maps["where"]

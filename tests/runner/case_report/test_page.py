@@ -2,15 +2,12 @@
 
 import base64
 import dataclasses
-import html
 import io
-import json
 import re
 
-import browser
 import numpy as np
 import pytest
-import scans
+from case_pages import MASK, SHAPE, WARNING, cell, embedded, labels, maps_of, picture, scan_of, told, words
 from PIL import Image
 
 from dcejax.data import drawing, scales
@@ -22,81 +19,8 @@ from dcejax.runner.case_report.panels import Codes
 from dcejax.runner.case_report.sheets import FIRST, LEVELS
 from dcejax.types import PARAMETERS, Output, Scan
 
-SHAPE = (23, 17, 5)
-AFFINE = np.array([[-1.5, 0, 0, 12.0], [0, 1.0, 0, -9.0], [0, 0, 3.0, 4.0], [0, 0, 0, 1]])
-MASK = scans.head(SHAPE) & (np.arange(5) > 0)  # the first slice holds nothing of it
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & \'"'
-WARNING = "the maps of this scan may be biased"
 MOST_BYTES = 15_000_000
-
-
-def labels():
-    values = np.zeros(SHAPE, int)
-    values[8:12, 6:9, 3] = 1
-    values[12:15, 6:9, 3] = 4  # touches the other
-    values[0, 0, 1] = 7  # outside the mask
-    return values
-
-
-def scan_of(segmentation=None):
-    times = np.arange(60) * 5 / 60
-    return Scan("p1", scans.signal(SHAPE), "signal", times, MASK, AFFINE, segmentation=segmentation)
-
-
-def maps_of(outputs, seed=0):
-    rng = np.random.default_rng(seed)
-    maps = {}
-    for output in outputs:
-        values = rng.uniform(0, 1, SHAPE) > 0.5 if output.kind == "mask" else rng.uniform(0, 0.19, SHAPE)
-        maps[output.name] = np.where(MASK, values, 0).astype(np.float32)
-    return maps
-
-
-def told(outputs=dcejax2026.OUTPUTS, scan=None, maps=None, **fields):
-    scan = scan_of(labels()) if scan is None else scan
-    inside = None if scan.segmentation is None else scan.segmentation[MASK]
-    chosen = curves.voxels(inside, np.count_nonzero(MASK))
-    measured = scan.values[MASK][chosen]
-    picked = None if inside is None else inside[chosen]
-    lines = [curves.Line("given", scan.times, np.exp(-scan.times))]
-    drawn = curves.of_regions(scan.times, "signal", measured, measured + 2.0, picked, {1: "rim"}, lines)
-    return page.Told(
-        scan=scan,
-        title="p1",
-        subtitle="a method",
-        outputs=outputs,
-        maps=maps_of(outputs) if maps is None else maps,
-        **{"warnings": [WARNING], "record": {"seed": 3, "inputs": {"input": "a.nii.gz"}}, "curves": drawn} | fields,
-    )
-
-
-@pytest.fixture(scope="module")
-def content():
-    return page.render(told(beside=Beside({1: "rim"}, {"Ktrans": np.full(SHAPE, 0.05, np.float32)})))
-
-
-def embedded(content):
-    return json.loads(re.search(r'<script type="application/json" id="told">(.*?)</script>', content, re.S)[1])
-
-
-def picture(content, alt):
-    """Palette indices and colours of the first image with a description."""
-    address = re.search(rf'<img src="data:image/png;base64,([^"]+)" alt="{re.escape(alt)}"', content)
-    image = Image.open(io.BytesIO(base64.b64decode(address[1])))
-    return np.asarray(image), np.array(image.getpalette()).reshape(-1, 3)
-
-
-def cell(content, sheet, z):
-    """A slice of a sheet, z counted from 0 in the volume."""
-    facts = embedded(content)
-    column, row = facts["slices"].index(z + 1) % facts["columns"], facts["slices"].index(z + 1) // facts["columns"]
-    width, height = facts["width"], facts["height"]
-    return sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
-
-
-def words(content):
-    body = re.sub(r"<(script|style).*?</\1>", " ", content, flags=re.S)
-    return " ".join(html.unescape(re.sub("<[^>]+>", " ", body)).split())
 
 
 def test_every_slice_of_a_map_can_be_read_back(content):
@@ -240,22 +164,6 @@ def test_without_segmentation_and_with_one_slice_and_no_finite_value():
     assert "Curves" not in text
 
 
-def test_curves_are_means_of_the_regions_voxels():
-    rng = np.random.default_rng(0)
-    measured, modelled = rng.normal(1, 0.1, (6, 4)), rng.normal(1, 0.1, (6, 4))
-    measured[5, 2] = np.nan  # this voxel does not count
-    modelled[:, 3] = np.nan  # nothing is said of this frame
-    found = curves.of_regions(
-        np.arange(4.0), "concentration", measured, modelled, np.array([2, 2, 1, 1, 1, 1]), {2: "core"}, []
-    )
-    assert [region.name for region in found.regions] == ["label 1", "core"]
-    np.testing.assert_allclose(found.regions[0].measured, measured[2:5].mean(axis=0))
-    np.testing.assert_allclose(found.regions[1].modelled, [*modelled[:2, :3].mean(axis=0), np.nan])
-    rms = np.sqrt(((measured - modelled)[:5] ** 2).mean(axis=0))
-    np.testing.assert_allclose(found.misfit[:3], rms[:3])
-    assert np.isnan(found.misfit[3])
-
-
 def test_labels_have_one_colour_everywhere_however_many_there_are():
     parts = np.where(MASK, 300 + np.arange(MASK.size).reshape(SHAPE) % 290, 0)  # more than a byte can tell apart
     parts[0, 0, 1] = 5  # outside the mask, and first in order
@@ -296,86 +204,6 @@ def test_anything_may_stand_outside_the_mask_and_in_names():
     images = [base64.b64decode(part).decode() for part in re.findall(r"svg\+xml;base64,([^\"]+)", content)]
     assert len(images) == 2
     assert all(odd in image for image in images)
-
-
-def test_large_regions_are_sampled():
-    parts = np.repeat([0, 1, 2], [10, 3, 3 * curves.MOST_VOXELS])
-    chosen = curves.voxels(parts, parts.size)
-    assert (np.diff(chosen) > 0).all()
-    assert list(np.bincount(parts[chosen])) == [0, 3, curves.MOST_VOXELS]
-    assert len(curves.voxels(None, parts.size)) == curves.MOST_VOXELS
-    assert list(curves.voxels(None, 3)) == [0, 1, 2]
-
-
-def test_a_browser_shows_everything_without_a_complaint(content, tmp_path):
-    path = tmp_path / "report.html"
-    path.write_text(content, encoding="utf-8")
-    shown = browser.open_page(path, width=800)
-    assert shown.console_errors == []
-    assert shown.requests == []
-    assert shown.images_loaded == shown.images_total > 30
-    assert shown.content_width <= shown.width
-    assert 'id="slice-name">4 of 5<' in shown.dom
-    image = np.asarray(Image.open(shown.screenshot).convert("RGB"))
-    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
-
-
-_HANDS = """
-<script>
-addEventListener("load", () => {
-  const name = () => document.getElementById("slice-name").textContent, told = [];
-  const slider = document.getElementById("slice"), boxes = [...document.querySelectorAll(".box")];
-  const key = key => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  const wheel = deltaY => boxes[0].dispatchEvent(new WheelEvent("wheel", { deltaY, cancelable: true }));
-  key("ArrowRight"); told.push(name());
-  told.push(String(wheel(100))); // at the end the page scrolls on
-  key("ArrowLeft"); key("ArrowLeft"); told.push(name());
-  told.push(String(wheel(-100)), name());
-  slider.value = 2; slider.dispatchEvent(new Event("input")); told.push(name());
-  const box = boxes[1], area = box.getBoundingClientRect();
-  const at = { clientX: area.left + PLACE_X * area.width, clientY: area.top + PLACE_Y * area.height };
-  box.dispatchEvent(new PointerEvent("pointermove", at));
-  told.push(box.parentElement.querySelector(".value").textContent);
-  box.dispatchEvent(new PointerEvent("pointerleave", at));
-  told.push(box.parentElement.querySelector(".value").textContent);
-  const list = document.createElement("ol");
-  list.id = "hands"; list.textContent = JSON.stringify(told);
-  document.body.append(list);
-});
-</script>
-"""
-
-
-def test_keys_wheel_slider_and_pointer(content, tmp_path):
-    """The pointer reads the value that the map holds there."""
-    z, facts = 3, embedded(content)
-    indices, _ = picture(content, "Ktrans (1/min), from 0 to 0.2")
-    row, column = np.argwhere(cell(content, indices, z) > 0)[40]
-    place = {"PLACE_X": (column + 0.5) / facts["width"], "PLACE_Y": (row + 0.5) / facts["height"]}
-    hands = _HANDS
-    for name, value in place.items():
-        hands = hands.replace(name, f"{value:.6f}")
-    path = tmp_path / "report.html"
-    path.write_text(content.replace("</body>", f"{hands}</body>"), encoding="utf-8")
-    dom = browser.open_page(path).dom
-    found = json.loads(html.unescape(re.search('<ol id="hands">(.*?)</ol>', dom)[1]))
-    view = drawing.View(scan_of(), z)(maps_of(dcejax2026.OUTPUTS)["median_Ktrans"], masked=True)
-    expected = view[~np.isnan(view)][40]
-    *slices, value, gone = found
-    assert slices == ["5 of 5", "true", "3 of 5", "false", "2 of 5", "4 of 5"]
-    assert float(value) == pytest.approx(expected, abs=0.5 * 0.2 / LEVELS + 0.0006)
-    assert gone == ""
-
-
-def test_without_scripts_a_slice_and_all_tables_are_there(content):
-    still = content[: content.index("<script")]
-    style = re.search(r"--column: (\d+); --row: (\d+);", still)
-    facts = embedded(content)
-    assert facts["slices"][int(style[1]) + facts["columns"] * int(style[2])] == 4  # that with most segmented voxels
-    assert "Slice 4 of 5 (scripts are off" in words(still)
-    assert still.count("<table>") == 1
-    assert 'class="slider"' in still  # seen only where scripts run
-    assert ".slider { display: none !important; }" in still
 
 
 @pytest.mark.slow

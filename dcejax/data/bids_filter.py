@@ -93,14 +93,15 @@ class Selection:
         Raises:
             ValueError: a participant or session that no case has, or none that fits.
         """
-        named = [(case, _named(case)) for case in cases]
+        every = [(case, _named(case)) for case in cases]
+        named = every
         for flag, entity, wanted in (
             ("participant", "subject", _labels(self.participants, "sub-")),
             ("session", "session", _labels(self.sessions, "ses-")),
         ):
             if not wanted:
                 continue
-            there = sorted({found[entity] for _, found in named if entity in found})
+            there = sorted({found[entity] for _, found in every if entity in found})
             if missing := [label for label in wanted if label not in there]:
                 more = f" and {len(there) - 10} more" if len(there) > 10 else ""
                 raise ValueError(

@@ -9,6 +9,9 @@ import pytest
 COMPLETED = {"TOO_FEW_AUTHORS", "NO_AUTHORS", "JSON_KEY_RECOMMENDED"}
 """Warnings about what the owner of a data set has to say: authors, licence."""
 
+NAMES = {"NOT_INCLUDED", "ALL_FILENAME_RULES_HAVE_ISSUES", "SIDECAR_WITHOUT_DATAFILE"}
+"""Errors about names that BIDS does not have."""
+
 
 def issues(folder):
     """What is found in a data set: severity -> code -> files."""

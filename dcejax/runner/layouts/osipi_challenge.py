@@ -141,7 +141,10 @@ class OsipiChallenge(Layout):
         """The table and the text of all cases of the folder."""
         records = []
         for path in sorted((self.root / "details").glob(f"*_desc-{self.analysis}.json")):
-            record = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # damaged, or removed by a process that redoes the case
+                continue
             if _KEY in record:
                 records.append(record)
         if records:

@@ -123,7 +123,7 @@ class BidsDerivatives(Layout):
                 )
             first[name.stem] = case_id
         _check_folder(root)
-        paths = [path for case in cases for path in case.files().values()]
+        paths = [path for case in cases for path in (case.path, *case.facts.files().values())]
         self._sources = Sources(root, root / _DESCRIPTION, paths)
 
     def place(self, case_id: str) -> Place:
@@ -142,8 +142,9 @@ class BidsDerivatives(Layout):
     def write(self, case_id: str, told: Told) -> dict[str, Any]:
         """Sidecars and tables of a case, and what describes the data set."""
         self._write_root()
-        place, files = self.place(case_id), told.case.files()
-        data = [path for role, path in files.items() if not role.startswith(("sidecar", "vfa_sidecar"))]
+        place = self.place(case_id)
+        files = told.case.path, *told.case.facts.files().values()
+        data = [path for path in files if path.suffix != ".json"]  # what describes a series is not its source
         sources = [self._sources.uri(path) for path in data]
         for output in told.outputs:
             path = results.map_path(place.folder, place.stem, output.statistic, output.quantity)

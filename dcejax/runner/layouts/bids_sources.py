@@ -33,7 +33,8 @@ class Sources:
         except (OSError, ValueError, KeyError, TypeError):
             links = {}
         self._folder, self.links = folder, dict(links)
-        for target in sorted({_target(_root(path), folder) for path in paths}):
+        one_of_each = {(path.parent, path.name.split("_")[0]): path for path in paths}  # a folder and a subject in it
+        for target in sorted({_target(_root(path), folder) for path in one_of_each.values()}):
             if target not in self.links.values():
                 number = len(self.links) + 1
                 self.links["raw" if number == 1 else f"raw{number}"] = target

@@ -17,7 +17,7 @@ from dcejax import rng
 from dcejax.conventional import plausibility
 from dcejax.data import loading, nifti, ranges, results, timing
 from dcejax.data.aif_csv import MeasuredAif
-from dcejax.data.cases import Case
+from dcejax.data.cases import Case, case_id_of
 from dcejax.data.facts import Facts
 from dcejax.data.weights import load as load_weights
 from dcejax.execution.policy import Policy, default_policy
@@ -150,7 +150,7 @@ def open_scan(path: str | Path, **facts: Any) -> Scan:
         name: Path(value) if isinstance(value, str) and name != "input_quantity" else value
         for name, value in facts.items()
     }
-    case = Case(nifti.strip_suffix(Path(path)).removesuffix("_dce"), Path(path), Facts(**paths))
+    case = Case(case_id_of(Path(path)), Path(path), Facts(**paths))
     scan = loading.load_scan(case)
     loading.require_finite(case, scan)
     return scan

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dcejax.cli import benchmark, evaluate, fit, infer, prepare, selfcheck, simulate, status, train
+from dcejax.cli import benchmark, bids, evaluate, fit, infer, prepare, selfcheck, simulate, status, train
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -28,6 +28,7 @@ COMMANDS = {
     "dcejax-benchmark": benchmark,
     "dcejax-status": status,
     "dcejax-prepare": prepare,
+    "dcejax-bids": bids,
 }
 CONFIGS = [runpy.run_path(str(ROOT / "configs" / name))["get_config"]() for name in ("default.py", "paper.py")]
 # What else a line may begin with, and the command that it calls.
@@ -36,6 +37,7 @@ DESCRIBED_IN = {
     "infer.md": ("dcejax-infer", "dcejax-status"),
     "fit.md": ("dcejax-fit",),
     "dicom.md": ("dcejax-prepare",),
+    "bids.md": ("dcejax-bids",),
     "simulate.md": ("dcejax-simulate",),
     "evaluate.md": ("dcejax-evaluate",),
     "train.md": ("dcejax-train",),
@@ -43,7 +45,7 @@ DESCRIBED_IN = {
 }
 
 BLOCK = re.compile(r"^(?P<before>[^\n]*)\n+```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
-FLAG = re.compile(r"--(?P<name>[a-z][a-z0-9_]*)(?:\.(?P<field>[a-z0-9_.]+))?")
+FLAG = re.compile(r"--(?P<name>[a-z][a-z0-9_-]*)(?:\.(?P<field>[a-z0-9_.]+))?")
 
 
 def _name(path):
@@ -112,6 +114,8 @@ def _flags_in(words, known):
     for word in words:
         if match := FLAG.match(word):
             name, field = match["name"], match["field"]
+            if "bids_filter_file" in known:  # BIDS Apps have hyphens
+                name = name.replace("-", "_")
             negated = name.startswith("no") and name.removeprefix("no") in known and name not in known
             yield name.removeprefix("no") if negated else name
             if field is not None:

@@ -23,6 +23,13 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("drop_frames", None, "Frames to leave out, counted from 0, such as 0,50-59.", **own)
     flags.DEFINE_enum("input_quantity", None, ["signal", "concentration"], "What the input holds (signal).", **own)
     flags.DEFINE_boolean("report", False, "Also write each case as one HTML file, for people to read.", **own)
+    flags.DEFINE_enum(
+        "layout",
+        "flat",
+        ["flat", "bids", "osipi"],
+        "All files in one folder, BIDS derivatives, or what OSIPI's DCE challenge asks for.",
+        **own,
+    )
     dicom_input.define(values)
     define_run(values)
 
@@ -74,5 +81,5 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None):
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
     from dcejax.runner.case_record import RunSettings
 
-    shared = {"overwrite": values.overwrite, "dry_run": values.dry_run}
-    return RunSettings(output_dir=Path(folder), shard=shard, report="report" in values and values.report, **shared)
+    shared = {name: values[name].value for name in ("overwrite", "dry_run", "report", "layout") if name in values}
+    return RunSettings(output_dir=Path(folder), shard=shard, **shared)

@@ -51,17 +51,23 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
 
 
 def entry_point(
-    run: Callable[[flags.FlagValues, list[str]], int], values: flags.FlagValues, about: str | Callable[[], str]
+    run: Callable[[flags.FlagValues, list[str]], int],
+    values: flags.FlagValues,
+    about: str | Callable[[], str],
+    *,
+    rewrite: Callable[[list[str]], list[str]] = list,
+    known_only: bool = False,
 ) -> Callable[..., None]:
     """Make the `main` of a command: `exit_with` what it does with its flags and other words, or with its help.
 
     Values are the command's flags, --help among them; `about` is, or returns, what the help says above them.
+    Arguments are rewritten first; with `known_only`, flags that the command does not have are words.
     """
 
     def run_or_help(argv: list[str]) -> int:
         parsed = copy.deepcopy(values)  # so that one process can call a command often
         try:
-            _, *words = parsed(argv)
+            _, *words = parsed([*argv[:1], *rewrite(argv[1:])], known_only=known_only)
         except flags.Error as error:
             raise ValueError(f"{error}; see --help") from error
         if parsed.help:

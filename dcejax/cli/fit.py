@@ -11,15 +11,16 @@ Without --model, plasma only, Patlak or extended Tofts is chosen for each voxel,
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 
 from absl import flags
 
 from dcejax.cli import case_flags, command, dicom_input
 
-_FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
-case_flags.define(_FLAGS)
-_OWN = {"flag_values": _FLAGS}
+FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
+case_flags.define(FLAGS)
+_OWN = {"flag_values": FLAGS}
 flags.DEFINE_string("model", None, "One of the models above, or MODULE:RECORD; without it the best of several.", **_OWN)
 flags.DEFINE_enum("method", None, ["nlls", "linear"], "Bounded nonlinear least squares, or linear ones.", **_OWN)
 flags.DEFINE_boolean(
@@ -55,7 +56,12 @@ flags.DEFINE_float("r2_star_relaxivity", None, "Agent's r2* in 1/(mM s), with --
 flags.DEFINE_boolean("modelled", None, "Write the modelled series, as large as the input (no).", **_OWN)
 
 
-def _run(values: flags.FlagValues, words: list[str]) -> int:
+def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], list] = list) -> int:
+    """What the command does with its flags and other words; `choose` says which of the cases are meant.
+
+    Raises:
+        ValueError: bad flags, or the only case is bad.
+    """
     inputs = case_flags.inputs(values, words)
     if not inputs:
         raise ValueError("--input: expected a NIfTI, glob, BIDS folder or manifest, found none; give one")
@@ -64,7 +70,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
 
     facts, how = case_flags.facts(values, FitFacts), case_flags.run_settings(values)
     read = dicom_input.resolve(values, inputs, how)
-    found = cases.enumerate_cases(read.inputs, facts)
+    found = choose(cases.enumerate_cases(read.inputs, facts))
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
     from dcejax.conventional.fit_settings import FitSettings
@@ -88,7 +94,7 @@ def _about() -> str:
     return "\n".join([__doc__, "Models (--model):", *map(line, MODELS.values()), own, ""])
 
 
-main = command.entry_point(_run, _FLAGS, _about)
+main = command.entry_point(run, FLAGS, _about)
 
 if __name__ == "__main__":
     main()

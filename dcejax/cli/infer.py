@@ -10,14 +10,16 @@ and 95 % quantiles and more), a sidecar (.json) and a picture. Research only; no
 Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
 """
 
+from collections.abc import Callable
+
 from absl import flags
 
 from dcejax.cli import case_flags, command, compilation_cache, dicom_input
 
-_FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
+FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 _DEMO_DIR = "output/demo"
-case_flags.define(_FLAGS)
-_OWN = {"flag_values": _FLAGS}
+case_flags.define(FLAGS)
+_OWN = {"flag_values": FLAGS}
 flags.DEFINE_boolean("demo", False, f"Simulate a patient, compare with the truth, in {_DEMO_DIR}.", **_OWN)
 flags.DEFINE_string("weights", None, "Weights (.npz with its .json), default-v3 or paper-v0 (default-v3).", **_OWN)
 flags.DEFINE_string("t1_map", None, "Native T1 in s, where it is known.", **_OWN)
@@ -29,10 +31,15 @@ flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM, where the ar
 flags.DEFINE_integer("num_samples", None, "Latent samples (the weights' own number, 4 as published).", **_OWN)
 flags.DEFINE_boolean("modelled", False, "Write the series that the maps explain, as large as the input.", **_OWN)
 flags.DEFINE_integer("seed", 0, "Root of all random streams.", **_OWN)
-compilation_cache.define(_FLAGS)
+compilation_cache.define(FLAGS)
 
 
-def _run(values: flags.FlagValues, words: list[str]) -> int:
+def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], list] = list) -> int:
+    """What the command does with its flags and other words; `choose` says which of the cases are meant.
+
+    Raises:
+        ValueError: bad flags, or the only case is bad.
+    """
     compilation_cache.use(values.compilation_cache, dry_run=values.dry_run)
     inputs = case_flags.inputs(values, words)
     if not inputs and not values.demo:
@@ -45,7 +52,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     if values.demo:
         refused = ["input"] if inputs else []
         refused += [name for name, value in vars(facts).items() if value is not None]
-        refused += [name for name in ("dry_run", "shard") if values[name].value != values[name].default]
+        refused += [name for name in ("dry_run", "shard", "layout") if values[name].value != values[name].default]
         if refused:
             raise ValueError(
                 f"--demo: expected no --{refused[0]}, because the patient is simulated; leave one of them out"
@@ -54,7 +61,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.data import cases
 
     read = dicom_input.resolve(values, inputs, how)
-    found = [] if values.demo else cases.enumerate_cases(read.inputs, facts)
+    found = [] if values.demo else choose(cases.enumerate_cases(read.inputs, facts))
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
     from dcejax.data import weights
@@ -70,7 +77,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     return max(read.code, done)
 
 
-main = command.entry_point(_run, _FLAGS, __doc__)
+main = command.entry_point(run, FLAGS, __doc__)
 
 if __name__ == "__main__":
     main()

@@ -8,11 +8,11 @@ import numpy as np
 
 from dcejax.conventional.aif_source import ResolvedAif
 from dcejax.conventional.analysis import NO_MODEL, Analysis
-from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus
+from dcejax.conventional.voxel_status import STATUS_TEXT, VoxelStatus, has_estimates
 from dcejax.data import aif_csv, atomic, nifti, results
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.types import Scan
+from dcejax.types import PARAMETERS, Output, Scan
 
 _SHARES = {int(code): f"share_{code.name.lower()}" for code in STATUS_TEXT if code != VoxelStatus.OUTSIDE_MASK}
 _ROI_COLUMNS = (*results.ROI_COLUMNS, "fitted", *_SHARES.values())
@@ -50,7 +50,47 @@ def conventions(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]]:
+def outputs(analysis: Analysis, scan: Scan, arterial: ResolvedAif, *, t1: bool, modelled: bool) -> list[Output]:
+    """What the NIfTI files of a case hold, with a fitted T1 and the modelled series if there are such."""
+    made = [(name, analysis.quantity(name)) for name in analysis.maps]
+    found = [Output("fit", name, each.unit, "estimate", each.description) for name, each in made]
+    error = "standard error of a voxel; 0 for what lies on a bound or cannot be determined"
+    found += [Output("se", name, analysis.quantity(name).unit, "spread", error) for name in analysis.errors]
+    found.append(Output("fit", "status", "code", "mask", "what the estimates of a voxel are worth, or why it has none"))
+    if analysis.chosen is not None:
+        found.append(Output("fit", "model", "code", "mask", "model that was selected for a voxel"))
+    if t1:
+        found.append(Output("fit", "T1", "s", "estimate", "native T1, fitted to the flip angles; 0 where not fitted"))
+    if modelled:
+        unit = "mM" if scan.quantity == "concentration" else "the input's unit"
+        found.append(Output("fit", "modelled", unit, "estimate", f"fitted series of {scan.quantity}"))
+    if arterial.voxels is not None:
+        found.append(Output("fit", "aifmask", "1", "mask", "voxels that the arterial input was measured in"))
+    return found
+
+
+def estimates(analysis: Analysis, mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Maps as volumes [X, Y, Z], NaN where there is no estimate: outside the mask, and where a voxel was not fitted.
+
+    A voxel whose chosen model has no leakage or no plasma has a Ktrans or vp of 0; its other parameters are NaN.
+    """
+    fitted, found = has_estimates(analysis.status), {}
+    for name, values in analysis.maps.items():
+        there = fitted if name in PARAMETERS[:2] else analysis.has_value(name)
+        found[name] = volume(np.where(there, values, np.nan), mask, np.nan)
+    return found
+
+
+def quality(analysis: Analysis) -> dict[str, float]:
+    """Shares of the mask's voxels by status, and medians of the maps over the voxels that have a value."""
+    found = {name: float(np.mean(analysis.status == code)) for code, name in _SHARES.items()}
+    for name, values in analysis.maps.items():
+        if (usable := analysis.has_value(name)).any():
+            found[f"median_{name}"] = float(np.median(values[usable]))
+    return found
+
+
+def roi_rows(labels: np.ndarray, analysis: Analysis) -> Iterator[dict[str, Any]]:
     """Statistics over the voxels that were fitted with a model that has the map; no numbers where a label has none."""
     usable = {name: analysis.has_value(name) for name in analysis.maps}
     for label in np.unique(labels[labels > 0]):
@@ -87,11 +127,13 @@ def write_case(
     modelled: np.ndarray | None,
     picture: bytes,
     t1: np.ndarray | None = None,
+    *,
+    table: bool = True,
 ) -> None:
     """Write everything of a case but its sidecar, after removing all that an earlier fit of it has left.
 
     The modelled series [V, T] is in the input's quantity, or None; the picture is a PNG file's content; a native T1
-    that was fitted itself [V] is in min.
+    that was fitted itself [V] is in min. No `table` of regions is written where a layout has its own.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -124,7 +166,9 @@ def write_case(
     aif_csv.write(folder / f"{case_id}_desc-fit_aif.csv", scan.start + scan.times, arterial.plasma)
     if arterial.voxels is not None:
         write("fit", "aifmask", arterial.voxels.astype(np.uint8), "dcejax arterial voxels")
-    if scan.segmentation is not None:
-        rows = _roi_rows(scan.segmentation[scan.mask], analysis)
-        atomic.write_text(folder / f"{case_id}_desc-fit_rois.csv", results.csv_text(_ROI_COLUMNS, rows))
+    if table and scan.segmentation is not None:
+        atomic.write_text(
+            folder / f"{case_id}_desc-fit_rois.csv",
+            results.csv_text(_ROI_COLUMNS, roi_rows(scan.segmentation[scan.mask], analysis)),
+        )
     atomic.write_bytes(folder / f"{case_id}_desc-fit_qc.png", picture)

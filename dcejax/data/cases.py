@@ -18,8 +18,15 @@ from dcejax.data import csv_rows, facts, nifti, sidecars
 from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
+SUFFIXES = ("dce", "DCE")
+"""How names of series end, the second as other pipelines write it; BIDS has no suffix for them yet."""
+
 _SUBJECT_PATTERNS = tuple(
-    f"{session}perf/*_dce{suffix}" for session in ("", "ses-*/") for suffix in (".nii.gz", ".nii")
+    f"{session}{kind}/*_{suffix}{ending}"
+    for session in ("", "ses-*/")
+    for kind in ("perf", "anat")
+    for suffix in SUFFIXES
+    for ending in (".nii.gz", ".nii")
 )
 
 _LONGEST_ID = 215  # leaves forty for the longest ending of a file's name
@@ -43,9 +50,12 @@ class Case:
         return {"input": self.path, **self.facts.files(), **sidecars.by_role(self.path, "sidecar")}
 
 
-def _case_id(path: Path) -> str:
-    """BIDS entities without the suffix, so that a file has one id however it was named as input."""
-    return nifti.strip_suffix(path).removesuffix("_dce")
+def case_id_of(path: Path) -> str:
+    """BIDS entities of a series without the suffix, so that a file has one id however it was named as input."""
+    name = nifti.strip_suffix(path)
+    for suffix in SUFFIXES:
+        name = name.removesuffix(f"_{suffix}")
+    return name
 
 
 def _case(case_id: str, path: Path, facts: Facts, source: str) -> Case:
@@ -70,7 +80,7 @@ def _fill(stated: Facts, found: Facts) -> Facts:
 
 def _bids_siblings(path: Path, stated: Facts) -> Facts:
     kind = type(stated)
-    prefix = path.parent / _case_id(path)
+    prefix = path.parent / case_id_of(path)
     paths = {name: f"{prefix}{ending}" for name, ending in stated.siblings().items()}
     there = {name: sibling for name, sibling in paths.items() if os.path.isfile(sibling)}
     for first, second in stated.either():
@@ -87,7 +97,7 @@ def _bids_siblings(path: Path, stated: Facts) -> Facts:
 def _series_in(folder: Path) -> list[Path]:
     """The series of a BIDS data set, or of the folder of one of its subjects."""
     above = "" if folder.name.startswith("sub-") else "sub-*/"
-    return sorted(path for pattern in _SUBJECT_PATTERNS for path in folder.glob(above + pattern))
+    return sorted({path for pattern in _SUBJECT_PATTERNS for path in folder.glob(above + pattern)})
 
 
 def is_data_set(folder: Path) -> bool:
@@ -99,10 +109,10 @@ def _bids(folder: Path, stated: Facts) -> list[Case]:
     paths = _series_in(folder)
     if not paths:
         raise ValueError(
-            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]perf/*_dce.nii.gz, or DICOM files, found neither; "
-            "give the files themselves or a CSV manifest"
+            f"{folder}: expected a BIDS folder with sub-*/[ses-*/]{{perf,anat}}/*_{{dce,DCE}}.nii.gz, or DICOM files, "
+            "found neither; give the files themselves or a CSV manifest"
         )
-    return [_case(_case_id(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
+    return [_case(case_id_of(path), path, _fill(stated, _bids_siblings(path, stated)), str(path)) for path in paths]
 
 
 _NOTHING = ("", "n/a", "N/A")
@@ -124,7 +134,7 @@ def _manifest_row(cells: Mapping[str, str], folder: Path, stated: Facts, where: 
             raise ValueError(f"{where}: expected one {name}, found {value} here and --{name}={flag}; remove one")
     path = folder / cells["input"]
     stated_id = cells.get("case_id", "")
-    return _case(_case_id(path) if stated_id in _NOTHING else stated_id, path, _fill(stated, kind(**found)), where)
+    return _case(case_id_of(path) if stated_id in _NOTHING else stated_id, path, _fill(stated, kind(**found)), where)
 
 
 def _manifest(path: Path, stated: Facts) -> list[Case]:
@@ -170,7 +180,7 @@ def _cases_of(text: str, stated: Facts) -> list[Case]:
         raise ValueError(
             f"{text}: expected a 4-D NIfTI (.nii, .nii.gz), a glob, a BIDS folder or a CSV manifest, found {found}"
         )
-    return [_case(_case_id(p), p, stated, str(p)) for p in paths]
+    return [_case(case_id_of(p), p, stated, str(p)) for p in paths]
 
 
 def enumerate_cases(inputs: Sequence[str], stated: Facts) -> list[Case]:

@@ -35,7 +35,9 @@ TRUTH = "truth"
 ROOT_FILES = ("dataset_description.json", "README", ".bidsignore", "participants.tsv", "participants.json")
 """What `write_root` writes."""
 
-_BIDS_VERSION = "1.10.0"
+BIDS_VERSION = "1.10.0"
+"""Of the specification that data sets follow."""
+
 _NOTE = "simulated, dcejax digital reference object"
 _TUMOUR_LABELS = ((1, "enhancing tumour"), (2, "necrotic core"), (3, "non-enhancing tumour and oedema"))
 
@@ -165,7 +167,7 @@ def write_root(folder: Path, name: str, participants: Mapping[str, Mapping[str, 
     results.make_folder(folder)
     description = {
         "Name": name,
-        "BIDSVersion": _BIDS_VERSION,
+        "BIDSVersion": BIDS_VERSION,
         "DatasetType": "raw",
         "GeneratedBy": [{"Name": "dcejax", "Version": version("dcejax")}],
     }

@@ -262,7 +262,7 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     """Write an image by atomic rename; the same image gives the same bytes.
 
     Args:
-        path: ends in .nii.gz.
+        path: ends in .nii.gz, or in .nii for a file that is not compressed.
         values: [X, Y, Z] or [X, Y, Z, T]; written with its own type, unscaled.
         affine: [4, 4], voxel to mm.
         header: nibabel header to start from: its space (sform and qform codes too) is kept, what described the values
@@ -283,7 +283,8 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(values, affine, header)
     image.header.set_slope_inter(1.0, 0.0)
-    atomic.write_bytes(path, compression.compress(image.to_bytes(), level))
+    content = image.to_bytes()
+    atomic.write_bytes(path, compression.compress(content, level) if path.suffix == ".gz" else content)
 
 
 def rewrite(source: Path, path: Path, frame_interval_s: float | None, description: str, *, level: int = 1) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,36 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     for row in rows:
         writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
     return buffer.getvalue()
+
+
+def tsv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Format rows as BIDS has its tables: separated by tabs, numbers to six digits, n/a for what is not there."""
+
+    def cell(value: Any) -> Any:
+        if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+            return "n/a"
+        return f"{value:.6g}" if isinstance(value, float) else value
+
+    columns, buffer = list(columns), io.StringIO()
+    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
+    writer.writerows([columns, *([cell(row.get(name)) for name in columns] for row in rows)])
+    return buffer.getvalue()
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that `tsv_text` formatted.
+
+    Raises:
+        ValueError: the file cannot be read as one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a table separated by tabs, found {error}; redo its case") from error
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError(f"{path}: expected as many cells in each row as in the first, found others; redo its case")
+    return rows
 
 
 def json_text(content: Mapping[str, Any]) -> str:

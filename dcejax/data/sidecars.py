@@ -43,6 +43,13 @@ def _root(path: Path, folders: Sequence[Path]) -> int | None:
     return None
 
 
+def data_set_of(path: Path) -> Path | None:
+    """The BIDS data set that an image lies in, if it does."""
+    folders = list(path.absolute().parents)
+    depth = _root(path, folders)
+    return None if depth is None else folders[depth]
+
+
 def files(path: Path) -> list[Path]:
     """The JSON files that describe an image, the more general ones first.
 

@@ -35,6 +35,7 @@ class RunSettings:
     overwrite: bool = False
     dry_run: bool = False
     report: bool = False  # write a page for each case, by commands that have one
+    layout: str = "flat"  # which of `layouts.choice`, by commands that have several
 
     def __post_init__(self):
         index, count = self.shard

@@ -10,6 +10,7 @@ import numpy as np
 
 from dcejax.data.dicom import conversion, parametric_map
 from dcejax.data.dicom.parametric_map import NamedMap
+from dcejax.runner.layouts.layout import Place
 
 _KEY = "dicom_maps"  # of a case's sidecar
 
@@ -30,13 +31,13 @@ class DicomMaps:
             return False
 
     def write(
-        self, folder: Path, case_id: str, maps: Sequence[NamedMap], affine: np.ndarray, identity: str
+        self, place: Place, case_id: str, maps: Sequence[NamedMap], affine: np.ndarray, identity: str
     ) -> dict[str, Any]:
-        """Write the maps of a case; returns what its sidecar says of them.
+        """Write the maps of a case to its place; returns what its sidecar says of them.
 
         Raises:
             ValueError: as `parametric_map.write`, or DICOM that is no longer what was converted.
         """
         source = conversion.dynamic_stack(self.folders[case_id], self.series)
-        parametric_map.write(folder, case_id, maps, affine, source, identity)
-        return {_KEY: [parametric_map.path_of(folder, case_id, one.statistic, one.quantity).name for one in maps]}
+        parametric_map.write(*place, maps, affine, source, identity)
+        return {_KEY: [parametric_map.path_of(*place, one.statistic, one.quantity).name for one in maps]}

@@ -1,11 +1,12 @@
 """The conventional analysis over many cases: what each case goes through, from its files to its sidecar."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from dcejax.conventional import analysis, fit_outputs, fit_picture, worth_a_word
 from dcejax.conventional import concentration as conversions
@@ -19,6 +20,8 @@ from dcejax.runner import fit_report
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
 from dcejax.runner.case_report import beside as beside_case
 from dcejax.runner.dicom_maps import DicomMaps
+from dcejax.runner.layouts import choice, quality
+from dcejax.runner.layouts.layout import Layout, Told
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import PARAMETERS, Reporter
 
@@ -26,9 +29,19 @@ _LEAST_MAPS = 6  # of a model of two parameters, with their errors
 _VERSIONED = ("dcejax", "jax", "numpy", "nibabel")
 
 
+class _Run(NamedTuple):
+    """What all cases share."""
+
+    settings: FitSettings
+    how: RunSettings
+    layout: Layout
+    dicom: DicomMaps | None
+
+
 class _Ready(NamedTuple):
     """A case that is read."""
 
+    case: Case
     prepared: Prepared
     hash: str
     inputs: dict[str, dict[str, str]]
@@ -39,27 +52,29 @@ class _Ready(NamedTuple):
 _Made = tuple[_Ready, Analysis, list[str]]  # with all warnings
 
 
-def _read(
-    settings: FitSettings, how: RunSettings, dicom: DicomMaps | None, case: Case, report: Reporter
-) -> _Ready | Status:
+def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     """Read a case and bring it to concentration, unless it is done."""
-    watch = Stopwatch()
+    watch, settings, how = Stopwatch(), run.settings, run.how
     inputs = provenance.inputs_of(case)
     case_hash = provenance.case_hash(case, inputs, {"fit": dataclasses.asdict(settings)})
-    sidecar = fit_outputs.sidecar_path(how.output_dir, case.case_id)
-    whole = not how.report or fit_outputs.report_path(how.output_dir, case.case_id).exists()
-    whole &= dicom is None or dicom.written(sidecar)
+    place = run.layout.place(case.case_id)
+    sidecar = fit_outputs.sidecar_path(*place)
+    whole = not how.report or fit_outputs.report_path(*place).exists()
+    whole &= run.dicom is None or run.dicom.written(sidecar)
+    whole &= run.layout.is_whole(case.case_id)
     if whole and how.skips(sidecar, case_hash):
         return "skipped"
     report.status("reading")
     prepared = prepare(case, settings)
     watch.lap("prepare")
-    maps = _LEAST_MAPS + settings.modelled * prepared.scan.times.size
+    maps = _LEAST_MAPS + (settings.modelled + run.layout.wants_modelled) * prepared.scan.times.size
     access.check_space(how.output_dir, maps * len(prepared.status))
     for warning in prepared.warnings:
         report.line(f"warning: {warning}")
-    beside = beside_case.read(case, prepared.scan, PARAMETERS) if how.report else beside_case.Beside()
-    return "checked" if how.dry_run else _Ready(prepared, case_hash, inputs, watch.seconds, beside)
+    beside = beside_case.Beside()
+    if how.report or how.layout != "flat":
+        beside = beside_case.read(case, prepared.scan, PARAMETERS if how.report else ())
+    return "checked" if how.dry_run else _Ready(case, prepared, case_hash, inputs, watch.seconds, beside)
 
 
 def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
@@ -82,26 +97,32 @@ def _compute(settings: FitSettings, ready: _Ready, report: Reporter) -> _Made:
     return ready, found, warnings
 
 
-def _write(settings: FitSettings, how: RunSettings, dicom: DicomMaps | None, made: _Made) -> None:
+def _write(run: _Run, made: _Made) -> None:
     """Draw and write everything of a case."""
     ready, found, warnings = made
-    watch, prepared, scan, folder = Stopwatch(ready.seconds), ready.prepared, ready.prepared.scan, how.output_dir
+    settings, how, dicom = run.settings, run.how, run.dicom
+    place = run.layout.place(ready.case.case_id)
+    prepared = ready.prepared._replace(scan=dataclasses.replace(ready.prepared.scan, case_id=place.stem))
+    watch, scan = Stopwatch(ready.seconds), prepared.scan
     method = "linear" if settings.method == "linear" else "nonlinear"
     models = " or ".join(model.name for model in settings.candidates)
     chosen = " by AICc" * settings.select + " with a delay" * settings.fit_delay
     fit = f"{models}{chosen}, {method} least squares"
     footer = f"{fit} · research only, not for clinical decisions"
     if warnings:
-        footer += f" · {len(warnings)} warning(s), see {fit_outputs.sidecar_path(folder, scan.case_id).name}"
+        footer += f" · {len(warnings)} warning(s), see {fit_outputs.sidecar_path(*place).name}"
     picture = fit_picture.overview(scan, prepared.concentration, found, prepared.arterial, footer)
     drawn = fit_report.curves_of(prepared, found, ready.beside) if how.report else None
-    modelled = found.modelled if settings.modelled else None  # converted in place
-    if settings.modelled and prepared.conversion is not None:
+    modelled = found.modelled if settings.modelled or run.layout.wants_modelled else None  # converted in place
+    if modelled is not None and prepared.conversion is not None:
         modelled = conversions.to_signal(modelled, prepared.conversion, has_estimates(found.status))
-    fit_outputs.write_case(folder, scan, found, prepared.arterial, modelled, picture, prepared.fitted_t1)
+    written = modelled if settings.modelled else None
+    results_of_fit = found, prepared.arterial, written, picture, prepared.fitted_t1
+    fit_outputs.write_case(place.folder, scan, *results_of_fit, table=not run.layout.has_tables)
     told = {}
     if dicom is not None:
-        told = dicom.write(folder, scan.case_id, fit_outputs.named_maps(scan, found), scan.affine, ready.hash)
+        named = fit_outputs.named_maps(scan, found)
+        told = dicom.write(place, ready.case.case_id, named, scan.affine, ready.hash)
     watch.lap("write")
     record = {
         "case_id": scan.case_id,
@@ -117,11 +138,38 @@ def _write(settings: FitSettings, how: RunSettings, dicom: DicomMaps | None, mad
         "device": jax.devices()[0].device_kind,
     }
     if drawn is not None:
-        path = fit_outputs.report_path(folder, scan.case_id)
+        path = fit_outputs.report_path(*place)
         atomic.write_text(path, fit_report.html(prepared, found, record, fit, drawn, ready.beside))
         record["report"] = path.name
         watch.lap("report")
-    results.write_sidecar(fit_outputs.sidecar_path(folder, scan.case_id), record | {"seconds": watch.seconds})
+    record |= run.layout.write(ready.case.case_id, _told(settings, prepared, found, record, ready, modelled))
+    results.write_sidecar(fit_outputs.sidecar_path(*place), record | {"seconds": watch.seconds})
+
+
+def _told(
+    settings: FitSettings,
+    prepared: Prepared,
+    found: Analysis,
+    record: Mapping[str, Any],
+    ready: _Ready,
+    modelled: np.ndarray | None,
+) -> Told:
+    """What a layout is told of a case."""
+    scan, t1 = prepared.scan, prepared.fitted_t1 is not None
+    outputs = fit_outputs.outputs(found, scan, prepared.arterial, t1=t1, modelled=settings.modelled)
+    rows = [] if scan.segmentation is None else list(fit_outputs.roi_rows(scan.segmentation[scan.mask], found))
+    return Told(
+        case=ready.case,
+        scan=scan,
+        record=record,
+        outputs=outputs,
+        estimates=fit_outputs.estimates(found, scan.mask),
+        rows=rows,
+        quality=quality.of_scan(scan, record["warnings"]) | fit_outputs.quality(found),
+        modelled=modelled,
+        levels={"fit_status": record["status"], "fit_model": record["model"].get("models", {})},
+        label_names=ready.beside.names,
+    )
 
 
 def run(
@@ -132,5 +180,8 @@ def run(
     dicom: DicomMaps | None = None,
 ) -> int:
     """Process this process's share of the cases, with maps as DICOM too if asked for; see `dcejax.runner.run_cases`."""
-    read, write = partial(_read, settings, how, dicom), partial(_write, settings, how, dicom)
-    return run_cases(all_cases, read, partial(_compute, settings), write, how, report)
+    layout = choice.of(how, "fit", all_cases)
+    layout.check([quantity.name for quantity in settings.tracer_model.maps])
+    shared = _Run(settings, how, layout, dicom)
+    steps = partial(_read, shared), partial(_compute, settings), partial(_write, shared)
+    return run_cases(all_cases, *steps, how, report, conclude=layout.conclude)

@@ -21,6 +21,8 @@ from dcejax.runner.case_record import RunSettings, Status, Stopwatch
 from dcejax.runner.case_report import beside as beside_case
 from dcejax.runner.case_report.curves import Curves, Line
 from dcejax.runner.dicom_maps import DicomMaps
+from dcejax.runner.layouts import choice, quality
+from dcejax.runner.layouts.layout import Layout, Told
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter, Scan, Series, Weights
 
@@ -51,6 +53,7 @@ class _Run:
     config: Any
     settings: InferSettings
     how: RunSettings
+    layout: Layout
     dicom: DicomMaps | None = None
 
 
@@ -58,6 +61,7 @@ class _Run:
 class _Ready:
     """A case that is read."""
 
+    case: Case
     scan: Scan
     series: Series
     record: Mapping[str, Any]  # the sidecar's, as far as the input decides it
@@ -96,20 +100,24 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     config = method.to_dict(run.config)
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
     case_hash = provenance.case_hash(case, inputs, shaping)
-    folder = run.how.output_dir
-    sidecar = map_outputs.sidecar_path(folder, case.case_id)
-    whole = not run.settings.modelled or map_outputs.modelled_path(folder, case.case_id).exists()
-    whole &= not run.how.report or map_outputs.report_path(folder, case.case_id).exists()
+    place = run.layout.place(case.case_id)
+    sidecar = map_outputs.sidecar_path(*place)
+    whole = not run.settings.modelled or map_outputs.modelled_path(*place).exists()
+    whole &= not run.how.report or map_outputs.report_path(*place).exists()
     whole &= run.dicom is None or run.dicom.written(sidecar)
+    whole &= run.layout.is_whole(case.case_id)
     if whole and run.how.skips(sidecar, case_hash):
         return "skipped"
     report.status("reading")
     scan, series, known = _series(run, case)
     quantities = dict.fromkeys(o.quantity for o in run.method.OUTPUTS if o.kind == "estimate")
-    beside = beside_case.read(case, scan, quantities) if run.how.report else beside_case.Beside()
+    beside = beside_case.Beside()
+    if run.how.report or run.how.layout != "flat":
+        beside = beside_case.read(case, scan, quantities if run.how.report else ())
     watch.lap("read")
-    maps = len(run.method.OUTPUTS) + run.settings.modelled * scan.times.size
-    access.check_space(folder, maps * np.count_nonzero(scan.mask))
+    series_written = run.settings.modelled + run.layout.wants_modelled
+    maps = len(run.method.OUTPUTS) + series_written * scan.times.size
+    access.check_space(run.how.output_dir, maps * np.count_nonzero(scan.mask))
     warnings = [*scan.warnings, *series.warnings]
     for warning in warnings:
         report.line(f"warning: {warning}")
@@ -127,7 +135,7 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
         "warnings": warnings,
     }
     given = [] if known.aif is None else [Line("given", known.aif.times - scan.start, known.aif.plasma)]
-    return _Ready(scan, series, record, watch.seconds, given, beside)
+    return _Ready(case, scan, series, record, watch.seconds, given, beside)
 
 
 def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made:
@@ -145,7 +153,7 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
     modelled = None
-    if run.settings.modelled:
+    if run.settings.modelled or run.layout.wants_modelled:
         modelled = run.method.modelled_series(ready.series, prediction, ready.scan.quantity)
     watch.lap("predict")
     drawn = None
@@ -164,20 +172,23 @@ def _write(run: _Run, made: _Made) -> None:
     """Draw and write everything of a case."""
     ready, prediction, modelled = made.ready, made.prediction, made.modelled
     watch = Stopwatch(ready.seconds)
-    scan, folder, outputs = ready.scan, run.how.output_dir, run.method.OUTPUTS
+    case_id, outputs = ready.scan.case_id, run.method.OUTPUTS
+    place = run.layout.place(case_id)
+    scan = replace(ready.scan, case_id=place.stem)
     samples = ready.record.get("num_samples")
     drawn = "" if samples is None else f" · {samples} sample{'s' * (samples > 1)}"
     footer = f"weights {run.weights.name}{drawn} · research only, not for clinical decisions"
     if warnings := ready.record["warnings"]:
-        footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(folder, scan.case_id).name}"
+        footer += f" · {len(warnings)} warning(s), see {map_outputs.sidecar_path(*place).name}"
     maps = prediction.maps
     picture = map_picture.overview(scan, outputs, maps, footer)
-    rows = map_outputs.write_case(folder, scan, outputs, maps, picture, prediction.regional)
-    told = {} if modelled is None else {"modelled": map_outputs.write_modelled(folder, scan, modelled)}
+    own_table = not run.layout.has_tables
+    rows = map_outputs.write_case(place.folder, scan, outputs, maps, picture, prediction.regional, table=own_table)
+    told = {"modelled": map_outputs.write_modelled(place.folder, scan, modelled)} if run.settings.modelled else {}
     if run.dicom is not None:
         shown = [each for each in outputs if each.kind in ("estimate", "quantile")]
         named = [NamedMap(o.statistic, o.quantity, o.unit, o.text, maps[o.name]) for o in shown]
-        told |= run.dicom.write(folder, scan.case_id, named, scan.affine, ready.record["hash"])
+        told |= run.dicom.write(place, case_id, named, scan.affine, ready.record["hash"])
     watch.lap("write")
     record = {
         **ready.record,
@@ -187,12 +198,24 @@ def _write(run: _Run, made: _Made) -> None:
         "device": jax.devices()[0].device_kind,
     }
     if made.drawn is not None:
-        path = map_outputs.report_path(folder, scan.case_id)
+        path = map_outputs.report_path(*place)
         atomic.write_text(path, infer_report.html(run.method, scan, maps, record, made.drawn, ready.beside, rows))
         record["report"] = path.name
         watch.lap("report")
+    record |= run.layout.write(case_id, _told(run, made, scan, record, rows))
     record["seconds"] = watch.seconds
-    map_outputs.write_sidecar(folder, scan.case_id, outputs, record)
+    map_outputs.write_sidecar(*place, outputs, record)
+
+
+def _told(run: _Run, made: _Made, scan: Scan, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Told:
+    """What a layout is told of a case."""
+    outputs, maps = run.method.OUTPUTS, made.prediction.maps
+    estimates = {o.quantity: np.where(scan.mask, maps[o.name], np.nan) for o in outputs if o.kind == "estimate"}
+    figures = quality.of_scan(scan, record["warnings"]) | quality.of_maps(outputs, maps, scan.mask)
+    if run.settings.modelled:
+        outputs = (*outputs, map_outputs.modelled_output(scan))
+    names = made.ready.beside.names
+    return Told(made.ready.case, scan, record, outputs, estimates, rows, figures, made.modelled, label_names=names)
 
 
 def run(
@@ -210,15 +233,17 @@ def run(
     """
     config = method.config_of(weights, settings.num_samples)
     used = method.of(config)
-    if settings.modelled and not hasattr(used, "modelled_series"):
+    layout = choice.of(how, "dcejax", all_cases)
+    layout.check({o.quantity for o in used.OUTPUTS if o.kind == "estimate"})
+    if (settings.modelled or layout.wants_modelled) and not hasattr(used, "modelled_series"):
+        flag = "--modelled" if settings.modelled else f"--layout={how.layout}"
         raise ValueError(
-            f"--modelled: expected weights of a method that models the series, found {weights.name}; leave it out"
+            f"{flag}: expected weights of a method that models the series, found {weights.name}; leave it out"
         )
     try:
         networks = used.load(weights.params, config, default_policy())
     except ValueError as error:
         raise ValueError(f"weights {weights.name}: {error}") from error
-    shared = _Run(weights, used, config, settings, how, dicom)
-    return run_cases(
-        all_cases, partial(_read, shared), partial(_compute, shared, networks), partial(_write, shared), how, report
-    )
+    shared = _Run(weights, used, config, settings, how, layout, dicom)
+    steps = partial(_read, shared), partial(_compute, shared, networks), partial(_write, shared)
+    return run_cases(all_cases, *steps, how, report, conclude=layout.conclude)

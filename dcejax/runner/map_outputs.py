@@ -75,11 +75,13 @@ def write_case(
     maps: Mapping[str, np.ndarray],
     picture: bytes,
     regional: Regional | None = None,
+    *,
+    table: bool = True,
 ) -> list[dict[str, Any]]:
     """Write the files of a case that people and programs read, after removing a sidecar that is there.
 
     Maps are [X, Y, Z] by the name of an output of the method; the picture is a PNG file's content; `regional` gives the
-    table of regions intervals of means.
+    table of regions intervals of means; no `table` of regions is written where a layout has its own.
 
     Returns:
         Rows of the table of regions.
@@ -103,7 +105,7 @@ def write_case(
     atomic.write_bytes(folder / f"{scan.case_id}_desc-qc.png", picture)
     rois = folder / f"{scan.case_id}_rois.csv"
     columns, rows = region_rows(outputs, maps, scan, regional)
-    if scan.segmentation is None:
+    if scan.segmentation is None or not table:
         rois.unlink(missing_ok=True)  # of an earlier run with a segmentation
     else:
         atomic.write_text(rois, results.csv_text(columns, rows))
@@ -115,6 +117,13 @@ def modelled_path(folder: Path, case_id: str) -> Path:
     return results.map_path(folder, case_id, "median", "modelled")
 
 
+def modelled_output(scan: Scan) -> Output:
+    """What the series holds that `write_modelled` writes."""
+    unit = "mM" if scan.quantity == "concentration" else "the input's unit"
+    text = "series that the maps explain, on the frames that were used, with a free delay and gain in every voxel"
+    return Output("median", "modelled", unit, "estimate", f"{text}; NaN in frames after the plasma curve")
+
+
 def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> dict[str, str]:
     """Write a series of curves [V, T] of the mask, in the scan's quantity; returns what a sidecar says of it.
 
@@ -123,11 +132,9 @@ def write_modelled(folder: Path, scan: Scan, curves: np.ndarray) -> dict[str, st
     """
     series = np.zeros((*scan.mask.shape, curves.shape[-1]), np.float32)
     series[scan.mask] = curves
-    unit = "mM" if scan.quantity == "concentration" else "the input's unit"
-    path = modelled_path(folder, scan.case_id)
-    nifti.write(path, series, scan.affine, scan.header, f"dcejax modelled {scan.quantity}, {unit}")
-    text = "series that the maps explain, on the frames that were used, with a free delay and gain in every voxel"
-    return {"Units": unit, "Description": f"{text}; NaN in frames after the plasma curve", "file": path.name}
+    output, path = modelled_output(scan), modelled_path(folder, scan.case_id)
+    nifti.write(path, series, scan.affine, scan.header, f"dcejax modelled {scan.quantity}, {output.unit}")
+    return {"Units": output.unit, "Description": output.text, "file": path.name}
 
 
 def write_sidecar(folder: Path, case_id: str, outputs: Sequence[Output], record: Mapping[str, Any]) -> None:

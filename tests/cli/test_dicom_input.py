@@ -64,6 +64,20 @@ def series(tmp_path_factory):
     return Series(tmp_path_factory.mktemp("patient"), exams.simulate())
 
 
+def test_derivatives_of_dicom(series, run_fit, tmp_path):
+    out = tmp_path / "out"
+    flags = {"input": series.folder, "layout": "bids", "dicom_maps": True} | series.flags(out)
+    assert run_fit(**flags)[0] == 0
+    perf = out / "sub-study1" / "perf"
+    assert (perf / "sub-study1_desc-fit_Ktrans.dcm").is_file()
+    told = json.loads((perf / "sub-study1_desc-fit_Ktrans.json").read_text())
+    assert told["SpatialReference"] == "bids:raw:sub-study1/perf/sub-study1_dce.nii.gz"
+    links = json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]
+    assert (out / links["raw"] / "sub-study1/perf/sub-study1_dce.nii.gz").is_file()
+    assert run_fit(**flags)[0] == 0
+    assert results.lines(out)[-1]["status"] == "skipped"
+
+
 def test_the_fit_of_dicom_is_that_of_the_nifti(series, run_fit, tmp_path):
     code, err = run_fit(input=series.folder, dicom_maps=True, **series.flags(tmp_path / "a"))
     assert code == 0, err

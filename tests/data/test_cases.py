@@ -51,6 +51,25 @@ def test_bids_folder(bids):
     assert found[2].facts.segmentation.name == "sub-2_ses-2_desc-tumour_dseg.nii.gz"
 
 
+def test_series_as_other_pipelines_name_them(bids):
+    for name in (
+        "sub-3/anat/sub-3_DCE.nii.gz",
+        "sub-4/ses-1/perf/sub-4_ses-1_DCE.nii",
+        "sub-4/ses-2/anat/sub-4_ses-2_dce.nii",
+    ):
+        (bids / name).parent.mkdir(parents=True, exist_ok=True)
+        (bids / name).touch()
+    (bids / "sub-3/anat/sub-3_desc-brain_mask.nii.gz").touch()
+    found = cases.enumerate_cases([str(bids)], NOTHING)
+    assert ids(found)[3:] == ["sub-3", "sub-4_ses-1", "sub-4_ses-2"]
+    assert found[3].facts.mask == bids / "sub-3/anat/sub-3_desc-brain_mask.nii.gz"
+    assert ids(cases.enumerate_cases([str(found[4].path)], NOTHING)) == ["sub-4_ses-1"]
+    (bids / "sub-3/perf").mkdir()
+    (bids / "sub-3/perf/sub-3_dce.nii.gz").touch()
+    with pytest.raises(ValueError, match="expected one case per id"):
+        cases.enumerate_cases([str(bids)], NOTHING)
+
+
 def test_folder_of_one_subject(bids):
     found = cases.enumerate_cases([str(bids / "sub-2"), str(bids / "sub-1")], NOTHING)
     assert ids(found) == ["sub-2_ses-1", "sub-2_ses-2", "sub-1"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.data import csv_rows, loading, nifti
-from dcejax.data.cases import Case
+from dcejax.data.cases import Case, case_id_of
 from dcejax.data.dataset import TRUTH
 from dcejax.types import Scan
 
@@ -43,7 +43,7 @@ def read(case: Case, scan: Scan, quantities: Iterable[str]) -> Beside:
     Raises:
         ValueError: a true map that is damaged or lies on another grid.
     """
-    stem, grid = nifti.strip_suffix(case.path).removesuffix("_dce"), loading.grid_of(case, scan)
+    stem, grid = case_id_of(case.path), loading.grid_of(case, scan)
     truth, files = {}, {}
     for quantity in quantities:
         path = case.path.with_name(f"{stem}_desc-{TRUTH}_{quantity}.nii.gz")

@@ -86,7 +86,7 @@ class Network:
         Raises:
             ValueError: the weights refuse the series.
         """
-        scan = loaded.simulated.scan
+        scan = dataclasses.replace(loaded.simulated.scan, t1_map=None)  # a simulated patient has the true one
         start = time.perf_counter()
         series = self._method.series_of(scan, NOTHING_BESIDE, self._config)
         prepared = time.perf_counter()

@@ -11,6 +11,8 @@ from dcejax.evaluation.arms import fit_arms, network_arms, simple_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Loaded
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS
+from dcejax.methods import lyoo2025
+from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.simulation.priors import TISSUES, TUMOUR_CLASSES, TUMOUR_KINETICS
 from dcejax.types import PARAMETERS
 
@@ -115,6 +117,17 @@ def test_two_halves_are_the_samples_they_were_drawn_from(half):
     mean, sd = network_arms.combine(*moments(samples[:half]), *moments(samples[half:]), half)
     np.testing.assert_allclose(mean, samples.mean(axis=0))
     np.testing.assert_allclose(sd, samples.std(axis=0, ddof=1))
+
+
+def test_a_network_sees_nothing_but_the_series(loaded, tiny_weights, monkeypatch):
+    seen, made_of = [], lyoo2025.series_of
+    monkeypatch.setattr(lyoo2025, "series_of", lambda scan, *rest: seen.append((scan, *rest)) or made_of(scan, *rest))
+    settings = EvaluateSettings(cohort="x", num_samples=2)
+    network_arms.Network(weights_io.load(str(tiny_weights)), settings).maps(loaded)
+    ((scan, beside, _),) = seen
+    assert loaded.simulated.scan.t1_map is not None  # the true one, with which errors would be far smaller
+    assert scan.t1_map is None
+    assert beside == NOTHING_BESIDE
 
 
 def test_a_network_gives_maps_halves_and_the_prior_of_each_slice(loaded, tiny_weights, tmp_path):

@@ -85,8 +85,8 @@ def run(folder, steps, count, log=None, conclude=None, **how):
 
 
 def records(folder):
-    path = folder / "out" / "cases.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    paths = sorted((folder / "out").glob("cases*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
 def told(log):

@@ -32,5 +32,6 @@ def row(folder, table, **wanted):
 
 def statuses(folder):
     """(case, status) of each record, in the order of the file."""
-    lines = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
+    paths = sorted(folder.glob("cases*.jsonl"))
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     return [(line["case_id"], line["status"]) for line in lines]

@@ -17,7 +17,8 @@ def fitted(folder, case_id, name, description="fit"):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
+    """Of the records of all shares."""
+    return [json.loads(line) for path in sorted(folder.glob("cases*.jsonl")) for line in path.read_text().splitlines()]
 
 
 def maps(folder, case_id="p1"):

@@ -68,9 +68,9 @@ def save(folder: Path, case_id: str, affine: np.ndarray, maps: dict[str, np.ndar
             nibabel.save(image, results.map_path(folder, case_id, statistic, name))
 
 
-def examine(case: cases.Case, params: dict[str, Any], config: lyoo2025.Config, output: Path) -> dict[str, Any]:
+def examine(case: cases.Case, params: dict[str, Any], networks: lyoo2025.Networks, output: Path) -> dict[str, Any]:
     """Write the maps of a case and give what there is to say of its latents."""
-    networks = lyoo2025.load(lyoo2025.release(params), config, default_policy())
+    config = networks.config
     scan = loading.load_scan(case)
     series = lyoo2025.series_of(scan, fixed_grid.NOTHING_BESIDE, config)
     curves, _ = fixed_grid.encode_series(series, config.protocol)
@@ -98,6 +98,8 @@ def main() -> None:
     run, data, output = map(Path, sys.argv[1:4])
     config = method.from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
     params = trained(run, config)
+    released = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), lyoo2025.release(params))
+    networks = lyoo2025.load(released, config, default_policy())
     for name in ("temporal", "posterior"):
         (output / name).mkdir(parents=True, exist_ok=True)
     record = output / "latent.json"
@@ -105,7 +107,7 @@ def main() -> None:
     done = {row["case"] for row in rows}
     for case in cases.enumerate_cases([str(data)], Facts()):
         if case.case_id not in done:
-            rows.append(examine(case, params, config, output))
+            rows.append(examine(case, params, networks, output))
             atomic.write_text(record, json.dumps(rows, indent=1) + "\n")
             print(stem_of(case), rows[-1]["divergence_nats"], file=sys.stderr, flush=True)
 

@@ -10,8 +10,8 @@ group: joins the tables of all cases into those of the data set, as each run doe
 A filter file is JSON such as {"dce": {"run": 1, "acquisition": null}}. Labels may have their sub- and ses-.
 Research only; not for clinical decisions.
 
-Exit codes: 0 all done; 1 some of several cases are bad (see OUTPUT_DIR/cases.jsonl); 2 bad flags, or the only case is
-bad.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, or the only case is bad; 3 some of
+several cases are bad (see OUTPUT_DIR/cases.jsonl).
 """
 
 import copy

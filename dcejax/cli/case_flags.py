@@ -40,6 +40,7 @@ def define_run(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output_dir", None, "Folder for the results.", **own)
     flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0; auto.", **own)
     flags.DEFINE_boolean("overwrite", False, "Redo cases that are done.", **own)
+    flags.DEFINE_boolean("bad_cases_ok", False, "Exit with 0 where all others than bad cases are done.", **own)
     flags.DEFINE_boolean("dry_run", False, "Check everything, run and write nothing.", **own)
     command.define_help(values)
 
@@ -81,5 +82,9 @@ def run_settings(values: flags.FlagValues, default_dir: str | None = None):
         raise ValueError("--output_dir: expected a folder for the results, found none; give --output_dir=DIR")
     from dcejax.runner.case_record import RunSettings
 
-    shared = {name: values[name].value for name in ("overwrite", "dry_run", "report", "layout") if name in values}
+    shared = {
+        name: values[name].value
+        for name in ("overwrite", "dry_run", "bad_cases_ok", "report", "layout")
+        if name in values
+    }
     return RunSettings(output_dir=Path(folder), shard=shard, **shared)

@@ -30,7 +30,8 @@ def last_word(text: str) -> None:
 
 
 def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) -> None:
-    """Run a command and exit: with its code, 2 for what is wrong with its input, 130 or 143 after Ctrl-C or SIGTERM.
+    """Run a command and exit: with its code, 2 for what is wrong with its input, 1 for what is wrong with the machine
+    (`access.may_pass`), 130 or 143 after Ctrl-C or SIGTERM.
 
     The command takes program name and arguments, those of the process if absent.
     """
@@ -41,7 +42,7 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
                 code = run(sys.argv if argv is None else argv)
         except (ValueError, OSError) as error:
             last_word(f"error: {access.refusal(error) if isinstance(error, OSError) else error}")
-            code = 2
+            code = 1 if access.may_pass(error) else 2
         except KeyboardInterrupt as error:
             stop.note(getattr(error, "number", SIGINT))
             last_word(f"interrupted{': ' if str(error) else ''}{error}")

@@ -12,8 +12,9 @@ DIR receives report.html, results.json, tables/*.csv, figures/*.png and, for eac
 .npz: what is scored stays scored until the examination, an arm, a flag or the code changes. --retest names a cohort or
 data set whose patients were examined twice. --limit takes the first patients. Simulated; not clinical evidence.
 
-Exit codes: 0 all done; 1 some of several examinations failed (see DIR/cases.jsonl; the report covers the others);
-2 bad flags, the only examination is bad, or a folder that cannot be written.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, the only examination is bad, or a
+folder that cannot be written; 3 some of several examinations are bad (see DIR/cases.jsonl); the report covers the
+others.
 """
 
 from pathlib import Path

@@ -8,7 +8,8 @@ status map, R2, the arterial input used, a sidecar (.json) and a picture. Resear
 
 Without --model, plasma only, Patlak or extended Tofts is chosen for each voxel, with a delay of its own.
 
-Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, or the only case is bad; 3 some of
+several cases are bad (see DIR/cases.jsonl).
 """
 
 from collections.abc import Callable

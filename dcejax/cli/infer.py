@@ -7,7 +7,8 @@ PATH is a 4-D NIfTI, a folder of DICOM, a glob, a BIDS folder or a CSV manifest.
 Ktrans (1/min), vp and ve (fractions 0-1) and of their uncertainty, as the weights give them (by default the median, 5
 and 95 % quantiles and more), a sidecar (.json) and a picture. Research only; not for clinical decisions.
 
-Exit codes: 0 all done; 1 some of several cases are bad (see DIR/cases.jsonl); 2 bad flags, or the only case is bad.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, or the only case is bad; 3 some of
+several cases are bad (see DIR/cases.jsonl).
 """
 
 from collections.abc import Callable

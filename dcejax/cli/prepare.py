@@ -7,7 +7,8 @@ DIR/sub-<label>/perf/*_dce.nii.gz, with frame times and acquisition from the DIC
 volumes at several flip angles become *_VFA.nii.gz. The label is the folder's name. No name, date or identifier of a
 patient is written. Needs pip install 'dcejax[dicom]'.
 
-Exit codes: 0 all done; 1 some of several folders are bad (see DIR/cases.jsonl); 2 bad flags, or the only folder is bad.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, or the only folder is bad; 3 some
+of several folders are bad (see DIR/cases.jsonl).
 """
 
 from pathlib import Path

@@ -12,8 +12,8 @@ adds patients. Simulated; not clinical evidence.
 maps to tissues (white matter, grey matter, CSF, tumour, necrotic core, oedema, artery, vein, dura, choroid plexus,
 mucosa, skull, scalp, muscle and skin, air). Every patient has it, with kinetics, input and scanner of his own.
 
-Exit codes: 0 all done; 1 some of several cases failed (see DIR/cases.jsonl); 2 bad flags, or a folder that cannot be
-written or holds another data set.
+Exit codes: 0 all done; 1 the program or the machine failed, try again; 2 bad flags, or a folder that cannot be written
+or holds another data set.
 """
 
 from pathlib import Path

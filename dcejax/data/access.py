@@ -1,5 +1,6 @@
 """Error messages for files and folders that cannot be read or written."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,15 @@ def refusal(error: OSError) -> str:
         f"{error.filename or 'a file'}: expected a path that can be read or written, found "
         f"{error.strerror or error}; check the path and its permissions"
     )
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_OF_THE_MACHINE = frozenset((*_NO_ROOM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY))
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error is the machine's, such as a full disk or a lost file system: another try may succeed."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
 
 
 def _existing(folder: Path) -> Path:

@@ -69,7 +69,7 @@ Each examination, in sub-<id>/[ses-<n>/]perf:
 """
 
 # Files that BIDS has no names for: a contrast-enhanced series, its maps and its truth.
-_BIDSIGNORE = "perf/\ncases.jsonl\ndcejax-*.json\n"
+_BIDSIGNORE = "perf/\ncases*.jsonl\ndcejax-*.json\n"
 
 
 def case_id(subject: str, session: str | None) -> str:

@@ -16,11 +16,14 @@ from dcejax.data import access, results
 from dcejax.types import Reporter
 
 Status = Literal["done", "skipped", "checked", "bad", "failed"]
-"""`bad`: the input is wrong, as the reason says; `failed`: the program is wrong, and the log holds the traceback."""
+"""`bad`: the input is wrong, as the reason says, and another try changes nothing; `failed`: the program is wrong, and
+the log holds the traceback, or the machine, whose disk may be full."""
 
+RECORDS = "cases*.jsonl"
+"""What the records of cases in a folder of results are called: a line of JSON each."""
 
-RECORD = "cases.jsonl"
-"""Name of the record of cases in a folder of results: a line of JSON each."""
+BAD_CASES = 3
+"""Exit code where some of several cases are bad, none has failed, and the others are done."""
 
 CaseT = TypeVar("CaseT")
 """What has a `case_id`, which names it in messages, records and files."""
@@ -34,6 +37,7 @@ class RunSettings:
     shard: tuple[int, int] = (0, 1)  # this process's index and the number of processes
     overwrite: bool = False
     dry_run: bool = False
+    bad_cases_ok: bool = False  # these alone do not give the run an exit code of its own
     report: bool = False  # write a page for each case, by commands that have one
     layout: str = "flat"  # which of `layouts.choice`, by commands that have several
 
@@ -48,6 +52,13 @@ class RunSettings:
         """This process's cases: every n-th, in the order given."""
         index, count = self.shard
         return cases[index::count]
+
+    @property
+    def record(self) -> Path:
+        """The record of this process, which has one of its own where it does a share: file systems of clusters do not
+        append the lines of several machines one by one."""
+        index, count = self.shard
+        return self.output_dir / ("cases.jsonl" if count == 1 else f"cases-{index}-of-{count}.jsonl")
 
     def skips(self, sidecar: Path, case_hash: str) -> bool:
         """Whether a case is done and stays: its sidecar holds the hash of all that shapes its results."""
@@ -99,8 +110,10 @@ class Ledger:
         if isinstance(outcome, Exception):
             if self._alone:
                 raise outcome
-            if isinstance(outcome, (ValueError, OSError)):
+            if isinstance(outcome, (ValueError, OSError)) and not access.may_pass(outcome):
                 status, reason = "bad", access.refusal(outcome) if isinstance(outcome, OSError) else str(outcome)
+            elif isinstance(outcome, OSError):
+                status, reason = "failed", access.refusal(outcome)
             else:  # an error of the program in one case must not end a run of many
                 status, reason = "failed", repr(outcome)
                 self._report.line("".join(traceback.format_exception(outcome)))
@@ -112,9 +125,8 @@ class Ledger:
             self._record(case, status, reason, seconds)
 
     def _record(self, case: Any, status: Status, reason: str, seconds: float) -> None:
-        """Append a line in one write, so that processes of other shards can do the same."""
-        folder = self._settings.output_dir
-        results.make_folder(folder)
+        """Append a line in one write."""
+        results.make_folder(self._settings.output_dir)
         line = {
             "run": self._run,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,7 +135,7 @@ class Ledger:
             "reason": reason,
             "seconds": round(seconds, 3),
         }
-        with open(folder / RECORD, "ab", buffering=0) as file:
+        with open(self._settings.record, "ab", buffering=0) as file:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
     def _counted(self) -> str:
@@ -141,5 +153,7 @@ class Ledger:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if some case is bad or has failed."""
-        return 1 if self._counts["bad"] or self._counts["failed"] else 0
+        """0; 1 if a case has failed, and another try may help; `BAD_CASES` if some are bad and may not be."""
+        if self._counts["failed"]:
+            return 1
+        return BAD_CASES if self._counts["bad"] and not self._settings.bad_cases_ok else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dcejax.runner.case_record import RECORD, in_words
+from dcejax.runner.case_record import RECORDS, in_words
 
 _FINISHED = ("done", "skipped")
 _RECENT = 100  # cases whose times give the rate
@@ -23,7 +23,7 @@ class FolderStatus:
 
     done: int
     bad: dict[str, str]  # case -> reason: the input is wrong, trying again changes nothing
-    failed: dict[str, str]  # case -> reason: the program is wrong
+    failed: dict[str, str]  # case -> reason: the program or the machine is wrong
     missing: list[str] | None  # cases without a record; None where nobody said which there should be
     runs: int
     damaged_lines: int
@@ -72,11 +72,15 @@ def of_folder(folder: Path, expected: Sequence[str] | None = None) -> FolderStat
     Raises:
         ValueError: the folder has no record of cases.
     """
-    file = folder / RECORD
-    if not file.is_file():
-        raise ValueError(f"{file}: expected the record of cases that a run leaves, found none; check the folder")
-    lines, damaged = _lines(file)
-    latest = {line["case_id"]: line for line in lines}  # lines are appended as cases are settled
+    files = sorted(folder.glob(RECORDS))
+    if not files:
+        raise ValueError(
+            f"{folder / RECORDS}: expected the record of cases that a run leaves, found none; check the folder"
+        )
+    each, counts = zip(*map(_lines, files), strict=True)
+    # Every file is in order of time; of lines of one second those of a file stay so.
+    lines, damaged = sorted((line for own in each for line in own), key=lambda line: line["time"]), sum(counts)
+    latest = {line["case_id"]: line for line in lines}
     if expected is not None:
         latest = {case: latest[case] for case in expected if case in latest}
     by_status: dict[str, dict[str, str]] = {"bad": {}, "failed": {}}

@@ -97,7 +97,7 @@ def run_cases(
         conclude: called once all is written, before the summary; not in a dry run.
 
     Returns:
-        0, or 1 if some of several cases are bad (the others are done).
+        See `Ledger.exit_code`.
 
     Raises:
         ValueError: the only case is bad, or the folder cannot be written.

@@ -58,7 +58,7 @@ def validate(
             "all zero": [np.zeros_like(t) for t in truths],
         }
         table[region] = error_table(arms, truths, inside, config.seed)
-    size, batches = stages[-1].config.patch_size, stages[-1].config.batches
+    size, batches = stages[-1].config.patch_size, stages[-1].config.validation_batches or stages[-1].config.batches
     what = "sets of voxels" if batches == "examinations" else f"{size} x {size} patches"
     source = f"held-out examples of {batches}"
     if batches in _SIMULATED:

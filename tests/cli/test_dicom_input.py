@@ -135,7 +135,7 @@ def test_a_bad_folder_does_not_stop_the_others(series, run_fit, tmp_path):
     shutil.copy(series.folder / "s5_0001.dcm", tmp_path / "bad")
     flags = {"output_dir": tmp_path / "out", "dry_run": True}
     code, err = run_fit(input=f"{tmp_path / 'bad'},{series.folder}", aif="parker", **flags)
-    assert code == 1
+    assert code == 3
     assert "sub-bad: bad" in err
     assert "found none: series 5 (t1 dyn): 1 frame(s)" in err
     assert "sub-study1: checked" in err

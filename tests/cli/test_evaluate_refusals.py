@@ -44,7 +44,7 @@ def test_weights_that_refuse_a_case_and_a_bad_case(patients, tiny_weights, plain
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), series)
     (copy / CASES[1] / "perf" / f"{CASES[1]}_B1map.nii.gz").unlink()
     code, _, err = evaluate(tmp_path / "out", cohort=copy, weights=tiny_weights, limit=3)
-    assert code == 1
+    assert code == 3
     assert "B1map.nii.gz: expected a 3-D NIfTI" in err
     found = read(tmp_path / "out")
     assert (found["patients"], found["missing"]) == (2, [CASES[1]])

@@ -54,7 +54,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "cases.jsonl"
+        if path.is_file() and path.suffix != ".jsonl"
     }
 
 
@@ -107,7 +107,7 @@ def test_shards_in_any_order_give_the_same_bytes(whole, copied):
     root = {name: content for name, content in contents(whole).items() if "/" not in name}
     assert {name: content for name, content in contents(copied).items() if "/" not in name} == root
     assert simulate(copied, shard="0/2")[0] == 0
-    assert statuses(copied)[2:] == [(CASES[0], "done"), (CASES[2], "skipped")]
+    assert statuses(copied)[:2] == [(CASES[0], "done"), (CASES[2], "skipped")]
     assert contents(copied) == contents(whole)
 
 

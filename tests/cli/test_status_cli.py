@@ -23,8 +23,8 @@ def test_shards_with_a_bad_case_and_what_is_missing(run_infer, tmp_path):
     assert code == 1
     assert "missing           2" in text
     assert text.endswith("missing:\n  b\n  d\n")
-    assert run_infer(input=every, output_dir=out, shard="1/2")[0] == 1
-    assert run_infer(input=every, output_dir=out)[0] == 1  # skips what is done
+    assert run_infer(input=every, output_dir=out, shard="1/2")[0] == 3
+    assert run_infer(input=every, output_dir=out)[0] == 3  # skips what is done
     code, text, _ = status(out, "--json", input=every)
     assert code == 1
     found = json.loads(text)

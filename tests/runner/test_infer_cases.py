@@ -41,7 +41,7 @@ def test_three_cases_with_a_bad_one_give_what_each_gives_alone(folder, tiny_weig
     flags = [f"--weights={tiny_weights}"]
     out = tmp_path / "together"
     code, err = run(capsys, f"--input={manifest}", f"--output_dir={out}", *flags)
-    assert code == 1
+    assert code == 3
     told = re.findall(r" ([abc]): (warning|done|bad)", err)
     assert told == sorted(told, key=lambda pair: (pair[0], pair[1] != "warning"))
     assert set(told) == {("a", "warning"), ("a", "done"), ("b", "bad"), ("c", "warning"), ("c", "done")}
@@ -158,7 +158,7 @@ def test_several_inputs_do_all_that_can_be_done(run_infer, scan, tmp_path):
     (tmp_path / "in" / "p0.nii.gz").write_text("no image")
     scans.save_scan(tmp_path / "in" / "p2.nii.gz", frames=30)
     code, _ = run_infer(input=tmp_path / "in" / "p*.nii.gz", output_dir=tmp_path / "out")
-    assert code == 1
+    assert code == 3
     found = {line["case_id"]: line for line in results.lines(tmp_path / "out")}
     assert {name: line["status"] for name, line in found.items()} == {"p0": "bad", "p1": "done", "p2": "bad"}
     assert "not NIfTI" in found["p0"]["reason"]

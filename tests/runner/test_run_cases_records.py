@@ -1,13 +1,17 @@
 """What a run of cases records and tells."""
 
 import datetime
+import errno
+import json
 import threading
 
 import pytest
-from case_steps import TIMEOUT, Log, Steps, records, run, told
+from case_steps import TIMEOUT, Log, Steps, cases, records, run, told
 
+from dcejax.runner import folder_status
 from dcejax.runner import run_cases as runner
-from dcejax.runner.case_record import in_words
+from dcejax.runner.case_record import RunSettings, in_words
+from dcejax.runner.run_cases import run_cases
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -80,3 +84,37 @@ def test_times_in_words():
     assert [in_words(seconds) for seconds in (0.2, 59.4, 200, 3600, 7510)] == [
         *("0 s", "59 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "ok", "code", "statuses"),
+    [
+        ({}, False, 0, "done done done"),
+        ({1: ValueError("no image")}, False, 3, "done bad done"),
+        ({1: ValueError("no image")}, True, 0, "done bad done"),
+        ({1: OSError(errno.ENOENT, "none", "x")}, False, 3, "done bad done"),
+        ({1: OSError(errno.ENOSPC, "no space left", "x")}, True, 1, "done failed done"),
+        ({0: KeyError("x"), 1: ValueError("no image")}, True, 1, "failed bad done"),
+    ],
+)
+def test_the_exit_code_says_whether_another_try_may_help(tmp_path, errors, ok, code, statuses):
+    def read(case, report):
+        if int(case.case_id) in errors:
+            raise errors[int(case.case_id)]
+        return case
+
+    how = RunSettings(output_dir=tmp_path, bad_cases_ok=ok)
+    assert run_cases(cases(3), read, lambda ready, _: ready, lambda made: None, how, Log()) == code
+    lines = [json.loads(line) for line in (tmp_path / "cases.jsonl").read_text().splitlines()]
+    assert " ".join(line["status"] for line in lines) == statuses
+
+
+def test_every_share_has_a_record_of_its_own(tmp_path):
+    for index in range(2):
+        how = RunSettings(output_dir=tmp_path, shard=(index, 2))
+        run_cases(cases(3), lambda case, _: case, lambda ready, _: ready, lambda made: None, how, Log())
+    names = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert set(names) == {"cases-0-of-2.jsonl", "cases-1-of-2.jsonl"}
+    assert [names[f"cases-{i}-of-2.jsonl"].count("\n") for i in range(2)] == [2, 1]
+    found = folder_status.of_folder(tmp_path, ["0", "1", "2", "3"])
+    assert (found.done, found.missing, found.runs) == (3, ["3"], 2)

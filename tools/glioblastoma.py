@@ -27,7 +27,7 @@ QUANTITIES = ("Ktrans", "vp", "kep")
 ARMS = (
     "default-v3, mask only",
     "default-v3, relaxivity and AIF given",
-    "paper-v0, mask only",
+    "paper-v1, mask only",
     "fit with the patient's AIF, no flags",
     "the same, --model=extended_tofts --nofit_delay",
     "area under the curve",
@@ -54,7 +54,7 @@ def network_maps(folder: Path, case: str, weights: str, *, informed: bool) -> di
             arguments += [f"--relaxivity={RELAXIVITY}", f"--aif={folder / f'{case}_aif.csv'}"]
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
             infer.main(arguments)
-        statistic = "mean" if weights == "paper-v0" else "median"
+        statistic = "mean" if weights == "paper-v1" else "median"
         maps = {
             name: _load(Path(output) / f"{case}_concentration_desc-{statistic}_{name}.nii.gz")
             for name in ("Ktrans", "vp", "ve")
@@ -101,7 +101,7 @@ def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
     maps_of = (
         network_maps(folder, case, "default-v3", informed=False),
         network_maps(folder, case, "default-v3", informed=True),
-        network_maps(folder, case, "paper-v0", informed=False),
+        network_maps(folder, case, "paper-v1", informed=False),
         fitted_maps(curves, mask, folder, case),
         fitted_maps(curves, mask, folder, case, model="extended_tofts", fit_delay=False),
         dict.fromkeys(QUANTITIES, area),

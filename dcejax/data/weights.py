@@ -19,7 +19,7 @@ from dcejax.types import Weights
 DEFAULT = "default-v3"
 """The weights in the package that inference uses unless told otherwise: those of the recommended method."""
 
-PUBLISHED_METHOD = "paper-v0"
+PUBLISHED_METHOD = "paper-v1"
 """Those of the published method."""
 
 PACKAGED = (DEFAULT, PUBLISHED_METHOD)

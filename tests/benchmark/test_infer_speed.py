@@ -207,7 +207,7 @@ def test_a_tiny_run_reports_every_figure(torch, monkeypatch, capsys):
     assert 0 < results["cold_start_seconds"] < 120
     assert results["torch_best_tcn"] in results["torch_forms_voxels_per_s"]
     assert results["shape"] == [32, 40, 5, 60]
-    assert results["weights"] == "paper-v0"
+    assert results["weights"] == "paper-v1"
     assert results["load_average_before"] >= 0
 
 

@@ -113,7 +113,7 @@ def _make_pool(stage: Stage, seed: int, folder: Path, report: Reporter, stop: St
     made_from = {
         "batches": stage.config.batches,
         "patients_per_step": stage.config.patients_per_step,
-        "protocol": configuration.to_dict(stage.protocol),
+        "protocol": json.loads(json.dumps(configuration.to_dict(stage.protocol))),  # as a record holds it
         "priors_sha256": priors_sha256(),
     }
     if (folder / batch_pool.RECORD).exists():

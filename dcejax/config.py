@@ -53,6 +53,7 @@ def from_dict(values: Mapping[str, Any], cls: type, prefix: str = "config") -> A
     Raises:
         ValueError: a field that does not exist, naming those that do, or a value out of range, naming its field.
     """
+    require(isinstance(values, Mapping), prefix, values, "fields with their values")
     hints = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]
     unknown = sorted(set(values) - set(known))

@@ -109,7 +109,8 @@ def find(name: str) -> ModuleType:
     Raises:
         ValueError: there is no such module, or it is no method.
     """
-    for full in (f"{_PACKAGE}.{name}", name):
+    named = isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+    for full in (f"{_PACKAGE}.{name}", name) if named else ():
         try:
             module = importlib.import_module(full)
         except ModuleNotFoundError as error:

@@ -93,7 +93,7 @@ def run(command: Any, folder: Path, *, good: bool = False, **flags: Any) -> tupl
     if code == 2 and not good:
         assert len(errors) == 1, told.getvalue()
         assert not written, f"refused, and left {sorted(written)}"
-        return inputs.check_refusal(errors[0], "scan", "mask", "aif", "times", "cases", "out"), {}
+        return inputs.check_refusal(errors[0], "scan", "mask", "aif", "times", "cases", "none.nii"), {}
     assert code == 0, (code, told.getvalue())
     assert all(path == out or out in path.parents for path in written), "files outside the folder"
     maps = {path.name: nib.load(path) for path in sorted(out.glob("*.nii.gz"))}

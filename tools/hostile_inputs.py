@@ -436,17 +436,24 @@ _LISTS = st.one_of(
     st.lists(st.one_of(st.floats(), st.integers(-(10**310), 10**310)), max_size=FRAMES + 2),
     st.lists(st.floats(0.3, 40.0), min_size=FRAMES, max_size=FRAMES).map(lambda gaps: np.cumsum(gaps).tolist()),
 )
+
+
+def _mostly(*usual: Any) -> st.SearchStrategy:
+    """Any value now and then, else a usual one."""
+    return st.integers(0, 4).flatmap(lambda number: _JSON if number == 0 else st.sampled_from(usual))
+
+
 SIDECARS = st.tuples(
     st.one_of(
         st.fixed_dictionaries(
             {},
             optional={
-                "RepetitionTime": st.one_of(_JSON, st.sampled_from([DT_S, 0.004])),
-                "RepetitionTimeExcitation": _JSON,
-                "RepetitionTimeInversion": _JSON,
-                "FlipAngle": st.one_of(_JSON, st.just(12)),
-                "VolumeTiming": st.one_of(_JSON, _LISTS),
-                "FrameTimesStart": st.one_of(_JSON, _LISTS),
+                "RepetitionTime": _mostly(DT_S, 6.01, 0.004, 8),
+                "RepetitionTimeExcitation": _mostly(0.004, 0.0071),
+                "RepetitionTimeInversion": _mostly(0.004, 0.03),
+                "FlipAngle": _mostly(12, 25.5),
+                "VolumeTiming": st.one_of(_LISTS, _mostly([DT_S * i for i in range(FRAMES)])),
+                "FrameTimesStart": st.one_of(_LISTS, _mostly([DT_S * i + 0.5 for i in range(FRAMES)])),
                 "EchoTime": _JSON,
             },
         ).map(lambda fields: json.dumps(fields).encode()),

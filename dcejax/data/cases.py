@@ -147,8 +147,8 @@ def _manifest(path: Path, stated: Facts) -> list[Case]:
     if unknown or "input" not in columns or len(set(columns)) != len(columns):
         found = f"the unknown column {unknown[0]!r}" if unknown else f"the columns {', '.join(columns) or 'none'}"
         raise ValueError(
-            f"{path}: expected the column input and, each at most once, any of {', '.join(known[1:])}, found {found}; correct "
-            "the first line"
+            f"{path}: expected the column input and, each at most once, any of {', '.join(known[1:])}, found {found}; "
+            "correct the first line"
         )
     if not rows:
         raise ValueError(f"{path}: expected one row per case, found none; give one or more")

@@ -18,6 +18,7 @@ from dcejax.data import compression
 _BYTES_PER_READ = 1 << 20
 _MOST_DEFLATED = 1032  # bytes that one byte of gzip can stand for
 _HEADERS = ((348, nib.Nifti1Header), (540, nib.Nifti2Header))
+_MOST_DIMENSIONS = 7
 _PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _SPACE_UNITS, _TIME_UNITS = 4, range(0, 56, 8)  # codes that NIfTI knows: below, and among
 _FLATTEST = 1e-6  # volume of a voxel, as a share of that of a box with its edges
@@ -56,7 +57,10 @@ def _parse(block: bytes) -> Any:
     for size, kind in _HEADERS:
         for order, word in (("<", "little"), (">", "big")):
             if int.from_bytes(block[:4], word) == size and len(block) >= size:
-                return kind(block[:size], endianness=order)
+                header = kind(block[:size], endianness=order)
+                if not 1 <= header["dim"][0] <= _MOST_DIMENSIONS:
+                    raise ValueError(f"it declares {header['dim'][0]} dimensions")
+                return header
     raise ValueError("it does not begin with the size of a NIfTI header")
 
 

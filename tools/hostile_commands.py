@@ -6,7 +6,9 @@ folder; or end with exit code 2, one line that says why, and no folder.
 
 import contextlib
 import dataclasses
+import gzip
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,10 @@ from dcejax.methods import lyoo2025, method
 from dcejax.runner import map_picture
 
 _FIT = {"input_quantity": "concentration", "model": "tofts", "method": "linear", "fit_delay": "false"}
+_FIT_SIGNAL = {"tr_ms": 5, "flip_angle_deg": 15, "baseline_frames": 3, "model": "tofts", "method": "linear"}
+_NAMES = ("scan", "mask", "aif", "times", "cases", "none.nii", "t1_map", "b1_map", "segmentation")
 _INFER_FRAMES = 60  # every 5 s, the grid of these weights
+_ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-40, 3e38, -3e38, 7.5)
 _INFER_SHAPE = (6, 5, 1)
 
 
@@ -93,7 +98,7 @@ def run(command: Any, folder: Path, *, good: bool = False, **flags: Any) -> tupl
     if code == 2 and not good:
         assert len(errors) == 1, told.getvalue()
         assert not written, f"refused, and left {sorted(written)}"
-        return inputs.check_refusal(errors[0], "scan", "mask", "aif", "times", "cases", "none.nii"), {}
+        return inputs.check_refusal(errors[0], *_NAMES), {}
     assert code == 0, (code, told.getvalue())
     assert all(path == out or out in path.parents for path in written), "files outside the folder"
     maps = {path.name: nib.load(path) for path in sorted(out.glob("*.nii.gz"))}
@@ -123,6 +128,16 @@ def _fit_files(folder: Path, data: bytes = inputs.PLAIN, name: str = "scan.nii",
     return files
 
 
+def _signal_files(folder: Path, name: str = "scan.nii") -> dict:
+    """The same as signal, with all maps that may lie beside it."""
+    ones = np.ones(inputs.SHAPE, np.float32)
+    level = (100 + np.arange(ones.size).reshape(*inputs.SHAPE, 1)).astype(np.float32)
+    files = _fit_files(folder, inputs.content(level * (1 + inputs.plain_values())), name)
+    for role, values in (("t1_map", 1.4 * ones), ("b1_map", 0.9 * ones), ("segmentation", ones)):
+        files[role] = inputs.put(folder / "in" / f"{role}.nii.gz", inputs.content(values))
+    return files
+
+
 def _infer_signal() -> np.ndarray:
     """Whole numbers."""
     speed = np.linspace(1, 6, int(np.prod(_INFER_SHAPE))).reshape(*_INFER_SHAPE, 1)
@@ -149,10 +164,10 @@ SAME = st.tuples(
     inputs.ROTATIONS,
 )
 DAMAGE = st.tuples(
-    st.sampled_from(["input", "input", "mask", "aif", "times", "sidecar"]),
-    st.sampled_from(["change", "cut", "insert", "repeat"]),
+    st.sampled_from(["input", "input", "mask", "aif", "times", "sidecar", "t1_map", "b1_map", "segmentation"]),
+    st.sampled_from(["change", "number", "number", "cut", "insert", "repeat"]),
     st.integers(0, 4000),
-    st.binary(min_size=1, max_size=6),
+    st.one_of(st.binary(min_size=1, max_size=6), st.integers(0, 99).map(lambda number: str(number).encode())),
     st.booleans(),
 )
 IDS = st.lists(
@@ -162,17 +177,26 @@ IDS = st.lists(
 
 def _damage(path: Path, how: str, place: int, data: bytes) -> None:
     content = path.read_bytes()
+    within = path.suffix == ".gz" and place % 5 > 0  # else what is compressed is damaged
+    content = gzip.decompress(content) if within else content
     at = place % (len(content) if place % 2 else min(len(content), 360))
+    if how == "number":  # a voxel, or a digit
+        if path.suffix in (".gz", ".nii"):
+            at, data = 352 + 4 * (place % 24), np.float32(_ODD[sum(data) % len(_ODD)]).tobytes()
+        else:
+            digits = [i for i, byte in enumerate(content) if chr(byte) in "0123456789"]
+            at, data = digits[place % len(digits)], str(data[0] % 10).encode()
     changed = {
+        "number": content[:at] + data + content[at + len(data) :],
         "change": content[:at] + data + content[at + len(data) :],
         "cut": content[:at],
         "insert": content[:at] + data + content[at:],
         "repeat": content + content[at:],
     }[how]
-    path.write_bytes(changed)
+    path.write_bytes(gzip.compress(changed) if within else changed)
 
 
-def _fit_kinds(plain: dict[str, np.ndarray]) -> dict[str, Kind]:
+def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -> dict[str, Kind]:
     def same(folder: Path, drawn: tuple) -> str:
         kind, order, version, zipped, extension, (*how, coded, _) = drawn
         stored = inputs.whole_numbers().astype(kind)
@@ -186,12 +210,15 @@ def _fit_kinds(plain: dict[str, np.ndarray]) -> dict[str, Kind]:
 
     def damaged(folder: Path, drawn: tuple) -> str:
         which, how, place, data, zipped = drawn
-        files = _fit_files(folder, name="scan.nii.gz" if zipped else "scan.nii")
+        signal = which.endswith("_map") or which == "segmentation" or place % 3 == 0
+        name = "scan.nii.gz" if zipped else "scan.nii"
+        files = _signal_files(folder, name) if signal else _fit_files(folder, name=name)
         _damage(folder / "in" / "scan.json" if which == "sidecar" else files[which], how, place, data)
-        found = run(fit, folder, **files, **_FIT)
-        if which == "input" or found[0] == "refused":
-            return found[0]
-        alike = all(np.array_equal(values, plain[name]) for name, values in found[1].items())
+        found, maps = run(fit, folder, **files, **(_FIT_SIGNAL if signal else _FIT))
+        if which == "input" or found == "refused":
+            return found
+        usual = of_signal if signal else plain
+        alike = sorted(maps) == sorted(usual) and all(np.array_equal(maps[name], usual[name]) for name in usual)
         return "same" if alike else "accepted"
 
     def named(folder: Path, rows: list[tuple[str, str]]) -> str:
@@ -236,7 +263,8 @@ def weights_kinds(shared: Path) -> dict[str, Kind]:
 def fit_kinds(shared: Path) -> dict[str, Kind]:
     """What the conventional analysis reads; the plain examination lies in `shared`, and is run first."""
     _, plain = run(fit, shared / "fit", good=True, **_fit_files(shared / "fit"), **_FIT)
-    return _fit_kinds(plain)
+    _, of_signal = run(fit, shared / "signal", good=True, **_signal_files(shared / "signal"), **_FIT_SIGNAL)
+    return _fit_kinds(plain, of_signal)
 
 
 def infer_kinds(shared: Path) -> dict[str, Kind]:

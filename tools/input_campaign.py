@@ -48,7 +48,7 @@ def explore(kind: hostile_inputs.Kind, examples: int, seed: int | None = None) -
     """Draw inputs of one kind.
 
     Returns:
-        `inputs` by answer, `seconds`, `longest_s` of one, and `memory_mib` that the process held more than before, at most.
+        `inputs` by answer, `seconds`, `longest_s` of one, and `memory_mib` that the process held beyond before.
 
     Raises:
         AssertionError: an input that is not answered as it should be; or whatever reading it raised.

@@ -33,7 +33,7 @@ LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
 # Third-party modules that only these files or folders may import.
 ONLY_IN = {
-    "nibabel": ("data/nifti.py",),
+    "nibabel": ("data/nifti.py", "data/nifti_file.py"),
     "pydicom": ("data/dicom/",),
     "highdicom": ("data/dicom/",),
     "dcm2niix": ("data/dicom/",),

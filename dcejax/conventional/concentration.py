@@ -99,7 +99,7 @@ def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[float,
     stated, listed = facts.vfa_flip_angles_deg or (), sidecar.get("FlipAngle")
     if not isinstance(listed, list):  # one number is that of a single volume, as converters of DICOM leave it
         return stated
-    if not all(type(angle) in (int, float) for angle in listed):
+    if not sidecars.is_list_of_numbers(listed):
         name = nifti.sidecar_path(facts.vfa)
         raise ValueError(f"{name}: expected a list of degrees for FlipAngle, found {listed!r:.60}; correct it")
     if stated:

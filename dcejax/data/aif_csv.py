@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.data import atomic, csv_rows
+from dcejax.data import atomic, csv_rows, plain_text
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
@@ -36,7 +36,7 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
     try:
         rows = [cells for _, cells in csv_rows.read(path)]
     except ValueError as error:
-        raise ValueError(f"{path}: expected a CSV with the arterial input, found {error}") from error
+        raise ValueError(f"{path}: expected a CSV with the arterial input, found {error}; correct the file") from error
     header = rows[0] if rows else []
     known = (_PLASMA,) if hematocrit is None else (_PLASMA, _BLOOD)
     if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] not in known:
@@ -45,9 +45,10 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
             "give plasma concentration in mM (blood divided by 1 - haematocrit)"
         )
     try:
-        values = np.array([[float(time), float(plasma)] for time, plasma in rows[1:]], np.float64).reshape(-1, 2)
+        samples = [[plain_text.number(time), plain_text.number(plasma)] for time, plasma in rows[1:]]
     except ValueError as error:
-        raise ValueError(f"{path}: expected two numbers per line, found {error}") from error
+        raise ValueError(f"{path}: expected two numbers per line, found {error}; correct the file") from error
+    values = np.array(samples, np.float64).reshape(-1, 2)
     times, plasma = values[:, 0] * _MINUTES_PER_COLUMN[header[0]], values[:, 1]
     if len(values) < 2 or not np.isfinite(values).all() or (np.diff(times) <= 0).any() or plasma.max() <= 0:
         raise ValueError(

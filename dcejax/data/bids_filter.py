@@ -1,12 +1,11 @@
 """Which series of a BIDS data set are meant: by subject, session and the entities of their names."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import nifti
+from dcejax.data import nifti, plain_text
 from dcejax.data.cases import Case
 
 QUERY = "dce"
@@ -46,7 +45,7 @@ def _fits(found: str | None, wanted: Any) -> bool:
     if wanted is None or found is None:
         return wanted is found
     wanted = str(wanted)
-    return found == wanted or (found.isdigit() and wanted.isdigit() and int(found) == int(wanted))
+    return found == wanted or (found.isdecimal() and wanted.isdecimal() and int(found) == int(wanted))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -58,9 +57,11 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: no such file, another content, or an entity that is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = plain_text.read_json(path)
     except OSError as error:
-        raise ValueError(f"--bids-filter-file={path}: expected a JSON file, found {error.strerror}") from error
+        raise ValueError(
+            f"--bids-filter-file={path}: expected a JSON file, found {error.strerror}; check the path"
+        ) from error
     except ValueError as error:
         raise ValueError(f"--bids-filter-file={path}: expected JSON, found {error}; correct it") from error
     found = content.get(QUERY) if isinstance(content, dict) else None

@@ -121,7 +121,7 @@ _NOTHING = ("", "n/a", "N/A")
 
 def _manifest_row(cells: Mapping[str, str], folder: Path, stated: Facts, where: str) -> Case:
     if cells["input"] in _NOTHING:
-        raise ValueError(f"{where}: expected a path in column input, found none")
+        raise ValueError(f"{where}: expected a path in column input, found none; give one")
     kind = type(stated)
     found = {
         column: facts.parse(kind, column, text, folder=folder, where=where, place=f" in column {column}")
@@ -141,16 +141,17 @@ def _manifest(path: Path, stated: Facts) -> list[Case]:
     try:
         (_, columns), *rows = csv_rows.read(path) or [(1, [])]
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a CSV manifest, found {error}") from error
+        raise ValueError(f"{path}: expected a CSV manifest, found {error}; save it as text in UTF-8") from error
     known = ("input", "case_id", *facts.names(type(stated)))
     unknown = [name for name in columns if name not in known]
     if unknown or "input" not in columns or len(set(columns)) != len(columns):
         found = f"the unknown column {unknown[0]!r}" if unknown else f"the columns {', '.join(columns) or 'none'}"
         raise ValueError(
-            f"{path}: expected the column input and, each at most once, any of {', '.join(known[1:])}, found {found}"
+            f"{path}: expected the column input and, each at most once, any of {', '.join(known[1:])}, found {found}; "
+            "correct the first line"
         )
     if not rows:
-        raise ValueError(f"{path}: expected one row per case, found none")
+        raise ValueError(f"{path}: expected one row per case, found none; give one or more")
     cases = []
     for line, row in rows:
         where = f"{path}, line {line}"
@@ -178,7 +179,8 @@ def _cases_of(text: str, stated: Facts) -> list[Case]:
     else:
         found = "a file of another type" if os.path.exists(path) else "nothing of that name"
         raise ValueError(
-            f"{text}: expected a 4-D NIfTI (.nii, .nii.gz), a glob, a BIDS folder or a CSV manifest, found {found}"
+            f"{text}: expected a 4-D NIfTI (.nii, .nii.gz), a glob, a BIDS folder or a CSV manifest, found {found}; "
+            "check the path"
         )
     return [_case(case_id_of(p), p, stated, str(p)) for p in paths]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from dcejax.data import frames
+from dcejax.data import frames, plain_text
 from dcejax.types import Quantity
 
 
@@ -36,8 +36,8 @@ def fact(
 # In a manifest, a path is relative to the manifest, unless it is absolute.
 FILE = fact(lambda text, folder: folder / text, "a path")
 GRID_FILE = fact(lambda text, folder: folder / text, "a path", on_grid=True)
-NUMBER = fact(lambda text, folder: float(text), "a number")
-POSITIVE = fact(lambda text, folder: float(text), "a number", positive=True)
+NUMBER = fact(lambda text, folder: plain_text.number(text), "a number")
+POSITIVE = fact(lambda text, folder: plain_text.number(text), "a number", positive=True)
 FRAMES = fact(lambda text, folder: frames.parse(text), "numbers of frames such as 0,50-59")
 QUANTITY = fact(_quantity, "signal or concentration")
 
@@ -107,4 +107,4 @@ def parse(kind: type[Facts], name: str, text: str, *, folder: Path, where: str, 
     try:
         return metadata["parse"](text, folder)
     except ValueError as error:
-        raise ValueError(f"{where}: expected {metadata['expected']}{place}, found {text!r}") from error
+        raise ValueError(f"{where}: expected {metadata['expected']}{place}, found {text!r:.60}; correct it") from error

@@ -12,6 +12,7 @@ _DARK = 0.7  # of both neighbours' mean signal; contrast brightens, and only its
 _BRIGHT_FIRST = 1.15  # of the next frames' mean: magnetisation that is not yet steady
 _MOST_FIRST = 4  # frames that may come before a steady state
 _FIRST_LOOK = 1000  # voxels
+_MOST_FRAMES = 1_000_000  # no series has more
 _LIKE_BEFORE = 0.1  # between the frames beside one that stands out, as a share
 
 
@@ -25,7 +26,7 @@ def parse(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         low, high = int(first), int(last) if dash else int(first)
-        if low > high:
+        if not low <= high < _MOST_FRAMES:
             raise ValueError(part)
         found.update(range(low, high + 1))
     return tuple(sorted(found))

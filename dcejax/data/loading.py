@@ -17,7 +17,7 @@ def _check_numbers(case: Case) -> None:
     for field in dataclasses.fields(case.facts):
         value = getattr(case.facts, field.name)
         if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}")
+            raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}; correct it")
     if case.facts.relaxivity is not None:
         ranges.check_relaxivity(case.facts.relaxivity, str(case.path))
 

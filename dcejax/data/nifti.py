@@ -10,22 +10,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dcejax.data import atomic, compression
+from dcejax.data import atomic, compression, nifti_file
+from dcejax.data.nifti_file import Stored
 
 # Registration and format conversion round affines differently; a tenth of a voxel at any corner is still the same grid.
 _GRID_TOLERANCE_VOXELS = 0.1
-
-_BYTES_PER_READ = 1 << 20
-
-# All that nibabel and the decompressors under it raise for files that are damaged or something else.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    *compression.ERRORS,
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-)
 
 
 @dataclass(frozen=True)
@@ -48,52 +37,46 @@ def is_nifti_name(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz"))
 
 
-def _values(image: Any, path: Path) -> np.ndarray:
-    """Read the voxels; a compressed file to its very end, where its checksum is."""
-    if not path.name.endswith(".nii.gz"):
-        return image.get_fdata(dtype=np.float32, caching="unchanged")
-    stored = image.dataobj
-    with compression.open_file(path) as file:
-        layout = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
-        values = np.asarray(nib.arrayproxy.ArrayProxy(file, layout), dtype=np.float32)
-        while file.read(_BYTES_PER_READ):
-            pass
-    return values
-
-
-def _open(path: Path, dimensions: int, what: str, remedy: str) -> Any:
-    """Read and check the header."""
+def _header(path: Path, what: str) -> Stored:
+    """What a file declares."""
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no file of that name"
         raise ValueError(f"{path}: expected {what}, found {found}; check the path")
     try:
-        image = nib.load(path)
-    except _READ_ERRORS as error:
+        return nifti_file.read_header(path)
+    except Exception as error:  # whatever nibabel and the decompressors raise for bytes that mean nothing
         raise ValueError(
             f"{path}: expected {what}, found a file that is not NIfTI or is damaged ({error}); convert the original "
             "again, for instance with dcm2niix"
         ) from error
-    if not isinstance(image, nib.Nifti1Pair):  # Nifti1Image and Nifti2Image are both Nifti1Pair
-        raise ValueError(f"{path}: expected {what}, found a file in {type(image).__name__} format; convert it to NIfTI")
-    if len(image.shape) != dimensions or 0 in image.shape:
-        raise ValueError(f"{path}: expected {what}, found {len(image.shape)}-D with shape {image.shape}; {remedy}")
-    if image.get_data_dtype().kind not in "iufb":
+
+
+def _open(path: Path, dimensions: int, what: str, remedy: str) -> Stored:
+    """Read and check the header."""
+    stored = _header(path, what)
+    if len(stored.shape) != dimensions or min(stored.shape) < 1:
+        raise ValueError(f"{path}: expected {what}, found {len(stored.shape)}-D with shape {stored.shape}; {remedy}")
+    if stored.dtype.kind not in "iufb":
+        raise ValueError(f"{path}: expected {what} with real numbers, found voxels of type {stored.dtype}; convert it")
+    return stored
+
+
+def _voxels(path: Path, stored: Stored, what: str, dtype: type | None = np.float32) -> np.ndarray:
+    try:
+        return nifti_file.read_voxels(stored, dtype)
+    except Exception as error:  # as above; a MemoryError too
         raise ValueError(
-            f"{path}: expected {what} with real numbers, found voxels of type {image.get_data_dtype()}; convert it"
-        )
-    return image
+            f"{path}: expected {what} of shape {stored.shape}, found a file that ends early or is damaged ({error}); "
+            "copy or convert the original again"
+        ) from error
+
+
+def _image(path: Path, stored: Stored, what: str) -> Image:
+    return Image(path, _voxels(path, stored, what), stored.affine, stored.header)
 
 
 def _read(path: Path, dimensions: int, what: str, remedy: str) -> Image:
-    image = _open(path, dimensions, what, remedy)
-    try:
-        values = _values(image, path)
-    except _READ_ERRORS as error:
-        raise ValueError(
-            f"{path}: expected {what} of shape {image.shape}, found a file that ends early or is damaged ({error}); "
-            "copy or convert the original again"
-        ) from error
-    return Image(path, values, np.asarray(image.affine, np.float64), image.header)
+    return _image(path, _open(path, dimensions, what, remedy), what)
 
 
 _SERIES = 4, "a 4-D NIfTI (x, y, z, time)", "join the frames along a fourth axis and keep one value a voxel"
@@ -114,7 +97,7 @@ def read_any(path: Path) -> Image:
     Raises:
         ValueError: missing, not NIfTI, damaged, or of other dimensions.
     """
-    flat = path.is_file() and len(nib.load(path).shape) == 3
+    flat = len(_header(path, "a NIfTI").shape) == 3
     image = _read(path, 3 if flat else 4, "a NIfTI", "give one volume or a series")
     return Image(path, image.values[..., None] if flat else image.values, image.affine, image.header)
 
@@ -190,9 +173,8 @@ def _check_grid(image: Image, what: str, grid: Image) -> None:
 
 def _quantum(path: Path) -> float:
     """Step between values that a file can hold because it scales integers; 0 where it does not."""
-    proxy = nib.load(path).dataobj
-    scaled = proxy.dtype.kind in "iu" and (proxy.slope, proxy.inter) != (1, 0)
-    return abs(float(proxy.slope)) if scaled else 0.0
+    stored = nifti_file.read_header(path)
+    return abs(stored.slope) if stored.dtype.kind in "iu" and stored.scaled else 0.0
 
 
 def read_mask(path: Path, grid: Image) -> np.ndarray:
@@ -228,7 +210,7 @@ def read_labels(path: Path, grid: Image) -> np.ndarray:
     values = read_volume(path, "segmentation", grid).values
     values = np.where(np.isnan(values), np.float32(0.0), values)
     if values.max() >= _EXACT_IN_FLOAT32:
-        values = np.asanyarray(nib.load(path).dataobj)  # in its own type, or in float64
+        values = _voxels(path, nifti_file.read_header(path), "labels", None)  # in its own type, or in float64
         if values.dtype.kind == "f":
             values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
     tolerance = max(1e-3, min(_quantum(path) / 2, 0.4))
@@ -300,12 +282,12 @@ def rewrite(source: Path, path: Path, frame_interval_s: float | None, descriptio
     Raises:
         ValueError: the source cannot be read, or the folder cannot be written.
     """
-    image = _open(source, *_SERIES)
+    stored = _open(source, *_SERIES)
     header = header_for_series(frame_interval_s)
-    header.set_data_dtype(image.get_data_dtype())
+    header.set_data_dtype(stored.dtype)
     header["descrip"] = description.encode("ascii")
-    written = nib.Nifti1Image(image.dataobj.get_unscaled(), image.affine, header)
-    written.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    written = nib.Nifti1Image(nifti_file.read_unscaled(stored), stored.affine, header)
+    written.header.set_slope_inter(stored.slope, stored.inter)
     atomic.write_bytes(path, compression.compress(written.to_bytes(), level))
 
 

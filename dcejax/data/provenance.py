@@ -13,10 +13,13 @@ from dcejax.data.cases import Case
 
 def _digest(path: Path) -> str:
     try:
+        if path.is_fifo():
+            raise ValueError("a pipe")  # which would be waited for
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"{path}: expected a file that can be read, found {error.strerror}; check the path") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        found = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: expected a file that can be read, found {found}; check the path") from error
 
 
 def inputs_of(case: Case) -> dict[str, dict[str, str]]:

@@ -5,12 +5,12 @@ frame and the excitation's is `RepetitionTimeExcitation`; elsewhere it is that o
 its size: excitations of a spoiled gradient echo follow each other within tens of milliseconds, frames within seconds.
 """
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import nifti
+from dcejax.data import nifti, plain_text
 
 EXCITATION = ("RepetitionTimeExcitation", "RepetitionTimeInversion")
 """Keys that mean nothing else; dcm2niix writes the second in place of the first where a sequence prepares inversion."""
@@ -74,8 +74,8 @@ def by_role(path: Path, role: str) -> dict[str, Path]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
-    except ValueError as error:  # malformed JSON or malformed UTF-8
+        content = plain_text.read_json(file)
+    except ValueError as error:  # malformed JSON or UTF-8
         raise ValueError(f"{file}: expected JSON, found {error}; correct or remove it") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}; correct or remove it")
@@ -94,6 +94,11 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_list_of_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers, all of a size that can be computed with."""
+    return isinstance(value, list) and all(type(v) in (int, float) and not abs(v) > sys.float_info.max for v in value)
+
+
 def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
     """A number that the sidecar of an image holds.
 
@@ -101,9 +106,9 @@ def positive_number(path: Path, sidecar: Mapping[str, Any], key: str) -> float:
         ValueError: something else than a positive number.
     """
     value = sidecar[key]
-    if type(value) not in (int, float) or not value > 0:
+    if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
         raise ValueError(
-            f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r}; change it"
+            f"{nifti.sidecar_path(path)}: expected a positive number for {key}, found {value!r:.60}; change it"
         )
     return float(value)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import sidecars
+from dcejax.data import plain_text, sidecars
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 AGREEMENT = 0.01  # sources may differ by this share of the scan's duration
@@ -25,6 +25,7 @@ _INTERVAL_RANGE_S = (0.2, 300.0)  # median between frames
 _SHORTEST_SERIES_S, _MANY_FRAMES = 30.0, 10  # so many frames last longer, unless their times are in minutes
 _UNEVEN = 0.05  # of the median: lists that vary by more need not agree with an interval, which is a mean or nominal
 _HEADER = "header pixdim[4]"
+_LATEST_S, _SHORTEST_GAP_S = 1e11, 1e-3  # any clock's; frames at one time are not in order
 _MEANS = ("sidecar RepetitionTime", _HEADER)
 _DEFAULT_S = 1.0  # what tools write that know nothing
 _SECONDS_PER_HEADER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
@@ -42,9 +43,11 @@ class Timing(NamedTuple):
 def _checked(seconds: np.ndarray, name: str, frames: int) -> np.ndarray:
     if seconds.shape != (frames,):
         raise ValueError(f"{name}: expected {frames} times, one per frame, found {seconds.size}; give one per frame")
-    if not np.isfinite(seconds).all():
-        raise ValueError(f"{name}: expected finite times in seconds, found {seconds[~np.isfinite(seconds)][0]}")
-    falls = np.flatnonzero(np.diff(seconds) <= 0)
+    if not (usable := np.abs(seconds) < _LATEST_S).all():
+        raise ValueError(
+            f"{name}: expected finite times in seconds from a start, found {seconds[~usable][0]:g}; correct it"
+        )
+    falls = np.flatnonzero(np.diff(seconds) < _SHORTEST_GAP_S)
     if falls.size:
         i = int(falls[0])
         raise ValueError(
@@ -90,21 +93,21 @@ def _times_file(path: Path, frames: int) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"{path}: expected a text file of frame times in seconds, found none; check the path")
     try:
-        seconds = [float(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        seconds = [plain_text.number(line) for line in plain_text.read(path).splitlines() if line.strip()]
     except ValueError as error:
-        raise ValueError(f"{path}: expected one time in seconds per line, found {error}") from error
+        raise ValueError(f"{path}: expected one time in seconds per line, found {error}; correct the file") from error
     return _checked(np.array(seconds, np.float64), str(path), frames)
 
 
 def _evenly_spaced(dt_s: float, path: Path, name: str, frames: int) -> np.ndarray:
     if not (np.isfinite(dt_s) and dt_s > 0):
-        raise ValueError(f"{path}: {name}: expected a positive frame interval in seconds, found {dt_s}")
+        raise ValueError(f"{path}: {name}: expected a positive frame interval in seconds, found {dt_s}; correct it")
     return np.arange(frames) * dt_s
 
 
 def _list_of_times(sidecar: Mapping[str, Any], key: str, path: Path, frames: int) -> np.ndarray:
     values, name = sidecar[key], f"{path}: {key} in the sidecar"
-    if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
+    if not sidecars.is_list_of_numbers(values):
         raise ValueError(f"{name}: expected a list of seconds, found {values!r:.60}; correct it or give --times")
     return _checked(np.array(values, np.float64), name, frames)
 

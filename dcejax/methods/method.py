@@ -109,7 +109,8 @@ def find(name: str) -> ModuleType:
     Raises:
         ValueError: there is no such module, or it is no method.
     """
-    for full in (f"{_PACKAGE}.{name}", name):
+    named = isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+    for full in (f"{_PACKAGE}.{name}", name) if named else ():
         try:
             module = importlib.import_module(full)
         except ModuleNotFoundError as error:
@@ -155,7 +156,10 @@ def config_of(weights: Weights, num_samples: int | None = None) -> Any:
     Raises:
         ValueError: a field this version does not know, a value out of range, or a method that draws no samples.
     """
-    config = from_dict(weights.record["config"], f"weights {weights.name}: config")
+    try:
+        config = from_dict(weights.record["config"], f"weights {weights.name}: config")
+    except ValueError as error:
+        raise ValueError(f"{error}; the .json must be the one that was written with the weights") from error
     if num_samples is None:
         return config
     if not hasattr(config, "num_samples"):

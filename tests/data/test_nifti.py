@@ -256,3 +256,46 @@ def test_a_series_over_flip_angles_lies_on_the_grid(tmp_path, grid):
     scans.save(path, values[..., 0], grid.affine)
     with pytest.raises(ValueError, match="found 3-D"):
         nifti.read_angles(path, 3, grid)
+
+
+def stored(path, change):
+    """A plain series whose header is changed by a function."""
+    image = nib.Nifti1Image(np.arange(48, dtype=np.float32).reshape(2, 3, 2, 4), scans.AFFINE)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]))
+    change(header)
+    content[:348] = header.binaryblock
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        ("dim", [4, 30000, 30000, 20, 50, 1, 1, 1], "cannot hold them"),
+        ("dim", [4, 2, 3, 2, 3, 1, 1, 1], "goes on for 48 bytes or more"),
+        ("dim", [4, 2, -3, 2, -4, 1, 1, 1], r"shape \(2, -3, 2, -4\)"),
+        ("dim", [9, 2, 3, 2, 4, 1, 1, 1], "declares 9 dimensions"),
+        ("vox_offset", np.nan, "NaN"),
+        ("vox_offset", np.inf, "infinity"),
+        ("vox_offset", 0, "voxels begin at byte 0"),
+        ("scl_slope", np.inf, "scaling is infinite"),
+        ("srow_x", [np.nan, 0, 0, 0], "gives voxels no volume"),
+        ("srow_y", [0, 0, 0, 0], "gives voxels no volume"),
+    ],
+)
+def test_headers_that_lie(tmp_path, field, value, found):
+    path = stored(tmp_path / "lies.nii", lambda header: header.__setitem__(field, value))
+    with pytest.raises(ValueError, match=rf"lies\.nii: expected a 4-D NIfTI.*{found}.*; "):
+        nifti.read_series(path)
+
+
+def test_units_that_do_not_exist_are_unknown(tmp_path):
+    path = stored(tmp_path / "units.nii", lambda header: header.__setitem__("xyzt_units", 7 + 56))
+    assert nifti.read_series(path).header.get_xyzt_units() == ("unknown", "unknown")
+
+
+def test_any_image_that_is_none(tmp_path):
+    (tmp_path / "text.nii").write_text("not an image")
+    with pytest.raises(ValueError, match=r"text\.nii: expected a NIfTI, found a file that is not NIfTI"):
+        nifti.read_any(tmp_path / "text.nii")

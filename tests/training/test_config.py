@@ -110,7 +110,10 @@ def test_absent_fields_keep_their_defaults():
 
 @pytest.mark.parametrize(
     ("values", "prefix", "valid"),
-    [({"sede": 1}, "config: unknown field 'sede'", "seed"), ({"tcn": {"chanels": [1]}}, "config.tcn:", "channels")],
+    [
+        ({"sede": 1}, "config: expected known fields, found the unknown field 'sede'", "seed"),
+        ({"tcn": {"chanels": [1]}}, "config.tcn:", "channels"),
+    ],
 )
 def test_an_unknown_field_names_the_valid_ones(values, prefix, valid):
     with pytest.raises(ValueError, match=rf"{prefix}.*the fields are .*{valid}"):

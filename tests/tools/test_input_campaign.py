@@ -1,0 +1,70 @@
+"""A small share of the campaign of `tools/input_campaign.py`, always the same inputs; see docs/robustness.md."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("hypothesis", reason="the campaign draws its inputs by hypothesis")
+
+import hostile_commands
+import hostile_inputs
+import input_campaign
+from hypothesis import strategies as st
+
+EXAMPLES = 12
+
+
+@pytest.mark.parametrize("name", hostile_inputs.KINDS)
+def test_functions_that_read(name):
+    found = input_campaign.explore(hostile_inputs.KINDS[name], EXAMPLES)
+    assert sum(found["inputs"].values()) >= EXAMPLES
+
+
+@pytest.mark.parametrize("group", ["weights_kinds", "fit_kinds", "infer_kinds"])
+def test_commands_and_weights(tmp_path, group):
+    for kind in getattr(hostile_commands, group)(tmp_path).values():
+        assert input_campaign.explore(kind, EXAMPLES)["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("judge", "fault"),
+    [
+        (lambda folder, drawn: hostile_inputs.answer(lambda: [][0], "scan"), IndexError),
+        (lambda folder, drawn: (folder.parent / "elsewhere").touch(), AssertionError),
+    ],
+    ids=["traceback", "file outside"],
+)
+def test_faults_are_seen(judge, fault):
+    with pytest.raises(fault):
+        input_campaign.explore(hostile_inputs.Kind(st.integers(), judge), 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not forget a peak of memory")
+def test_memory_is_seen():
+    def greedy(folder, drawn):
+        return str(np.ones((input_campaign.MOST_GROWTH_MIB + 50) << 17).size)
+
+    with pytest.raises(AssertionError, match="memory grew"):
+        input_campaign.explore(hostile_inputs.Kind(st.integers(), greedy), 1)
+
+
+@pytest.mark.parametrize("text", ["scan.nii: damaged", "expected a scan, found none; give one", "IndexError"])
+def test_a_refusal_has_four_parts(text):
+    with pytest.raises(AssertionError, match="refused without"):
+        hostile_inputs.check_refusal(text, "scan.nii")
+
+
+def test_the_independent_reader_reads_what_was_written():
+    for order in "<>":
+        stored = hostile_inputs.stored_as("i2", order, 1, 7)
+        np.testing.assert_array_equal(hostile_inputs.by_the_standard(stored), hostile_inputs.plain_values())
+
+
+def test_the_table_counts():
+    found = {"a": {"inputs": {"same": 2, "refused": 1}}, "b": {"fault": "AssertionError"}}
+    assert input_campaign.table(found).splitlines()[2:] == [
+        "| a | 3 | 2 | 0 | 1 | 0 |",
+        "| b | 1 | 0 | 0 | 0 | 1 |",
+        "| All | 4 | 2 | 0 | 1 | 1 |",
+    ]

@@ -4,9 +4,10 @@ import importlib
 from importlib import metadata
 from typing import Any
 
-from dcejax import xla_flags
+from dcejax import cores, xla_flags
 
 xla_flags.add()
+cores.tell_xla()
 
 try:
     __version__ = metadata.version("dcejax")

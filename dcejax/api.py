@@ -6,7 +6,7 @@ Everything else under `dcejax` can be imported too; these names are kept.
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import chex
 import jax
@@ -137,16 +137,29 @@ def make_scan(
     )
 
 
-def open_scan(path: str | Path, **facts: Any) -> Scan:
+class Beside4D(TypedDict, total=False):
+    """What is known beside a 4-D NIfTI: files, and numbers in the units of their names, as the flags say."""
+
+    mask: str | Path
+    t1_map: str | Path
+    segmentation: str | Path
+    times: str | Path  # text, one frame time in s per line
+    drop_frames: tuple[int, ...]  # from 0 on
+    dt_s: float
+    tr_ms: float
+    flip_angle_deg: float
+    input_quantity: Quantity
+
+
+def open_scan(path: str | Path, **facts: Unpack[Beside4D]) -> Scan:
     """Read a 4-D NIfTI as `dcejax-infer` does.
 
-    Facts are what is known beside it, as the command's flags say: mask, t1_map, segmentation, times (paths), dt_s,
-    tr_ms, flip_angle_deg, input_quantity.
+    Facts are what is known beside it, as the command's flags say.
 
     Raises:
         ValueError: whatever is wrong with the files.
     """
-    paths = {
+    paths: dict[str, Any] = {
         name: Path(value) if isinstance(value, str) and name != "input_quantity" else value
         for name, value in facts.items()
     }
@@ -189,7 +202,7 @@ def predict(
     released = load_weights(None) if released is None else released
     config = method.config_of(released, num_samples)
     used = method.of(config)
-    measured = None if aif is None else MeasuredAif(*(np.asarray(part, np.float64) for part in aif))
+    measured = None if aif is None else MeasuredAif(np.asarray(aif[0], np.float64), np.asarray(aif[1], np.float64))
     beside = Beside(b1_map=None if b1_map is None else np.asarray(b1_map, np.float32), aif=measured)
     networks = used.load(released.params, config, policy or default_policy())
     series = used.series_of(scan, beside, config)

@@ -24,7 +24,7 @@ class Protocol:
     hematocrit: float = 0.42  # large vessels, adults
     scale_percentile: float = 99.99  # signal is divided by it; the maximum would be the noise of one voxel
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_positive(
             self,
             "frame_interval_s",

@@ -200,5 +200,8 @@ class Reporter(Protocol):
     def status(self, stage: str, done: int | None = None, total: int | None = None, unit: str = "") -> None:
         """Tell what is going on now and, where it can be counted, how much of it is done; may be overwritten."""
 
+    def note(self, text: str) -> None:
+        """Tell what stays and is as it should be: a case is done, an epoch is over."""
+
     def line(self, text: str) -> None:
-        """Tell what stays."""
+        """Tell what stays and must not be missed: a warning, a case that is bad."""

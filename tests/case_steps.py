@@ -33,6 +33,9 @@ class Log:
     def line(self, text):
         self.lines.append(text)
 
+    def note(self, text):
+        self.line(text)
+
     def status(self, stage, done=None, total=None, unit=""):
         self.statuses.append((threading.current_thread(), stage, done, total, unit))
 

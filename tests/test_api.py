@@ -82,7 +82,9 @@ def test_one_training_step_and_batches_on_the_device(monkeypatch):
 
     from dcejax.training import batches
 
-    monkeypatch.setattr(batches, "source_of", lambda *_, **__: lambda key: make_batch(seed=int(jax.random.bits(key)) % 97))
+    monkeypatch.setattr(
+        batches, "source_of", lambda *_, **__: lambda key: make_batch(seed=int(jax.random.bits(key)) % 97)
+    )
     stage = dcejax.make_stage(scans.tiny_config())
     state, step = dcejax.init_state(stage, jax.random.key(0)), dcejax.make_train_step(stage)
     first, second, again = (next(dcejax.batches(stage, start=n)) for n in (0, 1, 0))

@@ -16,7 +16,7 @@ ALL = PACKAGE + sorted(
 
 # A module imports from lower levels and from its own part; parts on one level do not know each other, save the lowest.
 LEVELS = (
-    ("types", "config", "rng", "weights", "xla_flags"),
+    ("types", "config", "cores", "rng", "weights", "xla_flags"),
     ("batch", "physics"),
     ("protocol",),
     ("simulation", "data", "models"),

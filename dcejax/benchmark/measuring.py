@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from dcejax import cores
 from dcejax.data.provenance import versions
 from dcejax.types import Reporter
 
@@ -106,4 +107,4 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     device = jax.devices()[0].device_kind
-    return {"device": device, "cpus": os.cpu_count(), "versions": versions(packages), "load_average_before": load}
+    return {"device": device, "cpus": cores.usable(), "versions": versions(packages), "load_average_before": load}

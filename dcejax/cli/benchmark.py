@@ -25,7 +25,7 @@ _SUBJECTS = ("fit", "infer", "train")
 flags.DEFINE_string(
     "osipy_python", None, "For fit: interpreter that has osipy; searched on the path if absent.", flag_values=_FLAGS
 )
-command.define_help(_FLAGS)
+command.define_shared(_FLAGS)
 
 
 def _show(results: dict) -> None:
@@ -46,10 +46,12 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.benchmark import fit_speed, infer_speed, train_speed
     from dcejax.cli.console import Console
 
-    if subject == "fit":
-        _show(fit_speed.run(values.osipy_python, Console()))
-    else:
-        _show({"infer": infer_speed, "train": train_speed}[subject].run(Console()))
+    with Console(quiet=values.quiet) as report:
+        if subject == "fit":
+            found = fit_speed.run(values.osipy_python, report)
+        else:
+            found = {"infer": infer_speed, "train": train_speed}[subject].run(report)
+    _show(found)
     return 0
 
 

@@ -30,7 +30,7 @@ flags.DEFINE_list("session_label", [], "Sessions; as --session-label 1 2, too.",
 flags.DEFINE_string("bids_filter_file", None, "JSON that says which series are taken.", **_OWN)
 flags.DEFINE_boolean("skip_bids_validation", False, "Take a folder without dataset_description.json.", **_OWN)
 flags.DEFINE_string("work_dir", None, "Accepted and not needed: nothing is written there.", short_name="w", **_OWN)
-command.define_help(_FLAGS)
+command.define_shared(_FLAGS)
 
 _LISTS = ("--participant_label", "--session_label")
 
@@ -74,7 +74,7 @@ def _participant(values: flags.FlagValues, bids: Path, out: Path, rest: list[str
 
     filters = bids_filter.read(Path(values.bids_filter_file)) if values.bids_filter_file else {}
     selection = bids_filter.Selection(values.participant_label, values.session_label, filters)
-    own.input, own.output_dir, own.layout = [str(bids)], str(out), "bids"
+    own.input, own.output_dir, own.layout, own.quiet = [str(bids)], str(out), "bids", values.quiet
     return analysis.run(own, [], selection.of)
 
 

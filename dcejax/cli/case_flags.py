@@ -35,14 +35,14 @@ def define(values: flags.FlagValues) -> None:
 
 
 def define_run(values: flags.FlagValues) -> None:
-    """Define the flags that say how a run is made, and --help."""
+    """Define the flags that say how a run is made, and those of every command."""
     own = {"flag_values": values}
     flags.DEFINE_string("output_dir", None, "Folder for the results.", **own)
     flags.DEFINE_string("shard", "0/1", "i/n: do the i-th of n shares of the cases, i from 0; auto.", **own)
     flags.DEFINE_boolean("overwrite", False, "Redo cases that are done.", **own)
     flags.DEFINE_boolean("bad_cases_ok", False, "Exit with 0 where all others than bad cases are done.", **own)
     flags.DEFINE_boolean("dry_run", False, "Check everything, run and write nothing.", **own)
-    command.define_help(values)
+    command.define_shared(values)
 
 
 def inputs(values: flags.FlagValues, words: list[str]) -> list[str]:

@@ -1,21 +1,32 @@
-"""What every command does with its arguments: flags, help, and an exit code for what is wrong with its input."""
+"""What every command does with its arguments: flags, help, version, and an exit code for bad input."""
 
 import atexit
 import copy
+import platform
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import metadata
 from signal import SIGINT
 
 from absl import flags
 
+import dcejax
 from dcejax.data import access
 from dcejax.execution import interruption
 
 
-def define_help(values: flags.FlagValues) -> None:
-    """Define --help."""
+def define_shared(values: flags.FlagValues) -> None:
+    """Define the flags that every command has."""
+    flags.DEFINE_boolean("quiet", False, "Tell only warnings, errors and results, no progress.", flag_values=values)
+    flags.DEFINE_boolean("version", False, "Show the versions of dcejax, JAX and Python.", flag_values=values)
     flags.DEFINE_boolean("help", False, "Show this text.", short_name="h", flag_values=values)
+
+
+def versions() -> str:
+    """The versions that a report of a fault should state; found without importing JAX."""
+    parts = ("jax", metadata.version("jax")), ("Python", platform.python_version())
+    return f"dcejax {dcejax.__version__} ({', '.join(' '.join(part) for part in parts)})"
 
 
 def refuse_words(words: list[str]) -> None:
@@ -61,7 +72,7 @@ def entry_point(
 ) -> Callable[..., None]:
     """Make the `main` of a command: `exit_with` what it does with its flags and other words, or with its help.
 
-    Values are the command's flags, --help among them; `about` is, or returns, what the help says above them.
+    Values are the command's flags, `define_shared` among them; `about` is, or returns, what the help says above them.
     Arguments are rewritten first; with `known_only`, flags that the command does not have are words.
     """
 
@@ -74,6 +85,9 @@ def entry_point(
         if parsed.help:
             shown = about() if callable(about) else about
             print(f"{shown}\nAfter Ctrl-C the exit code is 130, after SIGTERM 143.\n\nFlags:\n{parsed.get_help()}")
+            return 0
+        if parsed.version:
+            print(versions())
             return 0
         return run(parsed, words)
 

@@ -64,9 +64,9 @@ def resolve(values: flags.FlagValues, inputs: Sequence[str], how) -> Inputs:
         root = Path(tempfile.mkdtemp(prefix="dcejax-"))
         atexit.register(shutil.rmtree, root, ignore_errors=True)
     found = prepare_cases.examinations([Path(text) for text in folders])
-    code = prepare_cases.run(
-        found, values.series, dataclasses.replace(how, output_dir=root, shard=(0, 1), dry_run=False), Console()
-    )
+    converting = dataclasses.replace(how, output_dir=root, shard=(0, 1), dry_run=False)
+    with Console(quiet=values.quiet) as report:
+        code = prepare_cases.run(found, values.series, converting, report)
     by_folder = {str(each.folder): conversion.subject_folder(root, each.case_id) for each in found}
     wanted = [str(by_folder.get(str(Path(text)), text)) for text in inputs]
     kept = [text for text in wanted if text not in map(str, by_folder.values()) or cases_in(Path(text))]

@@ -72,7 +72,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
         num_samples=values.num_samples,
         seed=values.seed,
     )
-    return evaluate_cases.run(settings, how, Console())
+    with Console(quiet=values.quiet) as report:
+        return evaluate_cases.run(settings, how, report)
 
 
 main = command.entry_point(_run, _FLAGS, __doc__)

@@ -79,7 +79,8 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
 
     shaping = {field.name: values[field.name].value for field in fields(FitSettings) if field.name in values}
     settings = FitSettings(**{name: value for name, value in shaping.items() if value is not None})
-    return max(read.code, fit_cases.run(found, settings, how, Console(), read.maps))
+    with Console(quiet=values.quiet) as report:
+        return max(read.code, fit_cases.run(found, settings, how, report, read.maps))
 
 
 def _about() -> str:

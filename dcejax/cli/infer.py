@@ -72,9 +72,12 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
     if values.demo:
         from dcejax.runner import demo
 
-        print(demo.run(weights.load(values.weights), settings, how, Console()))
+        with Console(quiet=values.quiet) as report:
+            shown = demo.run(weights.load(values.weights), settings, how, report)
+        print(shown)
         return 0
-    done = infer_cases.run(found, weights.load(values.weights), settings, how, Console(), read.maps)
+    with Console(quiet=values.quiet) as report:
+        done = infer_cases.run(found, weights.load(values.weights), settings, how, report, read.maps)
     return max(read.code, done)
 
 

@@ -36,7 +36,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     from dcejax.cli.console import Console
     from dcejax.runner import prepare_cases
 
-    return prepare_cases.run(prepare_cases.examinations(folders), values.series, how, Console())
+    with Console(quiet=values.quiet) as report:
+        return prepare_cases.run(prepare_cases.examinations(folders), values.series, how, report)
 
 
 main = command.entry_point(_run, _FLAGS, __doc__)

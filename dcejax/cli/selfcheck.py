@@ -20,7 +20,7 @@ _FLAGS = flags.FlagValues()  # of this command only: others have flags of the sa
 flags.DEFINE_string(
     "reference", None, "Folder of the reference data, with osipi/, qiba_v6/ and so on.", flag_values=_FLAGS
 )
-command.define_help(_FLAGS)
+command.define_shared(_FLAGS)
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:
@@ -34,7 +34,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
 
     started = time.perf_counter()
     folder = None if values.reference is None else Path(values.reference)
-    results = suite.run_all(folder, Console())
+    with Console(quiet=values.quiet) as report:
+        results = suite.run_all(folder, report)
     device = jax.devices()[0]
     print(f"jax {jax.__version__} on {len(jax.devices())} × {device.platform} ({device.device_kind})\n")
     print(check_table.render(results, suite.NOT_COVERED if folder else (), time.perf_counter() - started))

@@ -75,7 +75,8 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     planned = simulate_cases.plan(settings)
     if how.dry_run:
         print(planned.describe(how))
-    return simulate_cases.run(planned, how, Console())
+    with Console(quiet=values.quiet) as report:
+        return simulate_cases.run(planned, how, report)
 
 
 main = command.entry_point(_run, _FLAGS, __doc__)

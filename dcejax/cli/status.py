@@ -18,7 +18,7 @@ from dcejax.cli import command
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 flags.DEFINE_multi_string("input", [], "Cases that there should be; repeat or use commas.", flag_values=_FLAGS)
 flags.DEFINE_boolean("json", False, "One JSON object in place of text.", flag_values=_FLAGS)
-command.define_help(_FLAGS)
+command.define_shared(_FLAGS)
 
 
 def _run(values: flags.FlagValues, words: list[str]) -> int:

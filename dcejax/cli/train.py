@@ -48,14 +48,14 @@ flags.DEFINE_enum(
     flag_values=_FLAGS,
 )
 compilation_cache.define(_FLAGS)
-command.define_help(_FLAGS)
+command.define_shared(_FLAGS)
 
 
 def command_line(argv: list[str]) -> str:
     """The flags that decide the result, so without the folders."""
     kept, skip = [], False
     for word in argv:
-        if not skip and not word.lstrip("-").startswith(_WITHOUT_EFFECT_ON_RESULTS):
+        if not skip and not word.lstrip("-").startswith((*_WITHOUT_EFFECT_ON_RESULTS, "quiet", "noquiet")):
             kept.append(word)
         skip = word.lstrip("-") in _WITHOUT_EFFECT_ON_RESULTS
     return shlex.join(["python", "train.py", *kept])
@@ -73,7 +73,8 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     try:
         with stop.listening(to_the_end=True), stop.ending_within(_GRACE_S, _GOES_ON):
             train = partial(_train, config, command_line(argv[1:]), values)
-            return _together(train, stop) if values.distributed == "auto" else train(Console(), stop)
+            with Console(quiet=values.quiet) as report:
+                return _together(train, report, stop) if values.distributed == "auto" else train(report, stop)
     except FloatingPointError as error:
         command.last_word(f"error: {error}")
         return 3
@@ -95,19 +96,22 @@ class _Silent:
     def status(self, *_: Any) -> None:
         """Tell nothing."""
 
+    def note(self, text: str) -> None:
+        """Tell nothing."""
+
     def line(self, text: str) -> None:
         """Tell nothing."""
 
 
-def _together(train: Callable[[Reporter, interruption.Stop], int], stop: interruption.Stop) -> int:
+def _together(train: Callable[[Reporter, interruption.Stop], int], report: Reporter, stop: interruption.Stop) -> int:
     """Train as one of the processes of a run."""
     from dcejax.training import processes, rendezvous
 
     if not rendezvous.join():
-        return train(Console(), stop)
+        return train(report, stop)
     with stop.listening(to_the_end=True):  # JAX has taken SIGTERM for itself
         try:
-            code = train(Console() if processes.leads() else _Silent(), stop)
+            code = train(report if processes.leads() else _Silent(), stop)
         except Exception as error:
             if processes.lost(error):
                 command.last_word(f"error: another process of this run has gone; {_GOES_ON} ({error})")

@@ -88,7 +88,7 @@ def _publish(cohorts: Sequence[Cohort], casework: Casework, how: RunSettings, re
             f"INCOMPLETE: {len(missing)} of {len(examinations)} examinations are not scored yet; the report covers the "
             "others, and a run with all shards done renews it"
         )
-    report.line(f"report: {folder / publish.REPORT}")
+    report.note(f"report: {folder / publish.REPORT}")
 
 
 def run(settings: EvaluateSettings, how: RunSettings, report: Reporter) -> int:

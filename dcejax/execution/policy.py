@@ -4,7 +4,6 @@ Work is cut into pieces of one shape and dispatched from Python, which needs one
 in the compiled program would do as much, but on CPU a dense convolution inside a loop is 2 to 60 times slower.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 import jax
 
+from dcejax import cores
 from dcejax.models.tcn import TCN, apply_tcn
 from dcejax.models.unet import Convolve, convolve_relu
 
@@ -36,11 +36,6 @@ class Policy:
     convolve: Convolve  # 3×3 convolution with bias and ReLU of the spatial network
     temporal: Temporal  # the temporal network
     sequential_samples: bool  # latent samples of a call one after another, otherwise under `jax.vmap`
-
-
-def _cores() -> int:
-    """Cores that this process may use; a scheduler may have given it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_kernels() -> tuple[Convolve, Temporal] | None:
@@ -71,7 +66,7 @@ def default_policy() -> Policy:
     sizes = {"voxels": 256 * devices, "slices": devices, "samples": 4}
     if devices > 1:  # XLA would give the whole of a sharded array to each device's call of a kernel
         return Policy(**sizes, **plain, images=None, threads=1, sequential_samples=True)
-    sizes["threads"] = min(_cores() + 2, _MOST_THREADS)
+    sizes["threads"] = min(cores.usable() + 2, _MOST_THREADS)
     if (kernels := _cpu_kernels()) is None:
         return Policy(**sizes, **plain, images=None, sequential_samples=True)
     convolve, temporal = kernels  # each call of a kernel has one thread, those of XLA's convolutions have all

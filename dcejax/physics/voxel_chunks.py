@@ -1,6 +1,5 @@
 """Voxels in chunks of one shape, so that memory is bounded and each model is compiled once."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcejax import cores
 from dcejax.physics.tracer_models import TracerModel
 
 Way = Literal["linear", "projected", "projected with delay", "searched", "searched by columns"]
@@ -84,7 +84,7 @@ def side_by_side(compute: Callable[[int], Any], starts: range, progress: Callabl
     """
     progress(0, starts.stop)
     parts = [compute(starts[0])]
-    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    workers = cores.usable() if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(workers) as pool:
         for start, part in zip(starts[1:], pool.map(compute, starts[1:]), strict=True):
             progress(start, starts.stop)  # those before it

@@ -120,7 +120,8 @@ class Ledger:
         else:
             status = outcome
         self._counts[status] += 1
-        self._report.line(f"{case.case_id}: {status} in {seconds:.1f} s{': ' if reason else ''}{reason}")
+        tell = self._report.line if reason else self._report.note
+        tell(f"{case.case_id}: {status} in {seconds:.1f} s{': ' if reason else ''}{reason}")
         if not self._settings.dry_run:
             self._record(case, status, reason, seconds)
 

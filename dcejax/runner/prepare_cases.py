@@ -55,7 +55,7 @@ def _convert(found: Read, report: Reporter) -> Converted:
             "the folder by a code of the study to choose"
         )
     angles = ", ".join(f"{stack.first.flip_angle_deg:g}" for stack in found.choice.flip_angles)
-    report.line(
+    report.note(
         f"{dynamic.name}, {dynamic.frames} frames, times from {found.times.source or 'nowhere'}"
         + (f"; flip angles {angles}°" if angles else "")
     )

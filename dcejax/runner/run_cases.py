@@ -24,8 +24,14 @@ MadeT = TypeVar("MadeT")
 class _StepReporter:
     """Where a step tells of its case. Telling how far it is ends it where the run was told to stop."""
 
-    def __init__(self, told: Callable[..., None], lines: list[str], stop: Stop):
-        self._told, self.line, self._stop = told, lines.append, stop
+    def __init__(self, told: Callable[..., None], lines: list[tuple[str, str]], stop: Stop):
+        self._told, self._lines, self._stop = told, lines, stop
+
+    def note(self, text: str) -> None:
+        self._lines.append(("note", text))
+
+    def line(self, text: str) -> None:
+        self._lines.append(("line", text))
 
     def status(self, *stage: Any) -> None:
         self._stop.check()
@@ -38,7 +44,7 @@ class _Visit:
 
     case: Any
     seconds: float = 0.0  # inside its steps; waiting for its turn does not count
-    lines: list[str] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)  # each with the reporter's method that tells it
 
     def take(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """What a step gives, or the error it raises."""
@@ -52,7 +58,8 @@ class _Visit:
 
     def tell(self, report: Reporter) -> None:
         while self.lines:
-            report.line(f"{self.case.case_id}: {self.lines.pop(0)}")
+            how, text = self.lines.pop(0)
+            getattr(report, how)(f"{self.case.case_id}: {text}")
 
     def close(self, write: Callable[[Any], None], outcome: Any, report: Reporter, ledger: Ledger) -> None:
         if not _has_ended(outcome):
@@ -119,7 +126,7 @@ def run_cases(
         raise Interrupted(interrupted, ledger.left())
     if conclude and not settings.dry_run:
         conclude()
-    report.line(ledger.summary())
+    (report.line if ledger.exit_code else report.note)(ledger.summary())
     return ledger.exit_code
 
 

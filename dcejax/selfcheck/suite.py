@@ -43,5 +43,5 @@ def run_all(folder: Path | None, report: Reporter) -> tuple[Result, ...]:
         for number, result in enumerate(pool.map(lambda step: run(*step), plan), 1):
             report.status("checking", number, len(plan), "checks")
             results.append(result)
-    report.line(f"{len(plan)} checks run")
+    report.note(f"{len(plan)} checks run")
     return tuple(results)

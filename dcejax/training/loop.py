@@ -1,7 +1,6 @@
 """One stage from its first step, or its latest checkpoint, to its end."""
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dcejax import cores
 from dcejax.execution import placement
 from dcejax.execution.interruption import Interrupted, Stop
 from dcejax.execution.policy import Policy
@@ -98,7 +98,7 @@ def run_stage(
     restored = checkpoints.restore_latest(state)
     if restored is not None:
         state, progress = restored
-        report.line(f"{stage.name}: going on after epoch {progress.epoch}, step {int(state.step)}")
+        report.note(f"{stage.name}: going on after epoch {progress.epoch}, step {int(state.step)}")
     writer.rewind(stage.name, progress.epoch)
     if not progress.finished:
         source, held_out = (
@@ -124,11 +124,11 @@ def run_stage(
             "training": training,
             "validation": scores,
             "seconds": round(seconds, 3),
-            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
+            "device": f"{jax.devices()[0].device_kind}, {cores.usable()} CPU cores",
         }
         writer.write(record)
         checkpoints.save(state, progress, scores["loss"])
-        report.line(
+        report.note(
             f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
             f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
         )

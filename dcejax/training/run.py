@@ -75,7 +75,7 @@ def train(
         stages.append(stage)
     report.status("scoring the weights on simulated patients")
     export(config, stages, params, workdir, command, stop)
-    report.line(f"weights exported to {workdir / 'weights.npz'}")
+    report.note(f"weights exported to {workdir / 'weights.npz'}")
 
 
 def _alone(config: MethodConfig, part: str, policy: Policy) -> Stage:

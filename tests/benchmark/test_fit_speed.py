@@ -20,6 +20,8 @@ class Silent:
     def line(self, text):
         pass
 
+    note = line
+
 
 def test_the_problem_is_the_model_plus_noise():
     problem = make_problem(500, seed=1)

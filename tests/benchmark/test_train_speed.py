@@ -38,6 +38,8 @@ class Silent:
     def line(self, text):
         pass
 
+    note = line
+
 
 def test_the_batch_has_the_shape_of_training_and_curves_of_its_maps():
     settings = CONFIG.tcn_training

@@ -3,6 +3,7 @@
 import io
 import sys
 import threading
+import time
 
 import pytest
 
@@ -31,10 +32,10 @@ def clock(monkeypatch):
     return wait
 
 
-def told(monkeypatch, terminal):
+def told(monkeypatch, terminal, **how):
     stream = Stderr(terminal)
     monkeypatch.setattr(sys, "stderr", stream)
-    return console.Console(), stream
+    return console.Console(**how), stream
 
 
 def test_a_log_keeps_every_change_of_stage_at_once(monkeypatch, clock):
@@ -80,6 +81,51 @@ def test_a_terminal_has_one_line_that_never_wraps(monkeypatch, clock):
     shown.status("short")
     shown.line("stays")
     assert stream.getvalue() == f"\r\033[K{'x' * 39}\r\033[Kshort\r\033[Kstays\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_quiet_run_tells_only_what_must_not_be_missed(monkeypatch, clock, terminal):
+    shown, stream = told(monkeypatch, terminal, quiet=True)
+    with shown:
+        shown.status("maps", 1, 40)
+        shown.note("a: done")
+        shown.line("b: bad")
+        clock(100.0)
+        shown.tell_of_waiting()
+    assert stream.getvalue() == ("\r\033[K" if terminal else "NOW ") + "b: bad\n"
+
+
+def test_a_step_that_tells_nothing_itself_is_told_with_its_time_so_far(monkeypatch, clock):
+    shown, stream = told(monkeypatch, terminal=False)
+    shown.tell_of_waiting()  # nothing to tell yet
+    shown.status("maps", 0, 40, "slices")
+    for _ in range(90):
+        clock(1.0)
+        shown.tell_of_waiting()
+    shown.status("maps", 1, 40, "slices")
+    clock(29.0)
+    shown.tell_of_waiting()
+    assert stream.getvalue().splitlines() == [
+        "NOW maps, 0 of 40 slices",
+        *(f"NOW maps, 0 of 40 slices ({time} so far)" for time in ("30 s", "1 min 0 s", "1 min 30 s")),
+        "NOW maps, 1 of 40 slices",
+    ]
+
+
+def test_waiting_is_told_by_itself_on_a_terminal_until_the_end(monkeypatch):
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(console, "SECONDS_UNTOLD", {True: 0.02})
+    shown, stream = told(monkeypatch, terminal=True)
+    with shown:
+        shown.status("compiling")
+        deadline = time.monotonic() + 30.0
+        while "so far" not in stream.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    ended = stream.getvalue()
+    assert ended.startswith("\r\033[Kcompiling\r\033[Kcompiling (0 s so far)")
+    time.sleep(0.1)
+    assert stream.getvalue() == ended
 
 
 def test_lines_of_several_threads_stay_whole(monkeypatch):

@@ -233,7 +233,7 @@ def test_hidden_cases_of_several_are_bad(run_infer, scan, tmp_path, monkeypatch)
     deny(monkeypatch, "private")
     for number, words in enumerate(([manifest], inputs)):
         out = tmp_path / f"out{number}"
-        assert run_infer(*words, output_dir=out)[0] == 1
+        assert run_infer(*words, output_dir=out)[0] == 3
         found = {line["case_id"]: line for line in results.lines(out)}
         assert {name: line["status"] for name, line in found.items()} == {"p1": "done", "p2": "done", "private": "bad"}
         assert "Permission denied" in found["private"]["reason"]

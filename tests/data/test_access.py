@@ -17,7 +17,7 @@ class Log:
     def line(self, text):
         pass
 
-    status = line
+    status = note = line
 
 
 def test_space(tmp_path, monkeypatch):

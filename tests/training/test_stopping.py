@@ -46,6 +46,8 @@ class Told:
     def line(self, text):
         self.lines.append(text)
 
+    note = line
+
 
 def run(workdir, where="", **fields):
     report = Told(Stop(), where)

@@ -23,7 +23,7 @@ LEVELS = (
     ("cpu_kernels",),
     ("execution",),
     ("methods",),
-    ("training", "conventional"),
+    ("training", "conventional", "preprocessing"),
     ("runner",),
     ("cohorts",),
     ("evaluation", "selfcheck", "benchmark"),

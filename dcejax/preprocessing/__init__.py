@@ -1,0 +1,1 @@
+"""What a raw series goes through before it is analysed: movement, receive field, brain mask, grids."""

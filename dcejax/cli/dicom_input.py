@@ -46,8 +46,9 @@ def resolve(values: flags.FlagValues, inputs: Sequence[str], how) -> Inputs:
         ValueError: flags for DICOM without DICOM; a package that is not installed; a bad folder, if it is the only one.
     """
     folders = [text for text in inputs if _is_dicom(text)]
-    if not folders or (values.dicom_maps and len(folders) < len(inputs)):
-        for name, value in (("dicom_maps", values.dicom_maps or None), ("series", values.series)):
+    wants_maps = "dicom_maps" in values and values.dicom_maps
+    if not folders or (wants_maps and len(folders) < len(inputs)):
+        for name, value in (("dicom_maps", wants_maps or None), ("series", values.series)):
             if value is not None:
                 other = next((text for text in inputs if text not in folders), "none")
                 raise ValueError(f"--{name}: expected folders of DICOM as --input, found {other}; leave it out")
@@ -57,7 +58,7 @@ def resolve(values: flags.FlagValues, inputs: Sequence[str], how) -> Inputs:
     from dcejax.runner import prepare_cases
     from dcejax.runner.dicom_maps import DicomMaps
 
-    if values.dicom_maps:
+    if wants_maps:
         packages.require("highdicom")
     root = how.output_dir / FOLDER
     if how.dry_run:
@@ -70,7 +71,7 @@ def resolve(values: flags.FlagValues, inputs: Sequence[str], how) -> Inputs:
     by_folder = {str(each.folder): conversion.subject_folder(root, each.case_id) for each in found}
     wanted = [str(by_folder.get(str(Path(text)), text)) for text in inputs]
     kept = [text for text in wanted if text not in map(str, by_folder.values()) or cases_in(Path(text))]
-    maps = DicomMaps({each.case_id: each.folder for each in found}, values.series) if values.dicom_maps else None
+    maps = DicomMaps({each.case_id: each.folder for each in found}, values.series) if wants_maps else None
     return Inputs(kept, maps, code)
 
 

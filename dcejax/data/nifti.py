@@ -137,6 +137,15 @@ def read_label_map(path: Path) -> Image:
     return _read(path, 3, "a 3-D NIfTI (labels)", "keep one volume")
 
 
+def read_alone(path: Path, what: str) -> Image:
+    """Read a 3-D image, called "mask" or the like in messages, on a grid of its own.
+
+    Raises:
+        ValueError: missing, damaged or not 3-D.
+    """
+    return _read(path, 3, f"a 3-D NIfTI ({what})", "keep one volume")
+
+
 def read_volume(path: Path, what: str, grid: Image) -> Image:
     """Read a 3-D image that must lie on the grid of another.
 

@@ -18,7 +18,7 @@ def noise_sd(values: np.ndarray, region: np.ndarray) -> float:
 def normalised(volume: np.ndarray, voxel_mm: np.ndarray, noise: float) -> np.ndarray:
     """Subtract from a volume [X, Y, Z] the mean about each voxel, and divide by the SD there.
 
-    A gain or an offset that changes slowly over space, such as enhancement of tissue, leaves no trace in it; edges stay.
+    A gain or an offset that changes slowly over space, such as enhancement of tissue, leaves no trace; edges stay.
     """
     sigma = _WINDOW_MM / voxel_mm
     apart = volume - ndimage.gaussian_filter(volume, sigma)
@@ -47,7 +47,6 @@ def below_the_skin(volume: np.ndarray, voxel_mm: np.ndarray) -> np.ndarray:
     deep = depth > _SKIN_MM
     if not deep.any():
         raise ValueError(
-            f"movement: expected a head more than {2 * _SKIN_MM:g} mm across, found none; check the image and its voxel "
-            "size"
+            f"movement: expected a head more than {2 * _SKIN_MM:g} mm across, found none; check image and voxel size"
         )
     return deep

@@ -49,7 +49,7 @@ def _usual(poses: list[np.ndarray]) -> np.ndarray:
 
 
 def resample(volume: np.ndarray, pose: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """A frame [X, Y, Z] as it would be had the head not moved, by cubic splines; beyond its border the nearest voxel."""
+    """A frame [X, Y, Z] as if the head had not moved, by cubic splines; beyond its border the nearest voxel."""
     matrix = np.linalg.inv(affine) @ pose @ affine
     return ndimage.affine_transform(volume, matrix[:3, :3], matrix[:3, 3], order=3, mode="nearest", output=np.float32)
 

@@ -41,7 +41,7 @@ class Reference:
     """What frames are registered to: values and gradients of a volume where it has edges."""
 
     def __init__(self, volume: np.ndarray, affine: np.ndarray, region: np.ndarray):
-        """Prepare a volume [X, Y, Z]; of the voxels of a region [X, Y, Z] bool the half with the steepest edges counts."""
+        """Prepare a volume [X, Y, Z]; in a region [X, Y, Z] bool the half with the steepest edges counts."""
         self._affine = affine
         inner = np.zeros_like(region)
         inner[tuple(slice(1, -1) if size > 2 else slice(None) for size in region.shape)] = True

@@ -241,17 +241,17 @@ def write(root: Path, converted: Converted) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def write_root(root: Path) -> None:
-    """Write what describes a data set of converted examinations.
+def write_root(root: Path, name: str = "Examinations converted from DICOM", kind: str = "raw") -> None:
+    """Write what describes a data set of a name and a kind, raw or derivative.
 
     Raises:
         ValueError: the folder cannot be written.
     """
     results.make_folder(root)
     description = {
-        "Name": "Examinations converted from DICOM",
+        "Name": name,
         "BIDSVersion": "1.10.0",
-        "DatasetType": "raw",
+        "DatasetType": kind,
         "GeneratedBy": [{"Name": "dcejax", "Version": provenance.version("dcejax")}],
     }
     for name, text in (

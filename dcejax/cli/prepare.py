@@ -49,7 +49,7 @@ def _convert(values: flags.FlagValues, folders: list[Path]) -> int:
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing of that name"
             raise ValueError(
-                f"{folder}: expected a folder of DICOM, found {found}; check the path, or say what to do with a series: "
+                f"{folder}: expected a folder of DICOM, found {found}; check the path, or say what a series needs: "
                 f"--{', --'.join(_STEPS)}"
             )
     how = case_flags.run_settings(values)

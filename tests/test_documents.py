@@ -36,7 +36,7 @@ SCRIPTS = {"infer.py": "dcejax-infer", "train.py": "dcejax-train"}
 DESCRIBED_IN = {
     "infer.md": ("dcejax-infer", "dcejax-status"),
     "fit.md": ("dcejax-fit",),
-    "dicom.md": ("dcejax-prepare",),
+    "prepare.md": ("dcejax-prepare",),
     "bids.md": ("dcejax-bids",),
     "simulate.md": ("dcejax-simulate",),
     "evaluate.md": ("dcejax-evaluate",),

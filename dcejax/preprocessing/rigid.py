@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 _STEPS = 30
-_ENOUGH_MM = 2e-3  # the last step
+_ENOUGH_MM = 1e-2  # the last step; what contrast leaves is ten times that
 _ARM_MM = 80.0  # by which a rotation counts as a shift
 _TUKEY = 4.685  # of the biweight, in SD: 95 % efficient for normal residuals
 

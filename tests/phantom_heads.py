@@ -20,16 +20,16 @@ class Head:
         self.centres = direction * SEMI_AXES_MM * 0.7 * rng.uniform(0, 1, (blobs, 1)) ** (1 / 3)
         self.widths = rng.uniform(6.0, 10.0, blobs)
         self.heights = rng.uniform(-120.0, 120.0, blobs)
-        self.enhances = rng.uniform(size=blobs) < 0.15
+        self.enhances = rng.uniform(size=blobs) < 0.06
 
     def signal(self, points, contrast):
         """Signal [...] at points [..., 3] in the head, mm, with contrast from 0 to 1."""
         depth = np.linalg.norm(points / SEMI_AXES_MM, axis=-1)
-        head, skull, brain = (1 / (1 + np.exp((depth - edge) / 0.02)) for edge in (1.0, 0.9, 0.8))
+        head, skull, brain = (1 / (1 + np.exp((depth - edge) / 0.04)) for edge in (1.0, 0.88, 0.76))
         value = 500 * (head - skull) * (1 + 0.3 * contrast) + 60 * (skull - brain) + 200 * brain * (1 + 0.2 * contrast)
         for centre, width, height, enhances in zip(self.centres, self.widths, self.heights, self.enhances, strict=True):
             bell = brain * np.exp(-((points - centre) ** 2).sum(-1) / (2 * width**2))
-            value += bell * (height + 250 * contrast * enhances)
+            value += bell * (height + 150 * contrast * enhances)
         return value
 
     def series(self, shape, affine, poses, contrast, noise=4.0, seed=1):

@@ -4,13 +4,15 @@
 
 Each patient is simulated twice at half size, as the cohort has him and with the same noise but no movement at all, not
 even the jitter that the cohort calls residual. Displacement is the root mean square over the brain's mask, and over
-frames, of the distance between where a voxel was and where its frame was put, by the record of the simulation. Maps
-are those of `dcejax-infer`; errors are root mean squares of logarithms, in enhancing tumour and in the brain. Noise is
-told by the SD of differences of frames that follow, in white matter, over that without movement: below 1,
-interpolation has smoothed it. Rows for docs/prepare.md go to standard error.
+frames, of the distance between where a voxel was and where its frame was put, by the record of the simulation. The
+data set by_record is moved back by the record itself, so that only interpolation is left. Maps are those of
+`dcejax-infer`; errors are root mean squares of logarithms, in enhancing tumour and in the brain. Noise is told by the SD
+of differences of frames that follow, in white matter, over that without movement: below 1, interpolation has smoothed
+it. Rows go to standard error. The figures of docs/prepare.md are docs/motion_correction.json.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from dcejax import rng
 from dcejax.data import dataset, nifti
 from dcejax.evaluation.metrics.image_metrics import LOG_FLOORS, log_errors
-from dcejax.preprocessing import local_contrast, rigid
+from dcejax.preprocessing import local_contrast, motion, rigid
 from dcejax.runner.case_record import RECORD
 from dcejax.simulation import cohort_definitions
 from dcejax.simulation.reference_object import render
@@ -28,6 +30,7 @@ from dcejax.simulation.reference_object.session import sample_session
 from dcejax.simulation.scanner import imaging
 from dcejax.types import PARAMETERS
 
+DATA_SETS = ("still", "moved", "prepared", "by_record")
 COHORT, SIZE = "ood-motion", "half"
 ENHANCING, WHITE_MATTER = 1, "white matter"
 
@@ -49,6 +52,23 @@ def simulate(folder: Path, first: int, last: int) -> list[str]:
             dataset.write_examination(root, person.subject, None, found)
             dataset.write_record(root, person.subject, None, {"settings": found.settings})
     return [person.subject for person in people]
+
+
+def true_poses(folder: Path, subject: str) -> np.ndarray:
+    """The poses [T, 4, 4] that the simulation recorded."""
+    record = json.loads(dataset.record_path(folder / "moved", subject, None).read_text())["settings"]
+    return np.array([rigid.pose_of(np.array(row)) for row in record["scanner"]["motion_mm_rad"]])
+
+
+def undo_by_record(folder: Path, subject: str) -> None:
+    """Write what the same interpolation makes of the true poses: the best that finding movement can lead to."""
+    source, made = folder / "moved" / subject / "perf", folder / "by_record" / subject / "perf"
+    made.mkdir(parents=True, exist_ok=True)
+    for ending in ("desc-brain_mask.nii.gz", "desc-tumour_dseg.nii.gz", "dce.json"):
+        shutil.copy(source / f"{subject}_{ending}", made)
+    series = nifti.read_series(source / f"{subject}_dce.nii.gz")
+    values, _ = motion.correct(series.values, series.affine, true_poses(folder, subject))
+    nifti.write(made / series.path.name, values, series.affine, series.header, "true poses", level=1)
 
 
 def command(module: str, *arguments: str) -> None:
@@ -75,9 +95,8 @@ def displacement(true: np.ndarray, found: np.ndarray, points: np.ndarray) -> flo
 
 def judge(folder: Path, subject: str) -> dict:
     """Figures of a patient."""
-    roots = {name: folder / name for name in ("still", "moved", "prepared")}
-    record = json.loads(dataset.record_path(roots["moved"], subject, None).read_text())["settings"]
-    true = np.array([rigid.pose_of(np.array(row)) for row in record["scanner"]["motion_mm_rad"]])
+    roots = {name: folder / name for name in DATA_SETS}
+    true = true_poses(folder, subject)
     brain = read(roots["moved"], subject, "desc-brain_mask")
     points = np.argwhere(brain.values[..., 0] > 0) @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     found = poses(roots["prepared"] / subject / "perf" / f"{subject}_desc-motion_timeseries.tsv")
@@ -102,7 +121,9 @@ def judge(folder: Path, subject: str) -> dict:
                 truth = read(roots["still"], subject, f"desc-truth_{parameter}").values[..., 0][voxels]
                 path = folder / f"maps-{name}" / f"{subject}_desc-median_{parameter}.nii.gz"
                 maps = nifti.read_any(path).values[..., 0][voxels]
-                told[region][name][parameter] = float(log_errors(maps, truth, LOG_FLOORS[parameter]).rmse)
+                told[region][name][parameter] = float(
+                    log_errors(maps, truth, LOG_FLOORS[PARAMETERS.index(parameter)]).rmse
+                )
     return told
 
 
@@ -112,7 +133,9 @@ def main() -> None:
     first, last = map(int, sys.argv[2:4]) if len(sys.argv) > 2 else (0, 4)
     subjects = simulate(folder, first, last)
     command("prepare", f"--input={folder / 'moved'}", "--motion", f"--output_dir={folder / 'prepared'}")
-    for name in ("still", "moved", "prepared"):
+    for subject in subjects:
+        undo_by_record(folder, subject)
+    for name in DATA_SETS:
         command("infer", f"--input={folder / name}", f"--output_dir={folder / f'maps-{name}'}")
         assert (folder / f"maps-{name}" / RECORD).is_file()
     rows = [judge(folder, subject) for subject in subjects]
@@ -122,7 +145,7 @@ def main() -> None:
         for region in ("tumour", "brain"):
             errors = row[region]
             cells += [
-                " / ".join(f"{errors[name][p]:.2f}" for name in ("moved", "prepared", "still"))
+                " / ".join(f"{errors[name][p]:.2f}" for name in ("moved", "prepared", "by_record", "still"))
                 if "still" in errors
                 else "—"
                 for p in PARAMETERS

@@ -6,9 +6,9 @@ Each patient is simulated twice at half size, as the cohort has him and with the
 even the jitter that the cohort calls residual. Displacement is the root mean square over the brain's mask, and over
 frames, of the distance between where a voxel was and where its frame was put, by the record of the simulation. The
 data set by_record is moved back by the record itself, so that only interpolation is left. Maps are those of
-`dcejax-infer`; errors are root mean squares of logarithms, in enhancing tumour and in the brain. Noise is told by the SD
-of differences of frames that follow, in white matter, over that without movement: below 1, interpolation has smoothed
-it. Rows go to standard error. The figures of docs/prepare.md are docs/motion_correction.json.
+`dcejax-infer`; errors are root mean squares of logarithms, in enhancing tumour and in the brain. Noise is told by the
+SD of differences of frames that follow, in white matter, over that without movement: below 1, interpolation has
+smoothed it. Rows go to standard error. The figures of docs/prepare.md are docs/motion_correction.json.
 """
 
 import json

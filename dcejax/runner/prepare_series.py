@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dcejax.data import atomic, nifti, provenance, results, sidecars
-from dcejax.data.cases import Case
+from dcejax.data.cases import Case, case_id_of
 from dcejax.data.dicom import conversion
 from dcejax.data.facts import Facts
 from dcejax.preprocessing import motion_files, reslice
@@ -163,6 +163,8 @@ def _write(root: Path, made: Made) -> None:
         drawn = motion_files.picture(prepared.motion, threshold, raw.case.case_id)
         atomic.write_bytes(path("desc-motion_timeseries.png"), drawn)
     steps = {**prepared.record, **({"resliced": list(raw.resliced)} if raw.resliced else {})}
+    for file in raw.case.path.parent.glob(f"{case_id_of(raw.case.path)}_*VFA.*"):  # flip angles go along as they are
+        atomic.write_bytes(path(file.name.removeprefix(f"{case_id_of(raw.case.path)}_")), file.read_bytes())
     said = {**raw.sidecar, "Sources": [raw.case.path.name], "Preprocessing": steps}
     atomic.write_text(nifti.sidecar_path(series), results.json_text(said))
     header = raw.image.header.copy()

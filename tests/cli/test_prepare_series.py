@@ -26,6 +26,7 @@ def raw(tmp_path_factory):
     values = phantom_heads.Head().series(SHAPE, AFFINE, poses, [0.0, 0.4, 0.4])
     nib.save(nib.Nifti1Image(values, AFFINE), folder / f"{CASE}_dce.nii.gz")
     (folder / f"{CASE}_dce.json").write_text(json.dumps({"VolumeTiming": [0.0, 5.0, 10.0], "FlipAngle": 12}))
+    (folder / f"{CASE}_VFA.json").write_text(json.dumps({"FlipAngle": [2, 12]}))
     fine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
     inside = np.linalg.norm(phantom_heads.positions((62, 78, 34), fine) / phantom_heads.SEMI_AXES_MM, axis=-1) < 0.8
     for name, volume in (("T1map", 1.2 * inside.astype(np.float32)), ("desc-brain_mask", inside.astype(np.uint8))):
@@ -52,6 +53,7 @@ def test_a_data_set_is_made_and_read_back(raw, tmp_path):
     assert record["settings"]["n4"] is False
     assert "n4" not in record["steps"]
     assert case.path.with_name(f"{CASE}_desc-motion_timeseries.png").is_file()
+    assert "FlipAngle" in case.path.with_name(f"{CASE}_VFA.json").read_text()
     code, _, told = call(prepare.main, input=raw, output_dir=tmp_path / "out", motion=True, reslice=True)
     assert code == 0
     assert "skipped" in told

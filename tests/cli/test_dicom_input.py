@@ -178,7 +178,7 @@ def test_prepare(series, tmp_path):
 
 def test_what_prepare_refuses(tmp_path):
     for flags, found in (
-        ({"output_dir": tmp_path / "out"}, "--input: expected a folder of DICOM, found none"),
+        ({"output_dir": tmp_path / "out"}, "--input: expected a folder of DICOM or a series, found none"),
         ({"input": tmp_path / "no", "output_dir": tmp_path / "out"}, "found nothing of that name"),
         (
             {"input": tmp_path, "output_dir": tmp_path / "out"},

@@ -7,6 +7,7 @@ it gives.
 import shutil
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,10 @@ def find(volume: np.ndarray, affine: np.ndarray, tool: str) -> np.ndarray:
 
 
 def _deepbet(source: Path, made: Path) -> Path:
-    packages.require("deepbet").BrainExtraction(no_gpu=True).run(str(source), mask_path=str(made))
+    deepbet = packages.require("deepbet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of how it loads its weights
+        deepbet.BrainExtraction(no_gpu=True).run(str(source), mask_path=str(made))
     return made
 
 

@@ -5,8 +5,8 @@
     python tools/published_arms.py RUN DATA PARTS          # RUN: the training run of the weights `paper-v1`
     dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=paper-truth-v1 --weights=default-v3 \\
         --maps="temporal stage"=PARTS/temporal --maps=posterior=PARTS/posterior --output_dir=EVALUATION
-    cp EVALUATION/results.json docs/audit/results.json; cp PARTS/latent.json docs/audit/latent.json
-    python tools/audit.py docs/audit > docs/audit.md
+    cp EVALUATION/results.json docs/audit_results.json; cp PARTS/latent.json docs/audit_latent.json
+    python tools/audit.py docs > docs/audit.md
 
 The last command needs the two files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where abstract
 and body differ, the body's.
@@ -250,13 +250,13 @@ def times(tables: dict) -> Iterator[str]:
 
 def page(folder: Path) -> Iterator[str]:
     """All of it."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    told = json.loads((folder / "latent.json").read_text(encoding="utf-8"))
+    results = json.loads((folder / "audit_results.json").read_text(encoding="utf-8"))
+    told = json.loads((folder / "audit_latent.json").read_text(encoding="utf-8"))
     tables = results["tables"]
     labels = [arm["label"] for arm in results["arms"]]
     yield "# The published method, audited"
     yield ""
-    yield "Written by `python tools/audit.py docs/audit`; do not edit. The tool says how its two files are made."
+    yield "Written by `python tools/audit.py docs`; do not edit. The tool says how its two files are made."
     twice = f"{results['examined_twice']} of them examined twice"
     yield f"{results['patients']} simulated patients, {twice}. Not clinical evidence."
     yield ""

@@ -30,6 +30,7 @@ from dcejax.models.prob_unet import ProbUNet, sample_latents
 from dcejax.models.tcn import TCN
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
+from dcejax.simulation.training.patches import matrix_of
 from dcejax.types import PARAMETERS, UNITS, Output, Scan, Series
 
 ABOUT = (
@@ -111,6 +112,11 @@ class Config(MethodConfig):
     def __post_init__(self):
         super().__post_init__()
         require(self.num_samples >= 1, "num_samples", self.num_samples, "1 latent sample or more")
+        most = min(matrix_of(self.protocol).shape[:2])
+        for name in ("tcn_training", "prob_unet_training"):
+            stage = getattr(self, name)
+            fits = stage.batches != "simulated" or stage.patch_size <= most
+            require(fits, f"{name}.patch_size", stage.patch_size, f"at most {most}, the simulated matrix")
 
 
 def make_tcn(config: Config) -> TCN:

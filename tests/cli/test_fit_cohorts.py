@@ -48,7 +48,7 @@ def test_manifest_shards_and_a_bad_case_among_good_ones(run_fit, files, tmp_path
     manifest = files["signal"].parent / "cohort.csv"
     manifest.write_text("\n".join(rows) + "\n")
     out = tmp_path / "out"
-    assert [run_fit(manifest, output_dir=out, shard=f"{i}/2")[0] for i in range(2)] == [1, 1]
+    assert [run_fit(manifest, output_dir=out, shard=f"{i}/2")[0] for i in range(2)] == [3, 3]
     found = {line["case_id"]: line for line in results.lines(out)}
     assert {name: line["status"] for name, line in found.items()} == {
         **dict.fromkeys("abc", "done"),

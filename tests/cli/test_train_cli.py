@@ -155,7 +155,7 @@ def test_folder_of_another_configuration_is_refused(whole_run):
     ("flag", "message"),
     [
         ("--config.tcn_training.patience=0", "config.tcn_training.patience"),
-        ("--config.tcn_training.patch_size=400", "voxels of which patch_size = 400 fit"),
+        ("--config.tcn_training.patch_size=400", "config.tcn_training.patch_size"),
         ("--config.protocol.flip_angle_deg=0", "config.protocol.flip_angle_deg"),
         ("--config.sede=3", "the fields are config.seed"),
         ("--config.tcn_training.losses.kl_divergence=1", "kl_divergence"),  # the first stage has none

@@ -1,6 +1,7 @@
 """A folder of DICOM becomes the series and the VFA that were measured, whichever scanner wrote it."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -171,6 +172,7 @@ def test_no_file_tells_who_the_patient_is(tmp_path):
         text = (
             (nib.load(path).header.binaryblock if path.suffix == ".gz" else path.read_bytes()).decode("latin1").lower()
         )
+        text = re.sub(r"\b[0-9a-f]{64}\b", "", text)  # hashes, in which any four digits may occur
         for word in ("doe", "jane", "4711", "1961", "acc-99", "20240105", "10595", *uids):
             assert word not in text + path.name.lower(), path
     assert (

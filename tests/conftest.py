@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import compiler_settings  # noqa: F401 - before anything imports JAX
+import exams
 import jax
 import pytest
 import scans
@@ -50,6 +51,18 @@ def reference_data() -> Path:
 def tiny_weights(tmp_path_factory) -> Path:
     """Random weights of small networks, exported as training does."""
     return scans.export_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def exam():
+    """A small examination of known T1 and B1, for the commands of conventional analysis."""
+    return exams.simulate()
+
+
+@pytest.fixture
+def files(tmp_path, exam):
+    """Its files."""
+    return exams.write(tmp_path / "in", exam)
 
 
 @pytest.fixture(scope="module")

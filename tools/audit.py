@@ -53,6 +53,11 @@ def one(rows: Iterable[Row], **fields: Any) -> Row | None:
     return found[0] if found else None
 
 
+def paired(rows: Iterable[Row], metric: str, **fields: Any) -> Row | None:
+    """The difference in a metric, of the rows of a table of paired comparisons with these values."""
+    return next((row for row in pick(rows, **fields) if row["metric"].startswith(METRICS[metric])), None)
+
+
 def shown(row: Row | None, name: str, digits: int = 2) -> str:
     """A value with its interval."""
     if row is None or row.get(name) is None:
@@ -103,14 +108,7 @@ def against_nothing(tables: dict) -> Iterator[str]:
             for name in PARAMETERS:
                 cells = []
                 for other in (ZERO, MEDIAN):
-                    row = next(
-                        (
-                            r
-                            for r in pick(rows, reference=reference, parameter=name, arm=other)
-                            if r["metric"].startswith(METRICS[metric])
-                        ),
-                        None,
-                    )
+                    row = paired(rows, metric, reference=reference, parameter=name, arm=other)
                     cells.append("–" if row is None else f"{shown(row, 'difference', 3)}: {row['verdict']}")
                 lines.append([reference, NAMES[metric], name, *cells])
     yield from table(["against", "metric", "map", f"{PAPER} − all zero", f"{PAPER} − class median"], lines)
@@ -122,14 +120,7 @@ def ablation(tables: dict) -> Iterator[str]:
     for metric, published in ABLATION.items():
         for name, (without, with_unet) in zip(PARAMETERS, published, strict=True):
             for reference in ("reader 1", "truth"):
-                row = next(
-                    (
-                        r
-                        for r in pick(rows, reference=reference, parameter=name, arm=TEMPORAL)
-                        if r["metric"].startswith(METRICS[metric])
-                    ),
-                    None,
-                )
+                row = paired(rows, metric, reference=reference, parameter=name, arm=TEMPORAL)
                 if row is None:
                     continue
                 same = np.sign(row["difference"]) == np.sign(with_unet - without)
@@ -196,16 +187,9 @@ def answers(tables: dict, told: list[Row]) -> Iterator[str]:
     yield ""
     nats, posterior_sd, prior_sd = latent(told)
     differences = []
-    paired = tables["table1_paired"]["rows"]
+    compared = tables["table1_paired"]["rows"]
     for name in PARAMETERS:
-        row = next(
-            (
-                r
-                for r in pick(paired, reference="reader 1", parameter=name, arm=POSTERIOR)
-                if r["metric"].startswith(METRICS["ssim"])
-            ),
-            None,
-        )
+        row = paired(compared, "ssim", reference="reader 1", parameter=name, arm=POSTERIOR)
         differences.append(f"{name} {shown(row, 'difference', 4)}")
     yield (
         "**What is sampling the posterior, which sees the label, worth?** Its divergence from the prior is "

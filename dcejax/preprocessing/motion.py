@@ -35,6 +35,10 @@ class Motion:
         pairs = zip(self.poses, self.poses[1:], strict=False)
         return np.array([0.0, *(rigid.displacement(np.linalg.inv(a) @ b, self.points) for a, b in pairs)])
 
+    def flagged(self, threshold_mm: float) -> np.ndarray:
+        """[T] bool, the frames farther from the reference than a threshold."""
+        return self.displacement_mm > threshold_mm
+
 
 def frames_before_contrast(curve: np.ndarray) -> int:
     """How many frames of a mean curve [T] lie before its rise; 1 at least."""

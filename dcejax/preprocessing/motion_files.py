@@ -14,14 +14,9 @@ COLUMNS = (
 """Shifts in mm, rotations in rad about x, then y, then z, about the origin of the world's coordinates."""
 
 
-def flagged(motion: Motion, threshold_mm: float) -> np.ndarray:
-    """[T] bool, the frames farther from the reference than a threshold."""
-    return motion.displacement_mm > threshold_mm
-
-
 def table(motion: Motion, threshold_mm: float) -> str:
     """One row for each frame, separated by tabs, with the columns `COLUMNS`."""
-    far, shown = flagged(motion, threshold_mm), zip(motion.displacement_mm, motion.step_mm, strict=True)
+    far, shown = motion.flagged(threshold_mm), zip(motion.displacement_mm, motion.step_mm, strict=True)
     rows = []
     for t, (pose, (displacement, step)) in enumerate(zip(motion.poses, shown, strict=True)):
         numbers = [float(number) for number in rigid.numbers_of(pose)]

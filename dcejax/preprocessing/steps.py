@@ -49,7 +49,7 @@ class Prepared:
 def _undo_motion(values, affine, steps: Steps, record: dict, warnings: list[str], progress: Progress):
     found = motion.estimate(values, affine, progress)
     values, seen = motion.correct(values, affine, found.poses, progress)
-    far = np.flatnonzero(found.displacement_mm > steps.motion_threshold_mm)
+    far = np.flatnonzero(found.flagged(steps.motion_threshold_mm))
     record["motion"] = {
         "method": "rigid, local contrast below the skin, Gauss-Newton; cubic splines",
         "reference_frames": list(range(found.baseline)),

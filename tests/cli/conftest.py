@@ -5,16 +5,6 @@ import gliomas
 import pytest
 
 
-@pytest.fixture(scope="session")
-def exam():
-    return exams.simulate()
-
-
-@pytest.fixture
-def files(tmp_path, exam):
-    return exams.write(tmp_path / "in", exam)
-
-
 @pytest.fixture
 def fit_signal(run_fit, files, tmp_path):
     """Fit extended Tofts without a delay to the series of signal, into a folder of a name; None leaves a flag out."""

@@ -72,9 +72,9 @@ def fill(
                     done += sum(task.result() for task in ended)
                     progress(done, len(indices))
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # A batch is whole or not there. The pool, broken by this, reaps them when it is left.
                 for process in multiprocessing.active_children():
-                    process.kill()  # a batch is whole or not there
+                    process.kill()
                 raise
     finally:
         if before is None:

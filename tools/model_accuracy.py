@@ -144,6 +144,12 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     )
 
 
+def less_than_half(rows: list[dict]) -> list[float]:
+    """Share of patients whose intervals hold less than half of the tumour's voxels, for errors are shared."""
+    held = np.array([row["coverage_tumour"] for row in rows if "coverage_tumour" in row])
+    return (held < 0.5).mean(axis=0).round(4).tolist()
+
+
 def summary(rows: list[dict]) -> dict:
     """Medians over patients with 95 % intervals by resampling patients, and means of shares."""
     told = {"patients": len(rows), "with_tumour": sum("log_rmse" in row for row in rows)}
@@ -167,6 +173,7 @@ def summary(rows: list[dict]) -> dict:
         "ause",
     ):
         told[name] = np.mean([row[name] for row in rows if name in row], axis=0).round(4).tolist()
+    told["patients_with_less_than_half_of_tumour_in_interval"] = less_than_half(rows)
     errors, sds = np.moveaxis(np.concatenate([row["drawn"] for row in rows]), -1, 0)
     told["ence"] = [round(ence(errors[:, c], sds[:, c], BINS), 4) for c in range(len(PARAMETERS))]
     tenths = np.mean([row["coverage_by_sd"] for row in rows], axis=0)

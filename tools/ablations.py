@@ -32,10 +32,12 @@ from dcejax.models import posterior_network
 from dcejax.physics import grid_posterior
 from dcejax.physics.aif import parker
 from dcejax.rng import stream
+from dcejax.simulation.training import voxel_sets
 from dcejax.training.batches import source_of
 from dcejax.training.step import init_state, make_train_step
 
 STEPS, WARM_UP = 1500, 100
+POINTS = "points instead of voxels"  # of patients simulated for this row: those of the pool have voxels
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -104,6 +106,11 @@ def diagonal() -> None:
     _wrap("from_numbers", lambda found: found._replace(cholesky=found.cholesky * own), posterior_network)
 
 
+def points() -> None:
+    """Voxels of 0.3 mm, which see hardly more than a point of tissue."""
+    _wrap("sample_conditions", lambda found: found._replace(voxel_mm=jnp.full_like(found.voxel_mm, 0.3)), voxel_sets)
+
+
 ROWS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "as it is": (lambda: None, ()),
     "without vessels": (without_vessels, ()),
@@ -113,6 +120,7 @@ ROWS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "diagonal covariance": (diagonal, ()),
     "without neighbours": (lambda: None, ("--config.network.neighbour_layers=0",)),
     "with the residual of the curve as a loss (0.1)": (lambda: None, ("--config.training.losses.curve_residual=0.1",)),
+    POINTS: (points, ()),
 }
 
 
@@ -135,7 +143,9 @@ def row(name: str, pool: str, data: str) -> dict[str, Any]:
     change, flags = ROWS[name]
     change()
     config = config_file.read(str(ROOT / "configs" / "default.py"), list(flags))
-    settings = {"batches": f"pool:{pool}", "pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1}
+    settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1}
+    if name != POINTS:
+        settings["batches"] = f"pool:{pool}"
     config = replace(config, training=replace(config.training, warmup_steps=WARM_UP, **settings))
     trained, found = train(config), cases.enumerate_cases([data], Facts())
     return model_accuracy.summary([model_accuracy.judge(case, trained, config, ()) for case in found])

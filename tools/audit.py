@@ -6,10 +6,13 @@
     dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=paper-truth-v1 --weights=default-v3 \\
         --maps="temporal stage"=PARTS/temporal --maps=posterior=PARTS/posterior --output_dir=EVALUATION
     cp EVALUATION/results.json docs/audit_results.json; cp PARTS/latent.json docs/audit_latent.json
+    for name in case1_paper-v1 case2_paper-v1 bland_altman roc; do
+        cp EVALUATION/figures/$name.png docs/audit_$name.png
+    done
     python tools/audit.py docs > docs/audit.md
 
-The last command needs the two files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where abstract
-and body differ, the body's.
+The last command needs the two JSON files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where
+abstract and body differ, the body's.
 """
 
 import json
@@ -150,6 +153,46 @@ def reliability(tables: dict) -> Iterator[str]:
     yield from table(["ICC(A,1) of tumour means", *PARAMETERS], lines)
 
 
+def patients(tables: dict) -> Iterator[str]:
+    """Table 2."""
+    lines = []
+    for row in tables["table2"]["rows"]:
+        own = f"{row['n']:g}" + ("" if row["percent"] is None else f" ({row['percent']:.0f} %)")
+        paper = f"{row['published']:g}" + (
+            "" if row["published_percent"] is None else f" ({row['published_percent']:.0f} %)"
+        )
+        lines.append([row["what"], row["value"], own, paper])
+    yield from table(["", "", "here", "published"], lines)
+
+
+def bland_altman(tables: dict) -> Iterator[str]:
+    """Bias and limits of agreement of tumour means."""
+    rows, lines = pick(tables["bland_altman"]["rows"], scale="raw"), []
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        cells = []
+        for name in PARAMETERS:
+            row = one(rows, condition=condition, parameter=name)
+            cells.append("–" if row is None else f"{row['bias']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})")
+        lines.append([condition, *cells])
+    yield from table(["tumour means: bias (limits of agreement)", *PARAMETERS], lines)
+    yield picture("bland_altman", "Bland–Altman plots")
+    yield ""
+
+
+def picture(name: str, told: str) -> str:
+    """A figure of the report."""
+    return f"![{told}](audit_{name}.png)"
+
+
+def maps() -> Iterator[str]:
+    """Two patients, as the published figures show them."""
+    yield f"`{PAPER}` beside the truth and reader 1, errors, and uncertainty with and without division by the mean."
+    yield ""
+    for number in (1, 2):
+        yield picture(f"case{number}_{PAPER}", f"maps of patient {number}")
+        yield ""
+
+
 def diagnosis(tables: dict, labels: list[str]) -> Iterator[str]:
     """Areas under the twelve curves."""
     rows, lines = tables["diagnosis"]["rows"], []
@@ -160,6 +203,8 @@ def diagnosis(tables: dict, labels: list[str]) -> Iterator[str]:
             cells = [shown(one(of, arm=label), "auc") for label in ("Truth", PAPER, "Reader 1", *labels)]
             lines.append([task, name, f"{network:.2f}, {reader:.2f}", *cells])
     yield from table(["task", "map", "published: network, reader", "truth", PAPER, "reader 1", *labels], lines)
+    yield picture("roc", "ROC curves")
+    yield ""
 
 
 def latent(rows: list[Row]) -> list[str]:
@@ -246,10 +291,13 @@ def page(folder: Path) -> Iterator[str]:
     yield ""
     sections = {
         "Four answers": answers(tables, told),
+        "Patients (Table 2)": patients(tables),
         "Errors (Table 1)": errors(tables, labels),
         "Beside maps that know nothing": against_nothing(tables),
         "The ablation": ablation(tables),
-        "Reliability (Figure 5)": reliability(tables),
+        "Maps (Figures 3 and 4)": maps(),
+        "Reliability": reliability(tables),
+        "Bland–Altman (Figure 5)": bland_altman(tables),
         "Diagnosis (Figure 6)": diagnosis(tables, [label for label in labels if label in (TRUTH, "default-v3")]),
         "Time": times(tables),
     }

@@ -47,6 +47,7 @@ def run(folder):
     return call
 
 
+@pytest.mark.slow
 def test_a_method_of_one_file_trains_infers_and_is_evaluated(folder, run, quick_fits, plain, tmp_path, monkeypatch):
     pool = tmp_path / "pool"  # simulated batches would take minutes to compile
     write_pool(pool, lambda split: lambda key: make_batch(seed=3 if split == "train" else 4), 4, 0, {"what": "random"})

@@ -50,6 +50,7 @@ def python(code, *words):
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(scan, mask, tiny_weights, tmp_path):
     cache = tmp_path / "deep" / "cache"
     common = [f"--input={scan}", f"--mask={mask}", f"--weights={tiny_weights}", f"--compilation_cache={cache}"]

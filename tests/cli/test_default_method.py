@@ -48,6 +48,7 @@ def trained(tmp_path_factory):
     return folder, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_pool_and_exports_weights(trained):
     folder, told = trained
     assert "simulating" in told
@@ -113,6 +114,7 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     assert "expected parameter" in told
 
 
+@pytest.mark.slow
 def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     scan = examinations.make_scan(interval_s=3.0, frames=80)
     image = nib.Nifti1Image(scan.values, scan.affine)

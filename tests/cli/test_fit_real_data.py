@@ -57,7 +57,11 @@ def test_help_lists_the_flags(run_fit, capsys):
         assert re.search(rf"^  {model.name} .*{model.description}", text, re.M)
 
 
-@pytest.mark.parametrize("how", [{"method": "linear"}, exams.PLAIN, {}], ids=["linear", "no delay", "no flags"])
+@pytest.mark.parametrize(
+    "how",
+    [{"method": "linear"}, exams.PLAIN, pytest.param({}, marks=pytest.mark.slow)],
+    ids=["linear", "no delay", "no flags"],
+)
 def test_real_glioblastoma(run_fit, reference_data, tmp_path, how):
     stem = reference_data / "glioblastoma_rrift" / "TCGA-06-0185-1"
     image, mask = (Path(f"{stem}_{name}.nii.gz") for name in ("concentration", "tumour_mask"))

@@ -122,6 +122,7 @@ def final_state(workdir, stage):
     return state
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_both_stages_and_continued_equals_an_uninterrupted_one(whole_run, tmp_path):
     reference, _ = whole_run
     workdir = tmp_path / "killed"

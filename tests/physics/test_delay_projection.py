@@ -89,6 +89,7 @@ def test_none_of_ten_starts_finds_a_better_optimum_in_995_of_1000_voxels():
     assert (found.residual <= best * (1 + 1e-4)).mean() >= 0.995
 
 
+@pytest.mark.slow
 def test_no_start_of_scipy_finds_a_better_optimum():
     curves, _ = simulate(EVEN, FINE, 2, 2)
     found = fit("extended_tofts", curves, EVEN, AIF, fit_delay=True)

@@ -233,6 +233,7 @@ def test_models_with_a_free_delay(model):
     assert (result.r_squared > 0.9999).all()
 
 
+@pytest.mark.slow
 def test_no_start_of_scipy_finds_a_better_optimum_of_a_searched_model():
     model = "two_compartment_exchange"
     rng = np.random.default_rng(8)

@@ -41,7 +41,7 @@ SHOWN = ("network", "maps")
 _WARMED = ("fit", "network")  # kinds of arms that compile
 # Of what shapes scores: folders of the package, and modules of its evaluation.
 _FOLDERS = "physics cpu_kernels models execution methods data conventional evaluation/arms evaluation/metrics"
-_MODULES = "casework examinations scoring tumour_regions"
+_MODULES = "casework examinations map_places scoring tumour_regions"
 _VERSIONED = ("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy", "scipy")
 _LARGEST_HALF = 65_504.0  # float16
 

@@ -1,4 +1,4 @@
-"""Arms whose maps lie in a folder, as dcejax-infer or dcejax-fit writes them."""
+"""Arms whose maps lie in a folder, as dcejax-infer, dcejax-fit or dcejax-bids writes them."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcejax.data import nifti, results
+from dcejax.evaluation import map_places
 from dcejax.evaluation.arms.simple_arms import INTERVAL, Description, Maps
 from dcejax.evaluation.examinations import Loaded
 from dcejax.methods.method import of_parameters
@@ -43,7 +44,8 @@ class MapFolder:
         """The files of a map of each parameter, if all are there."""
         if statistic is None:
             return []
-        paths = [results.map_path(self._folder, case_id, statistic, name) for name in PARAMETERS]
+        place = map_places.place_of(self._folder, case_id)
+        paths = [results.map_path(*place, statistic, name) for name in PARAMETERS]
         return paths if all(path.is_file() for path in paths) else []
 
     def _writers(self, case_id: str) -> Iterator[_Writer]:
@@ -97,7 +99,8 @@ class MapFolder:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
     def _sidecar(self, case_id: str, name: str) -> Path:
-        return self._folder / f"{case_id}_desc-{name}.json"
+        folder, stem = map_places.place_of(self._folder, case_id)
+        return folder / f"{stem}_desc-{name}.json"
 
     def _seconds(self, path: Path, stages: tuple[str, ...]) -> dict[str, float | None]:
         """Seconds of inference and of everything, if the sidecar says."""

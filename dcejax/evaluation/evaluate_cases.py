@@ -12,7 +12,7 @@ from dcejax.evaluation.casework import Casework, make_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
 from dcejax.evaluation.examinations import Cohort, Examination, enumerate_cohort, is_name
 from dcejax.evaluation.pooling import Pool, examined_twice, first_examinations, read_record
-from dcejax.evaluation.report import publish
+from dcejax.evaluation.report import publish, report_files
 from dcejax.runner.case_record import RunSettings
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter
@@ -88,7 +88,7 @@ def _publish(cohorts: Sequence[Cohort], casework: Casework, how: RunSettings, re
             f"INCOMPLETE: {len(missing)} of {len(examinations)} examinations are not scored yet; the report covers the "
             "others, and a run with all shards done renews it"
         )
-    report.note(f"report: {folder / publish.REPORT}")
+    report.note(f"report: {folder / report_files.REPORT}")
 
 
 def run(settings: EvaluateSettings, how: RunSettings, report: Reporter) -> int:

@@ -14,7 +14,7 @@ from evaluations import CASES, evaluate, read, row, statuses
 from dcejax.data import nifti, results
 from dcejax.evaluation import casework
 from dcejax.evaluation.metrics.reliability import icc_agreement
-from dcejax.evaluation.report import publish
+from dcejax.evaluation.report import report_files
 from dcejax.runner import map_picture
 from dcejax.types import PARAMETERS
 
@@ -300,7 +300,7 @@ def assert_alike(found, expected):
 
 def test_the_report_in_a_browser(whole, tmp_path):
     browser.find()
-    page = browser.open_page(shutil.copy(whole / publish.REPORT, tmp_path / "report.html"))
+    page = browser.open_page(shutil.copy(whole / report_files.REPORT, tmp_path / "report.html"))
     assert page.console_errors == []
     assert page.requests == []
     assert page.images_loaded == page.images_total == len(list((whole / "figures").iterdir()))

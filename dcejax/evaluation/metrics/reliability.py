@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, f, linregress, t
+from scipy.stats import chi2, f, linregress, rankdata, t
 
 from dcejax.evaluation.metrics.array_checks import alike, finite
 from dcejax.evaluation.metrics.bootstrap import UPPER, Interval
@@ -82,6 +82,45 @@ def icc_consistency(ratings: ArrayLike) -> np.ndarray:
     """ICC(C,1) of many sets of ratings [..., N, k] at once, as `icc_agreement`."""
     ratings = _ratings(ratings, "...", "N", "k")
     return _consistency(_mean_squares(ratings), ratings.shape[-1])
+
+
+def _pairs(pairs: ArrayLike) -> np.ndarray:
+    pairs = _ratings(pairs, "...", "N", "k")
+    if pairs.shape[-1] != 2:
+        raise ValueError(
+            f"pairs: expected 2 measurements of each subject, found {pairs.shape[-1]}; compare two at a time"
+        )
+    return pairs
+
+
+def concordance(pairs: ArrayLike) -> np.ndarray:
+    """Lin's concordance correlation (1989, Biometrics 45:255) of many sets of pairs at once.
+
+    Args:
+        pairs: [..., N, 2] of N subjects, at least 2.
+
+    Returns:
+        [...]; NaN where all values are one number.
+    """
+    pairs = _pairs(pairs)
+    mean = pairs.mean(axis=-2, keepdims=True)
+    spread = np.where(
+        np.abs(pairs - mean) > _ROUNDING * np.abs(pairs).max(axis=(-2, -1), keepdims=True), pairs - mean, 0
+    )
+    covariance = (spread[..., 0] * spread[..., 1]).mean(axis=-1)
+    shift = mean[..., 0, 0] - mean[..., 0, 1]
+    return _ratio(2 * covariance, (spread**2).mean(axis=-2).sum(axis=-1) + shift**2)
+
+
+def rank_correlation(pairs: ArrayLike) -> np.ndarray:
+    """Spearman's rank correlation of many sets of pairs [..., N, 2] at once; equal values share ranks.
+
+    NaN where the values of a measurement are one number.
+    """
+    ranks = rankdata(_pairs(pairs), axis=-2)
+    spread = ranks - ranks.mean(axis=-2, keepdims=True)
+    covariance = (spread[..., 0] * spread[..., 1]).sum(axis=-1)
+    return _ratio(covariance, np.sqrt((spread**2).sum(axis=-2).prod(axis=-1)))
 
 
 class Icc(NamedTuple):

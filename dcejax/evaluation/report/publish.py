@@ -1,17 +1,15 @@
 """From pooled records to files: results.json, tables, figures and the report."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import atomic, provenance, results
+from dcejax.data import provenance
 from dcejax.evaluation.casework import code_sha256
 from dcejax.evaluation.figures import all_figures
-from dcejax.evaluation.report import html_report, narrative
+from dcejax.evaluation.report import narrative, report_files
 from dcejax.evaluation.report.html_report import FigureBlock, Report, Section
 from dcejax.evaluation.report.narrative import Evaluation
-from dcejax.evaluation.scoring import plain
 from dcejax.evaluation.tables import (
     accuracy_tables,
     agreement_tables,
@@ -21,9 +19,6 @@ from dcejax.evaluation.tables import (
     verdicts,
 )
 from dcejax.evaluation.tables.result_table import Table, columns
-
-RESULTS, REPORT, TABLES, FIGURES = "results.json", "report.html", "tables", "figures"
-"""What is written, beside the records of cases."""
 
 _VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "scipy", "nibabel")
 
@@ -128,56 +123,25 @@ def publish(evaluation: Evaluation, folder: Path) -> None:
     figures |= all_figures.curves(pool) | all_figures.calibration(pool)
     sentences = narrative.summary(pool, tables)
     limits = narrative.limitations(evaluation, tables.values())
-    provenance = _provenance(evaluation)
-    files = [f"{TABLES}/{name}.csv" for name in tables] + [f"{FIGURES}/{name}.png" for name in figures]
-    content = plain(
-        {
-            "title": f"dcejax evaluation: {main.name}",
-            "warning": narrative.WARNING,
-            "complete": not evaluation.missing,
-            "missing": evaluation.missing,
-            "patients": len(pool.records),
-            "examined_twice": len(pool.pairs),
-            "arms": tables["arms"].rows,
-            "main_arm": pool.main.name,
-            "summary": sentences,
-            "limitations": limits,
-            "tables": {
-                name: {"title": table.title, "caption": table.caption, "rows": table.rows}
-                for name, table in tables.items()
-            },
-            "provenance": provenance,
-            "files": files,
-        }
-    )
+    content = {
+        "title": f"dcejax evaluation: {main.name}",
+        "warning": narrative.WARNING,
+        "complete": not evaluation.missing,
+        "missing": evaluation.missing,
+        "patients": len(pool.records),
+        "examined_twice": len(pool.pairs),
+        "arms": tables["arms"].rows,
+        "main_arm": pool.main.name,
+        "summary": sentences,
+        "limitations": limits,
+    }
     document = Report(
         title=content["title"],
         subtitle=f"{len(pool.records)} patients, images of size {main.size}, {len(pool.arms)} arms",
         warning=" ".join([narrative.WARNING, *(limits[:1] if evaluation.missing else [])]),
         summary=sentences,
         sections=_sections(tables, figures, "\n\n".join(limits)),
-        provenance=provenance,
+        provenance=_provenance(evaluation),
         results=content,
     )
-    page = html_report.render(document)
-    _forget(folder, files)
-    for name in (TABLES, FIGURES):
-        results.make_folder(folder / name)
-    for name, table in tables.items():
-        atomic.write_text(folder / TABLES / f"{name}.csv", html_report.to_csv(table))
-    for name, figure in figures.items():
-        atomic.write_bytes(folder / FIGURES / f"{name}.png", figure.png)
-    atomic.write_text(folder / REPORT, page)
-    atomic.write_text(folder / RESULTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _forget(folder: Path, files: Sequence[str]) -> None:
-    """Remove tables and figures that an earlier evaluation in this folder had and this one has not."""
-    try:
-        before = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["files"]
-        stale = [Path(name) for name in set(before) - set(files)]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
-        return
-    for path in stale:
-        if path.parent.as_posix() in (TABLES, FIGURES):
-            (folder / path).unlink(missing_ok=True)
+    report_files.write(folder, document, tables, figures)

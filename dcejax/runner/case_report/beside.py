@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,11 @@ class Beside:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def _names(case: Case) -> dict[int, str]:
+def label_names(segmentation: Path | None) -> dict[int, str]:
     """Labels from the table that BIDS puts beside a segmentation; none where it is absent or another kind of table."""
-    if case.facts.segmentation is None:
+    if segmentation is None:
         return {}
-    path = case.facts.segmentation
-    path = path.with_name(f"{nifti.strip_suffix(path)}.tsv")
+    path = segmentation.with_name(f"{nifti.strip_suffix(segmentation)}.tsv")
     if not path.is_file():
         return {}
     try:
@@ -50,4 +50,4 @@ def read(case: Case, scan: Scan, quantities: Iterable[str]) -> Beside:
         if path.is_file():
             truth[quantity] = nifti.read_volume(path, "true map", grid).values
             files[quantity] = path.name
-    return Beside(_names(case), truth, {"truth": files} if files else {})
+    return Beside(label_names(case.facts.segmentation), truth, {"truth": files} if files else {})

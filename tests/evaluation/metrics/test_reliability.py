@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dcejax.evaluation.metrics.reliability import bland_altman, icc, icc_agreement, repeatability
+from dcejax.evaluation.metrics.reliability import (
+    bland_altman,
+    concordance,
+    icc,
+    icc_agreement,
+    rank_correlation,
+    repeatability,
+)
 
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
 
@@ -198,3 +205,21 @@ def test_one_subject_is_enough_and_a_mean_of_zero_has_no_cv():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_concordance_and_ranks_against_formulas_and_scipy():
+    rng = np.random.default_rng(4)
+    many = rng.normal(size=(5, 23, 1)) + rng.normal(size=(5, 23, 2)) * [0.3, 0.5] + [0.0, 0.4]
+    for pairs, found, ranks in zip(many, concordance(many), rank_correlation(many), strict=True):
+        x, y = pairs.T
+        lin = 2 * np.cov(x, y, ddof=0)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+        assert found == pytest.approx(lin, rel=1e-12)
+        assert ranks == pytest.approx(stats.spearmanr(x, y).statistic, rel=1e-12)
+    x = many[0, :, 0]
+    assert concordance(np.stack([x, x], axis=-1)) == 1.0
+    assert rank_correlation(np.stack([x, np.exp(3 * x)], axis=-1)) == pytest.approx(1.0)
+    assert concordance(np.stack([x, x + 1], axis=-1)) < 1.0
+    assert np.isnan(rank_correlation(np.stack([x, np.full_like(x, 0.3)], axis=-1)))
+    assert concordance(np.stack([x, np.full_like(x, 0.3)], axis=-1)) == 0.0
+    with pytest.raises(ValueError, match="expected 2 measurements"):
+        concordance(many[..., [0, 1, 1]])

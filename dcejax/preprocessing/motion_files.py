@@ -1,5 +1,8 @@
 """How a head moved, as a table and a picture."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -23,6 +26,33 @@ def table(motion: Motion, threshold_mm: float) -> str:
         cells = (*numbers, float(displacement), float(step), int(far[t]), int(t not in motion.failed))
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     return results.tsv_text(COLUMNS, rows)
+
+
+@dataclass(frozen=True)
+class MotionTable:
+    """What a table says of each frame T."""
+
+    displacement_mm: np.ndarray  # [T] from the reference
+    step_mm: np.ndarray  # [T] from the frame before
+    flagged: np.ndarray  # [T] bool, too far from the reference
+    found: np.ndarray  # [T] bool, whether there is a position of its own
+
+
+def read(path: Path) -> MotionTable:
+    """Read a table that `table` made.
+
+    Raises:
+        ValueError: it is none, or lacks columns or numbers.
+    """
+    rows = results.read_tsv(path)
+    try:
+        displacement, step, far, found = (np.array([float(row[name]) for row in rows]) for name in COLUMNS[6:])
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected numbers in the columns {', '.join(COLUMNS[6:])}, found {error!r}; run dcejax-prepare "
+            "again"
+        ) from error
+    return MotionTable(displacement, step, far > 0, found > 0)
 
 
 def picture(motion: Motion, threshold_mm: float, title: str) -> bytes:

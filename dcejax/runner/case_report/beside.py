@@ -1,4 +1,4 @@
-"""What lies beside a series and helps to read its maps: names of labels, and the truth of a simulated patient."""
+"""What helps to read maps beside a series: names of labels, how the head moved, the truth of a simulated patient."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import csv_rows, loading, nifti
+from dcejax.data import csv_rows, loading, nifti, sidecars
 from dcejax.data.cases import Case, case_id_of
 from dcejax.data.dataset import TRUTH
+from dcejax.preprocessing import motion_files
+from dcejax.preprocessing.motion_files import MotionTable
 from dcejax.types import Scan
+
+_MOVEMENT = "desc-motion_timeseries.tsv"  # of dcejax-prepare
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Beside:
 
     names: dict[int, str] = field(default_factory=dict)  # label of the segmentation -> what it is
     truth: dict[str, np.ndarray] = field(default_factory=dict)  # quantity -> [X, Y, Z], in the unit of files
+    movement: MotionTable | None = None  # of all frames of the file, before it was undone
+    threshold_mm: float | None = None  # from which frames are flagged
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -37,11 +43,27 @@ def label_names(segmentation: Path | None) -> dict[int, str]:
         return {}
 
 
+def _movement(case: Case, path: Path) -> tuple[MotionTable | None, float | None]:
+    """How the head moved and from where on frames are flagged, as dcejax-prepare left it; nothing without its table."""
+    if not path.is_file():
+        return None, None
+    found, frames = motion_files.read(path), nifti.series_shape(case.path)[-1]
+    if len(found.found) != frames:
+        raise ValueError(
+            f"{path}: expected a row for each of the {frames} frames of {case.path.name}, found {len(found.found)}; "
+            "run dcejax-prepare again"
+        )
+    said = sidecars.read(case.path).get("Preprocessing")
+    said = said.get("motion") if isinstance(said, dict) else None
+    threshold = said.get("threshold_mm") if isinstance(said, dict) else None
+    return found, threshold if isinstance(threshold, (int, float)) else None
+
+
 def read(case: Case, scan: Scan, quantities: Iterable[str]) -> Beside:
     """Look beside the files of a case.
 
     Raises:
-        ValueError: a true map that is damaged or lies on another grid.
+        ValueError: a true map that is damaged or lies on another grid, or a damaged table of movement.
     """
     stem, grid = case_id_of(case.path), loading.grid_of(case, scan)
     truth, files = {}, {}
@@ -50,4 +72,9 @@ def read(case: Case, scan: Scan, quantities: Iterable[str]) -> Beside:
         if path.is_file():
             truth[quantity] = nifti.read_volume(path, "true map", grid).values
             files[quantity] = path.name
-    return Beside(label_names(case.facts.segmentation), truth, {"truth": files} if files else {})
+    provenance = {"truth": files} if files else {}
+    path = case.path.with_name(f"{stem}_{_MOVEMENT}")
+    movement, threshold = _movement(case, path)
+    if movement is not None:
+        provenance["movement"] = path.name
+    return Beside(label_names(case.facts.segmentation), truth, movement, threshold, provenance)

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from dcejax.physics.units import SECONDS_PER_MINUTE
+from dcejax.preprocessing.motion_files import MotionTable
 from dcejax.runner.case_report.sheets import label_colours
 from dcejax.types import Quantity
 
@@ -114,12 +115,12 @@ def _darker(colour: str) -> str:
     return "#" + bytes(int(value * share) for value in rgb).hex()
 
 
-def _figure() -> tuple[Figure, matplotlib.axes.Axes]:
+def _figure(across: str = "time after the first frame (s)") -> tuple[Figure, matplotlib.axes.Axes]:
     figure = Figure(figsize=(4.8, 3.0), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e8eb", lw=0.7)
-    axes.set_xlabel("time after the first frame (s)", fontsize=9)
+    axes.set_xlabel(across, fontsize=9)
     axes.tick_params(labelsize=8)
     return figure, axes
 
@@ -168,4 +169,21 @@ def misfit_svg(curves: Curves) -> bytes:
     axes.plot(curves.times * SECONDS_PER_MINUTE, curves.misfit, "o-", color="#8250df", ms=3, lw=1)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("misfit (mM)" if curves.quantity == "concentration" else "misfit (scanner units)", fontsize=9)
+    return _svg(figure)
+
+
+def movement_svg(movement: MotionTable, threshold_mm: float | None) -> bytes:
+    """How far each frame lay from the reference and from the one before, as an SVG file's content."""
+    figure, axes = _figure("frame, counted from 0")
+    frames = np.arange(len(movement.displacement_mm))
+    axes.plot(frames, movement.step_mm, "-", color="#8c959f", lw=1, label="from the frame before")
+    axes.plot(frames, movement.displacement_mm, "-", color="#1f2328", lw=1.5, label="from the reference")
+    for chosen, marker, name in ((movement.flagged, "o", "flagged"), (~movement.found, "x", "no position found")):
+        if chosen.any():
+            axes.plot(frames[chosen], movement.displacement_mm[chosen], marker, color="#cf222e", ms=4, label=name)
+    if threshold_mm is not None:
+        axes.axhline(threshold_mm, color="#cf222e", lw=1, ls="--", label="threshold")
+    axes.set_ylim(0.0, 1.5 * max(float(movement.displacement_mm.max()), threshold_mm or 0.0, 0.1))
+    axes.set_ylabel("displacement (mm)", fontsize=9)
+    _legend(axes)
     return _svg(figure)

@@ -18,7 +18,7 @@ from dcejax.data.scales import Scale
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.runner import shown_maps
 from dcejax.runner.case_report import curves as drawn_curves
-from dcejax.runner.case_report import region_table
+from dcejax.runner.case_report import movement, region_table
 from dcejax.runner.case_report.beside import Beside
 from dcejax.runner.case_report.curves import Curves
 from dcejax.runner.case_report.panels import Codes, Panels
@@ -132,7 +132,7 @@ def _address(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
-def _curves(curves: Curves) -> list[dict[str, str]]:
+def _curves(curves: Curves, beside: Beside) -> list[dict[str, str]]:
     explained = any(region.modelled is not None for region in curves.regions)
     what = "measured (points) and modelled from the maps (lines)" if explained else "as measured"
     found = []
@@ -152,6 +152,9 @@ def _curves(curves: Curves) -> list[dict[str, str]]:
         )
         svg = drawn_curves.misfit_svg(curves)
         found.append({"title": "Misfit of each frame.", "text": text, "address": _address(svg)})
+    if beside.movement is not None:
+        told = movement.figure(beside.movement, beside.threshold_mm)
+        found.append({"title": told["title"], "text": told["text"], "address": _address(told["svg"])})
     return [{**each, "alt": f"{each['title']} {each['text']}"} for each in found]
 
 
@@ -233,7 +236,7 @@ def render(told: Told) -> str:
         "title": told.title,
         "subtitle": told.subtitle,
         "facts": _facts(scan),
-        "warnings": list(told.warnings),
+        "warnings": [*told.warnings, *movement.warnings(told.beside.movement, told.beside.threshold_mm)],
         "table_text": _TABLE_TEXT,
         "table": region_table.make("Regions", estimates, *known),
         "more_table": region_table.make("Further quantities", more, *known) if more else None,
@@ -241,7 +244,7 @@ def render(told: Told) -> str:
         "rows": rows,
         "key": [{"colours": colours, "name": name} for name, colours in panels.seen.items()],
         "others": others,
-        "curves": _curves(told.curves),
+        "curves": _curves(told.curves, told.beside),
         "provenance": list(_flat({**told.record, **told.beside.provenance})),
     }
     script = _resource("case_report.js")

@@ -5,7 +5,8 @@
 
 participant: computes maps of every series sub-*/[ses-*/]{perf,anat}/*_{dce,DCE}.nii.gz by dcejax-infer, or with
 --analysis=fit by dcejax-fit, and takes all further flags of that command, such as --weights, --model or --shard.
-group: joins the tables of all cases into those of the data set, as each run does at its end, too.
+group: joins the tables of all cases into those of the data set, as each run does at its end, too, and writes a page of
+all cases, OUTPUT_DIR/group_desc-dcejax_report.html (or desc-fit), with links to those that --report made.
 
 A filter file is JSON such as {"dce": {"run": 1, "acquisition": null}}. Labels may have their sub- and ses-.
 Research only; not for clinical decisions.
@@ -16,6 +17,7 @@ several cases are bad (see OUTPUT_DIR/cases.jsonl).
 
 import copy
 import re
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -86,8 +88,14 @@ def _group(out: Path, rest: list[str]) -> int:
     counts = bids_derivatives.write_group(out)
     if not counts:
         raise ValueError(f"{out}: expected results of dcejax-bids ... participant, found none; run that first")
+    from dcejax.evaluation.report import group_report
+
     for analysis, cases in counts.items():
         print(f"{out}/group_desc-{analysis}_*.tsv: {cases} case(s)")
+        try:
+            print(group_report.write(out, analysis))
+        except ImportError as error:  # the tables are there
+            print(f"warning: no page of all cases: {error}", file=sys.stderr)
     return 0
 
 

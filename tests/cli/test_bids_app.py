@@ -70,6 +70,9 @@ def test_participants_sessions_and_group(data, plainly, tmp_path):
     assert code == 0
     assert "2 case(s)" in told
     assert group.read_text() == text
+    page = (out / "group_desc-fit_report.html").read_text()
+    assert "2 cases of 2 participants." in page
+    assert "the flag --report of participant makes them" in page
 
 
 def test_refusals(data, tmp_path):

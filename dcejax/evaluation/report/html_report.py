@@ -53,6 +53,7 @@ class Section:
     text: str = ""  # plain; blank lines separate paragraphs
     tables: Sequence[Table] = ()
     figures: Sequence[FigureBlock] = ()
+    links: Sequence[tuple[str, str]] = ()  # words, and the address of another file
 
     @property
     def paragraphs(self) -> list[str]:

@@ -31,8 +31,8 @@ def warnings(movement: MotionTable | None, threshold_mm: float | None) -> list[s
         )
     if (lost := np.flatnonzero(~movement.found)).size:
         told.append(
-            f"no position was found for frame{'s' * (lost.size > 1)} {runs(lost)} (counted from 0), put back as the one "
-            "before; look at what is there, or leave it out (--drop_frames)"
+            f"no position was found for frame{'s' * (lost.size > 1)} {runs(lost)} (counted from 0), put back as the "
+            "one before; look at what is there, or leave it out (--drop_frames)"
         )
     return told
 

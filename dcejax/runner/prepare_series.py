@@ -157,6 +157,13 @@ def _write(root: Path, made: Made) -> None:
     for role, values in volumes.items():
         kind = np.uint8 if role == "mask" else np.int32 if role == "segmentation" else np.float32
         nifti.write(path(f"{_ENDINGS[role]}.nii.gz"), values.astype(kind), raw.image.affine, raw.image.header, _NOTE)
+    names, segmentation = path("desc-tumour_dseg.tsv"), raw.case.facts.segmentation
+    names.unlink(missing_ok=True)
+    if (
+        segmentation is not None
+        and (table := segmentation.with_name(f"{nifti.strip_suffix(segmentation)}.tsv")).is_file()
+    ):
+        atomic.write_bytes(names, table.read_bytes())
     if prepared.motion is not None:
         threshold = made.steps.motion_threshold_mm
         atomic.write_text(path("desc-motion_timeseries.tsv"), motion_files.table(prepared.motion, threshold))

@@ -29,7 +29,10 @@ def raw(tmp_path_factory):
     (folder / f"{CASE}_VFA.json").write_text(json.dumps({"FlipAngle": [2, 12]}))
     fine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
     inside = np.linalg.norm(phantom_heads.positions((62, 78, 34), fine) / phantom_heads.SEMI_AXES_MM, axis=-1) < 0.8
-    for name, volume in (("T1map", 1.2 * inside.astype(np.float32)), ("desc-brain_mask", inside.astype(np.uint8))):
+    volumes = {"T1map": 1.2 * inside.astype(np.float32)}
+    volumes |= dict.fromkeys(("desc-brain_mask", "desc-tumour_dseg"), inside.astype(np.uint8))
+    (folder / f"{CASE}_desc-tumour_dseg.tsv").write_text("index\tname\n1\trim\n")
+    for name, volume in volumes.items():
         nib.save(nib.Nifti1Image(volume, fine), folder / f"{CASE}_{name}.nii.gz")
     return folder.parents[2]
 
@@ -48,7 +51,8 @@ def test_a_data_set_is_made_and_read_back(raw, tmp_path):
     said = json.loads(nifti.sidecar_path(case.path).read_text())
     assert said["VolumeTiming"] == [0.0, 5.0, 10.0]
     assert said["Preprocessing"]["motion"]["flagged_frames"] == [2]
-    assert said["Preprocessing"]["resliced"] == ["mask", "t1_map"]
+    assert said["Preprocessing"]["resliced"] == ["mask", "t1_map", "segmentation"]
+    assert "rim" in case.path.with_name(f"{CASE}_desc-tumour_dseg.tsv").read_text()
     record = json.loads(case.path.with_name(f"{CASE}_desc-prepared.json").read_text())
     assert record["settings"]["n4"] is False
     assert "n4" not in record["steps"]

@@ -124,7 +124,7 @@ def _facts(scan: Scan) -> str:
     return (
         f"{scan.quantity.capitalize()}, {times.size} frames in {times[-1]:.0f} s; "
         f"{' × '.join(map(str, scan.mask.shape))} voxels of {' × '.join(f'{mm:.3g}' for mm in size)} mm; "
-        f"mask ({mask}) of {volume:.3g} mL."
+        f"mask ({mask}) of {region_table.volume_text(volume)}."
     )
 
 

@@ -19,6 +19,11 @@ def digits(scale: Scale) -> int:
     return max(0, math.ceil(-math.log10(max(scale.high - scale.low, 1e-9) / 200.0)))
 
 
+def volume_text(ml: float) -> str:
+    """A volume as people write it, to three digits or to 1 mL."""
+    return f"{ml:.3g} mL" if ml < 999.5 else f"{ml:.0f} mL"
+
+
 def _beside(output: Output, outputs: Sequence[Output]) -> Output | None:
     """The spread of an estimate in its unit, if it has one."""
     for other in outputs:
@@ -105,7 +110,7 @@ def make(
             )
             for output in shown
         ]
-        volume = f"{count * voxel_ml:.3g} mL"
+        volume = volume_text(count * voxel_ml)
         lines.append({"name": region, "colour": colour, "volume": volume, "voxels": count, "cells": cells})
     headings = [{"name": o.quantity, "unit": unit_text(o.unit)} for o in shown]
     return {"name": name, "headings": headings, "rows": lines}

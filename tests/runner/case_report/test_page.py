@@ -13,7 +13,7 @@ from PIL import Image
 from dcejax.data import drawing, scales
 from dcejax.methods import dcejax2026, lyoo2025
 from dcejax.runner import shown_maps
-from dcejax.runner.case_report import curves, page
+from dcejax.runner.case_report import curves, page, region_table
 from dcejax.runner.case_report.beside import Beside
 from dcejax.runner.case_report.panels import Codes
 from dcejax.runner.case_report.sheets import FIRST, LEVELS
@@ -53,6 +53,13 @@ def test_what_lies_beyond_a_scale_has_colours_of_its_own_and_is_counted():
     many = {**maps, "median_Ktrans": np.where(MASK & (np.arange(5) < 2), 0.5, values)}
     share = np.count_nonzero(many["median_Ktrans"][MASK] > 0.2) / MASK.sum()
     assert f"{100 * share:.0f} % of the mask above the scale" in words(page.render(told(maps=many)))
+
+
+@pytest.mark.parametrize(
+    ("ml", "said"), [(0.0412, "0.0412 mL"), (35.84, "35.8 mL"), (999.6, "1000 mL"), (1384.2, "1384 mL")]
+)
+def test_volumes_have_no_powers_of_ten(ml, said):
+    assert region_table.volume_text(ml) == said
 
 
 def test_numbers_of_regions_stand_in_the_table(content):

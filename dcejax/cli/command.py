@@ -51,8 +51,8 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
         try:
             with stop.raising():
                 code = run(sys.argv if argv is None else argv)
-        except (ValueError, OSError) as error:
-            last_word(f"error: {access.refusal(error) if isinstance(error, OSError) else error}")
+        except (ValueError, OSError, MemoryError) as error:
+            last_word(f"error: {error if isinstance(error, ValueError) else access.refusal(error)}")
             code = 1 if access.may_pass(error) else 2
         except KeyboardInterrupt as error:
             stop.note(getattr(error, "number", SIGINT))

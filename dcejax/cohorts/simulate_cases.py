@@ -166,7 +166,9 @@ def _prepare_folder(planned: Plan, how: RunSettings) -> None:
 def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
     """Find out whether an examination is done already; there is nothing else to read."""
     record = dataset.record_path(how.output_dir, examination.subject, examination.session)
-    if how.skips(record, provenance.digest(examination.origin)):
+    # The series too: another process that made the same by mistake may have been killed while it renewed it.
+    whole = dataset.series_path(how.output_dir, examination.subject, examination.session).is_file()
+    if whole and how.skips(record, provenance.digest(examination.origin)):
         return "skipped"
     return "checked" if how.dry_run else examination
 

@@ -130,7 +130,7 @@ def write_case(
     *,
     table: bool = True,
 ) -> None:
-    """Write everything of a case but its sidecar, after removing all that an earlier fit of it has left.
+    """Write everything of a case but its sidecar, and remove what an earlier fit of it has left.
 
     The modelled series [V, T] is in the input's quantity, or None; the picture is a PNG file's content; a native T1
     that was fitted itself [V] is in min. No `table` of regions is written where a layout has its own.
@@ -141,12 +141,16 @@ def write_case(
     results.make_folder(folder)
     case_id = scan.case_id
     sidecar_path(folder, case_id).unlink(missing_ok=True)
-    for pattern in ("fit_*", "se_*"):  # another model has other maps
-        for path in folder.glob(f"{case_id}_desc-{pattern}"):
-            path.unlink()
+    # Removed last: another process that does the same case by mistake may be about to mark it done.
+    stale = {path for kind in ("fit", "se") for path in folder.glob(f"{case_id}_desc-{kind}_*")}
+
+    def renewed(path: Path) -> Path:
+        stale.discard(path)
+        return path
 
     def write(description: str, name: str, values: np.ndarray, note: str) -> None:
-        nifti.write(results.map_path(folder, case_id, description, name), values, scan.affine, scan.header, note)
+        path = renewed(results.map_path(folder, case_id, description, name))
+        nifti.write(path, values, scan.affine, scan.header, note)
 
     for name, values in analysis.maps.items():
         write("fit", name, volume(values, scan.mask), f"dcejax fit {name}, unit {analysis.quantity(name).unit}")
@@ -163,12 +167,14 @@ def write_case(
     if modelled is not None:
         unit = "mM" if scan.quantity == "concentration" else "the input's unit"
         write("fit", "modelled", volume(modelled, scan.mask), f"dcejax modelled {scan.quantity}, {unit}")
-    aif_csv.write(folder / f"{case_id}_desc-fit_aif.csv", scan.start + scan.times, arterial.plasma)
+    aif_csv.write(renewed(folder / f"{case_id}_desc-fit_aif.csv"), scan.start + scan.times, arterial.plasma)
     if arterial.voxels is not None:
         write("fit", "aifmask", arterial.voxels.astype(np.uint8), "dcejax arterial voxels")
     if table and scan.segmentation is not None:
         atomic.write_text(
-            folder / f"{case_id}_desc-fit_rois.csv",
+            renewed(folder / f"{case_id}_desc-fit_rois.csv"),
             results.csv_text(_ROI_COLUMNS, roi_rows(scan.segmentation[scan.mask], analysis)),
         )
-    atomic.write_bytes(folder / f"{case_id}_desc-fit_qc.png", picture)
+    atomic.write_bytes(renewed(folder / f"{case_id}_desc-fit_qc.png"), picture)
+    for path in stale:  # of an earlier fit, whose model had other maps
+        path.unlink(missing_ok=True)

@@ -6,8 +6,13 @@ import shutil
 from pathlib import Path
 
 
-def refusal(error: OSError) -> str:
+def refusal(error: OSError | MemoryError) -> str:
     """Say which file it is, what the system found and what to do."""
+    if isinstance(error, MemoryError):
+        return (
+            f"expected enough memory, found none left ({str(error) or 'out of memory'}); close other programs, or ask "
+            "the scheduler for more"
+        )
     return (
         f"{error.filename or 'a file'}: expected a path that can be read or written, found "
         f"{error.strerror or error}; check the path and its permissions"
@@ -19,7 +24,10 @@ _OF_THE_MACHINE = frozenset((*_NO_ROOM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error is the machine's, such as a full disk or a lost file system: another try may succeed."""
+    """Whether an error is the machine's, such as a full disk or a lost file system, or was raised from one that is:
+    another try may succeed."""
+    if error.__cause__ is not None and may_pass(error.__cause__):
+        return True
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
 
 

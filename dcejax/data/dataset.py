@@ -86,6 +86,11 @@ def record_path(folder: Path, subject: str, session: str | None) -> Path:
     return _file(folder, subject, session, "desc-dro.json")
 
 
+def series_path(folder: Path, subject: str, session: str | None) -> Path:
+    """Where the series of a simulated examination lies."""
+    return _file(folder, subject, session, "dce.nii.gz")
+
+
 def _tsv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
@@ -110,7 +115,7 @@ def write_examination(folder: Path, subject: str, session: str | None, simulated
         OSError: an earlier version cannot be removed.
     """
     scan, path = simulated.scan, partial(_file, folder, subject, session)
-    series = path("dce.nii.gz")
+    series = series_path(folder, subject, session)
     results.make_folder(series.parent)
     # The record and the series of an earlier version would stand for files that are about to change.
     record_path(folder, subject, session).unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """What a result was made from: hashes of files and settings, versions of packages."""
 
+import errno
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -18,8 +20,11 @@ def _digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        found = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path}: expected a file that can be read, found {found}; check the path") from error
+        raise ValueError(f"{path}: expected a file that can be read, found {_reason(error)}; check the path") from error
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 def inputs_of(case: Case) -> dict[str, dict[str, str]]:
@@ -29,6 +34,38 @@ def inputs_of(case: Case) -> dict[str, dict[str, str]]:
         ValueError: a file that cannot be read.
     """
     return {role: {"file": str(path), "sha256": _digest(path)} for role, path in case.files().items()}
+
+
+def states_of(case: Case) -> dict[str, tuple[int, int]]:
+    """Size and time of every file a case depends on, by role, for `require_same`.
+
+    Raises:
+        ValueError: a file that cannot be read.
+    """
+    found = {}
+    for role, path in case.files().items():
+        try:
+            state = path.stat()
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected a file that can be read, found {_reason(error)}; check the path"
+            ) from error
+        found[role] = state.st_size, state.st_mtime_ns
+    return found
+
+
+def require_same(case: Case, before: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse a case whose files have changed since `states_of`: hashes and results would be of different content.
+
+    Raises:
+        ValueError: a file has, which another try may find at rest.
+    """
+    for role, state in states_of(case).items():
+        if state != before.get(role):
+            raise ValueError(
+                f"{case.files()[role]}: expected a file that stays as it is while it is read, found that it changed; "
+                "run again once it is whole"
+            ) from OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def case_hash(case: Case, inputs: Mapping[str, Mapping[str, str]], settings: Mapping[str, Any]) -> str:

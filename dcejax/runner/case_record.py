@@ -1,7 +1,9 @@
 """What becomes of the cases of a run: told, recorded and counted, in the order in which they are settled."""
 
+import errno
 import importlib.util
 import json
+import os
 import secrets
 import time
 import traceback
@@ -110,10 +112,9 @@ class Ledger:
         if isinstance(outcome, Exception):
             if self._alone:
                 raise outcome
-            if isinstance(outcome, (ValueError, OSError)) and not access.may_pass(outcome):
-                status, reason = "bad", access.refusal(outcome) if isinstance(outcome, OSError) else str(outcome)
-            elif isinstance(outcome, OSError):
-                status, reason = "failed", access.refusal(outcome)
+            if isinstance(outcome, ValueError | OSError | MemoryError):
+                status = "failed" if access.may_pass(outcome) else "bad"
+                reason = str(outcome) if isinstance(outcome, ValueError) else access.refusal(outcome)
             else:  # an error of the program in one case must not end a run of many
                 status, reason = "failed", repr(outcome)
                 self._report.line("".join(traceback.format_exception(outcome)))
@@ -126,7 +127,11 @@ class Ledger:
             self._record(case, status, reason, seconds)
 
     def _record(self, case: Any, status: Status, reason: str, seconds: float) -> None:
-        """Append a line in one write."""
+        """Append a line in one write, after the end of one that was cut short.
+
+        Raises:
+            OSError: it cannot be written, or not whole.
+        """
         results.make_folder(self._settings.output_dir)
         line = {
             "run": self._run,
@@ -136,8 +141,16 @@ class Ledger:
             "reason": reason,
             "seconds": round(seconds, 3),
         }
-        with open(self._settings.record, "ab", buffering=0) as file:
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        content, path = (json.dumps(line, ensure_ascii=False) + "\n").encode(), self._settings.record
+        try:
+            with open(path, "a+b", buffering=0) as file:
+                if end := file.seek(0, os.SEEK_END):
+                    file.seek(end - 1)
+                    content = b"\n" * (file.read(1) != b"\n") + content
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def _counted(self) -> str:
         return ", ".join(f"{status} {self._counts[status]}" for status in get_args(Status) if self._counts[status])

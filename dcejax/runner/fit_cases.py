@@ -55,7 +55,7 @@ _Made = tuple[_Ready, Analysis, list[str]]  # with all warnings
 def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     """Read a case and bring it to concentration, unless it is done."""
     watch, settings, how = Stopwatch(), run.settings, run.how
-    inputs = provenance.inputs_of(case)
+    states, inputs = provenance.states_of(case), provenance.inputs_of(case)
     case_hash = provenance.case_hash(case, inputs, {"fit": dataclasses.asdict(settings)})
     place = run.layout.place(case.case_id)
     sidecar = fit_outputs.sidecar_path(*place)
@@ -74,6 +74,7 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     beside = beside_case.Beside()
     if how.report or how.layout != "flat":
         beside = beside_case.read(case, prepared.scan, PARAMETERS if how.report else ())
+    provenance.require_same(case, states)
     return "checked" if how.dry_run else _Ready(case, prepared, case_hash, inputs, watch.seconds, beside)
 
 

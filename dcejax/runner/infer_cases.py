@@ -96,7 +96,7 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
 def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     """Read and prepare a case, unless it is done."""
     watch = Stopwatch()
-    inputs = provenance.inputs_of(case)
+    states, inputs = provenance.states_of(case), provenance.inputs_of(case)
     config = method.to_dict(run.config)
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
     case_hash = provenance.case_hash(case, inputs, shaping)
@@ -114,6 +114,7 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     beside = beside_case.Beside()
     if run.how.report or run.how.layout != "flat":
         beside = beside_case.read(case, scan, quantities if run.how.report else ())
+    provenance.require_same(case, states)
     watch.lap("read")
     series_written = run.settings.modelled + run.layout.wants_modelled
     maps = len(run.method.OUTPUTS) + series_written * scan.times.size

@@ -103,7 +103,7 @@ def _on_grid(path: Path, role: str, grid: nifti.Image, steps: Steps) -> tuple[np
 
 
 def _read(steps: Steps, how: RunSettings, case: Case, report: Reporter) -> Raw | Status:
-    inputs = provenance.inputs_of(case)
+    states, inputs = provenance.states_of(case), provenance.inputs_of(case)
     case_hash = provenance.case_hash(case, inputs, {"prepare": steps.settings()})
     whole = _path(how.output_dir, case, "dce.nii.gz").is_file()
     if whole and how.skips(record_path(how.output_dir, case), case_hash):
@@ -114,9 +114,11 @@ def _read(steps: Steps, how: RunSettings, case: Case, report: Reporter) -> Raw |
         if (path := getattr(case.facts, role)) is not None:
             volumes[role], moved = _on_grid(path, role, image, steps)
             resliced += [role] * moved
+    sidecar = sidecars.read(case.path)
+    provenance.require_same(case, states)
     if how.dry_run:
         return "checked"
-    return Raw(case, case_hash, inputs, image, sidecars.read(case.path), volumes, tuple(resliced))
+    return Raw(case, case_hash, inputs, image, sidecar, volumes, tuple(resliced))
 
 
 def _compute(steps: Steps, raw: Raw, report: Reporter) -> Made:

@@ -1,7 +1,7 @@
 """Train the networks: ``dcejax-train --config=configs/paper.py --workdir=DIR``.
 
-Exit codes: 0 done; 2 bad flags or configuration, or a folder that cannot be used; 3 a loss that is not finite; 4 the
-processes of a run did not meet, or lost one another: try again.
+Exit codes: 0 done; 1 the program or the machine failed, try again; 2 bad flags or configuration, or a folder that
+cannot be used; 3 a loss that is not finite; 4 the processes of a run did not meet, or lost one another: try again.
 """
 
 import shlex
@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from dcejax.cli import command, compilation_cache, config_file
 from dcejax.cli.console import Console
+from dcejax.data import access
 from dcejax.execution import interruption
 from dcejax.types import Reporter
 
@@ -66,7 +67,7 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a value, found none; see --help")
-    logging.set_verbosity(logging.WARNING)  # Orbax logs a page per checkpoint
+    logging.set_verbosity(logging.FATAL)  # Orbax logs a page per checkpoint, and several of what it also raises
     compilation_cache.use(values.compilation_cache)
     config = config_file.read(values.config, overrides)
     stop = interruption.Stop()
@@ -78,6 +79,11 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     except FloatingPointError as error:
         command.last_word(f"error: {error}")
         return 3
+    except ValueError as error:
+        if not access.may_pass(error):
+            raise
+        command.last_word(f"error: {error}")
+        interruption.leave(1)  # where a checkpoint was not written, threads of Orbax wait minutes for one another
     except KeyboardInterrupt as error:
         error.args = (_GOES_ON,)
         raise
@@ -119,7 +125,7 @@ def _together(train: Callable[[Reporter, interruption.Stop], int], report: Repor
             if not isinstance(error, ValueError | OSError | FloatingPointError):
                 raise
             command.last_word(f"error: {error}")  # before parting, which fails where the others are not at their end
-            code = 3 if isinstance(error, FloatingPointError) else 2
+            code = 3 if isinstance(error, FloatingPointError) else 1 if access.may_pass(error) else 2
         except KeyboardInterrupt:
             rendezvous.part()
             raise

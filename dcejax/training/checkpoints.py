@@ -7,11 +7,14 @@ Those between epochs are in the stage's folder, the last one within an epoch in 
 may have one of each, before its validation and after.
 """
 
+import contextlib
+import errno
 import math
 import operator
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,10 +22,12 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from dcejax import config as configuration
 from dcejax.training import processes
 from dcejax.training.step import TrainState
 
 _METRIC = "validation_loss"
+_SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")  # in what TensorStore raises
 
 WITHIN_EPOCHS = "-within-epochs"
 """What the folder of checkpoints within epochs is called after that of the stage."""
@@ -53,10 +58,11 @@ class Checkpoints:
         # The first process alone looks what is there.
         shared = {"single_host_load_and_broadcast": True}
         options = ocp.CheckpointManagerOptions(best_fn=metric, best_mode="min", preservation_policy=policy, **shared)
-        self._folder = os.path.abspath(folder)
-        self._epochs = ocp.CheckpointManager(self._folder, options=options)
         latest = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(1), **shared)
-        self._within = ocp.CheckpointManager(self._folder + WITHIN_EPOCHS, options=latest)
+        self._folder = os.path.abspath(folder)
+        with self._writing():
+            self._epochs = ocp.CheckpointManager(self._folder, options=options)
+            self._within = ocp.CheckpointManager(self._folder + WITHIN_EPOCHS, options=latest)
         self._saved(0)
 
     def __enter__(self) -> "Checkpoints":
@@ -65,8 +71,50 @@ class Checkpoints:
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         if processes.lost(error):
             return  # to close would wait for that process
-        for manager in (self._epochs, self._within):
-            manager.close()  # waits for what is being written
+        with contextlib.suppress(ValueError) if error else contextlib.nullcontext():  # the first error says it
+            for manager in (self._epochs, self._within):
+                with self._writing():
+                    manager.close()  # waits for what is being written
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in one line what Orbax says in a page.
+
+        Raises:
+            ValueError: a checkpoint cannot be written, from an OSError that tells why.
+        """
+        try:
+            yield
+        except Exception as error:
+            if processes.lost(error):
+                raise
+            found = _SYSTEM_ERROR.search(str(error))
+            number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+            number = number or errno.EIO  # what Orbax says else follows from a file that is not there
+            raise ValueError(
+                f"{self._folder}: expected a checkpoint that can be written, found {os.strerror(number)}; see that "
+                "there is space and permission to write; earlier checkpoints are whole, and the same command goes on "
+                "from the latest"
+            ) from OSError(number, os.strerror(number))
+
+    @contextlib.contextmanager
+    def _reading(self, manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+        """Say so too of what is not a checkpoint of this run.
+
+        Raises:
+            ValueError: from what Orbax raised.
+        """
+        try:
+            yield
+        except Exception as error:
+            if processes.lost(error):
+                raise
+            told = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(
+                f"{manager.directory / str(step)}: expected a whole checkpoint of this run, found one that is damaged "
+                f"or of another ({told[0][:200]}); remove this folder to go on from the checkpoint before it, if there "
+                "is one"
+            ) from error
 
     def _saved(self, step: int) -> None:
         """Take a step as one from which a later run can go on."""
@@ -78,16 +126,26 @@ class Checkpoints:
         return time.monotonic() - self._saved_at >= self._every_s
 
     def save(self, state: TrainState, progress: Progress, validation_loss: float) -> None:
-        """Write a checkpoint between epochs, in the background."""
-        self._within.wait_until_finished()  # Orbax's processes meet at the same places for both
-        self._epochs.save(int(state.step), args=self._items(state, progress), metrics={_METRIC: validation_loss})
+        """Write a checkpoint between epochs, in the background.
+
+        Raises:
+            ValueError: this one or an earlier one cannot be written.
+        """
+        with self._writing():
+            self._within.wait_until_finished()  # Orbax's processes meet at the same places for both
+            self._epochs.save(int(state.step), args=self._items(state, progress), metrics={_METRIC: validation_loss})
         self._saved(int(state.step))
 
     def save_within(self, state: TrainState, progress: Progress) -> None:
-        """Write a checkpoint within an epoch, in the background, if there are steps since the last checkpoint."""
+        """Write a checkpoint within an epoch, in the background, if there are steps since the last checkpoint.
+
+        Raises:
+            ValueError: as `save`.
+        """
         if int(state.step) > self._step:
-            self._epochs.wait_until_finished()
-            self._within.save(int(state.step), args=self._items(state, progress))
+            with self._writing():
+                self._epochs.wait_until_finished()
+                self._within.save(int(state.step), args=self._items(state, progress))
             self._saved(int(state.step))
 
     def _items(self, state: TrainState, progress: Progress) -> ocp.args.Composite:
@@ -103,7 +161,8 @@ class Checkpoints:
         """Return the latest state, of the template's structure, shapes and placement, and progress; None without one.
 
         Raises:
-            ValueError: the folder holds something, but no checkpoint; going on would start from zero unasked.
+            ValueError: the folder holds something, but no checkpoint; going on would start from zero unasked. Or the
+                latest checkpoint is damaged or of another run.
         """
         # Of equal steps the later checkpoint is the one between epochs.
         epoch, within = (manager.latest_step() or 0 for manager in (self._epochs, self._within))
@@ -119,25 +178,46 @@ class Checkpoints:
             params=ocp.args.StandardRestore(_abstract(template.params)),
             opt_state=ocp.args.StandardRestore(_abstract(template.opt_state)),
             progress=ocp.args.JsonRestore(),
+            config=ocp.args.JsonRestore(),
         )
-        restored = manager.restore(step, args=items)
+        with self._reading(manager, step):
+            restored = manager.restore(step, args=items)
+            if fields := _conflicts(self._config, restored.config):
+                raise ValueError(f"other values of {', '.join(fields)}")
         self._saved(step)
         progress = dict(restored.progress)
         step = jax.numpy.asarray(progress.pop("step"), template.step.dtype)
         return TrainState(step, restored.params, restored.opt_state), Progress(**progress)
 
     def restore_best(self, template: Any) -> Any:
-        """Return the parameters with the lowest validation loss; the template has their structure and shapes."""
+        """Return the parameters with the lowest validation loss; the template has their structure and shapes.
+
+        Raises:
+            ValueError: that checkpoint is damaged or of another run.
+        """
         step = self._epochs.best_step()
         items = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(template)))
-        return self._epochs.restore(step, args=items).params
+        with self._reading(self._epochs, step):
+            return self._epochs.restore(step, args=items).params
 
     def end(self) -> None:
         """Remove the checkpoint within an epoch, once one after the last epoch is whole."""
-        self._epochs.wait_until_finished()
-        self._within.wait_until_finished()
-        for step in self._within.all_steps():
-            self._within.delete(step)
+        with self._writing():
+            self._epochs.wait_until_finished()
+            self._within.wait_until_finished()
+            for step in self._within.all_steps():
+                self._within.delete(step)
+
+
+def _conflicts(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Fields that differ; a field that one of them does not know has been added since, or is gone."""
+
+    def shared(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        both = {name: value for name, value in own.items() if name in other}
+        nested = {name: value for name, value in both.items() if isinstance(value, Mapping)}
+        return both | {n: shared(v, other[n]) for n, v in nested.items() if isinstance(other[n], Mapping)}
+
+    return configuration.differences(shared(expected, found), shared(found, expected))
 
 
 def _abstract(tree: Any) -> Any:

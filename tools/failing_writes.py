@@ -26,6 +26,11 @@ class Manner(NamedTuple):
     how: int  # as in the C source
     said: bool = True  # whether the program lives to say so
 
+    @property
+    def reason(self) -> str:
+        """What the system calls it."""
+        return os.strerror(self.error)
+
 
 MANNERS = {
     "no space": Manner(errno.ENOSPC, 2),  # from then on, but removing works

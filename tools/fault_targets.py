@@ -10,9 +10,6 @@ import dataclasses
 import functools
 import io
 import json
-import logging
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,16 +35,15 @@ from dcejax.types import PARAMETERS, Scan, SimulatedScan
 SHAPE, FRAMES, DT_S = (6, 5, 2), 60, 5.0
 EPOCHS = 2
 _OF_THE_RUN = ("cases*.jsonl",)
-_TEMPORARY = ".*.tmp"
 
 
 class Target(NamedTuple):
     """Something that writes."""
 
-    begin: Callable[[Path], None]  # leave in an empty folder what is done before
+    begin: Callable[[Path], Any]  # leave in a folder, which is not there, what is done before
     run: Callable[[Path], int | str | None]  # the exit code; to standard error what it says
     outputs: Callable[[Path], Mapping[str, bytes]]
-    marks: Callable[[str], str | None]  # of the name of an output that marks others whole: how these begin
+    marks: Callable[[str], str | None]  # how the outputs begin that an output of this name says are whole
 
 
 def run(target: Target, folder: Path) -> tuple[Any, str]:
@@ -83,39 +79,41 @@ def series(concentration: bool) -> np.ndarray:
     speed = np.linspace(1, 6, int(np.prod(SHAPE))).reshape(*SHAPE, 1)
     since = np.maximum(np.arange(FRAMES) / FRAMES - 0.15, 0)
     curves = 1 - np.exp(-speed * since)
-    return np.float32(curves if concentration else np.rint(45 + 70 * curves))
+    baseline = 45 + np.arange(np.prod(SHAPE)).reshape(*SHAPE, 1) % 7
+    return np.float32(curves if concentration else np.rint(baseline + 70 * curves))
 
 
-def write_inputs(folder: Path, *, concentration: bool, cases: int = 2) -> dict[str, Path]:
-    """Files of cases that differ, and of what belongs to all of them, by flag."""
+def write_inputs(folder: Path, *, concentration: bool, cases: int = 2) -> None:
+    """Files of cases that differ, and manifests of them: one.csv of the first, all.csv of all."""
     folder.mkdir(parents=True)
     affine = np.diag([-2.0, 2.0, 3.0, 1.0])
+    rows = ["case_id,input,mask,segmentation"]
     for number in range(cases):
         nib.save(nib.Nifti1Image(series(concentration) * (1 + number), affine), folder / f"case{number}.nii.gz")
-    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), affine), folder / "mask.nii.gz")
+        rows.append(f"case{number},case{number}.nii.gz,mask.nii.gz,labels.nii.gz")
+    (folder / "one.csv").write_text("\n".join(rows[:2]))
+    (folder / "all.csv").write_text("\n".join(rows))
     labels = np.ones(SHAPE, np.uint8)
+    nib.save(nib.Nifti1Image(labels, affine), folder / "mask.nii.gz")
     labels[3:] = 2
     nib.save(nib.Nifti1Image(labels, affine), folder / "labels.nii.gz")
     times = DT_S * np.arange(FRAMES)
     (folder / "times.txt").write_text("\n".join(map(str, times)))
     since = np.maximum(times / 60 - 0.5, 0)
-    rows = [f"{t},{c}" for t, c in zip(times, 30 * since * np.exp(-since / 0.25), strict=True)]
-    (folder / "aif.csv").write_text("\n".join(["time_s,cp_plasma_mM", *rows]))
-    return {"mask": folder / "mask.nii.gz", "segmentation": folder / "labels.nii.gz", "times": folder / "times.txt"}
+    samples = [f"{t},{c}" for t, c in zip(times, 30 * since * np.exp(-since / 0.25), strict=True)]
+    (folder / "aif.csv").write_text("\n".join(["time_s,cp_plasma_mM", *samples]))
 
 
-def fit_words(inputs: Path, *, cases: str = "case*.nii.gz") -> list[str]:
+def fit_words(inputs: Path, cases: str = "all.csv") -> list[str]:
     """Flags of `dcejax-fit` for `write_inputs`, without its folder."""
-    files = {"mask": "mask.nii.gz", "segmentation": "labels.nii.gz", "times": "times.txt", "aif": "aif.csv"}
-    flags = {name: inputs / file for name, file in files.items()} | {"input": inputs / cases}
+    flags = {"input": inputs / cases, "times": inputs / "times.txt", "aif": inputs / "aif.csv"}
     flags |= {"input_quantity": "concentration", "model": "tofts", "method": "linear", "fit_delay": "false"}
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def infer_words(inputs: Path, weights: Path, *, cases: str = "case*.nii.gz") -> list[str]:
+def infer_words(inputs: Path, weights: Path, cases: str = "all.csv") -> list[str]:
     """The same for `dcejax-infer`."""
-    files = {"mask": "mask.nii.gz", "segmentation": "labels.nii.gz", "times": "times.txt", "input": cases}
-    return [f"--weights={weights}", *(f"--{name}={inputs / file}" for name, file in files.items())]
+    return [f"--weights={weights}", f"--input={inputs / cases}", f"--times={inputs / 'times.txt'}"]
 
 
 @contextlib.contextmanager
@@ -148,7 +146,7 @@ def _of_a_command(called: Any, words: Callable[..., list[str]], mark: str, *more
     def marks(name: str) -> str | None:
         return name.removesuffix(mark) if name.endswith(mark) else None
 
-    return Target(functools.partial(run_on, "case0.nii.gz"), functools.partial(run_on, "case*.nii.gz"), bytes_of, marks)
+    return Target(functools.partial(run_on, "one.csv"), functools.partial(run_on, "all.csv"), bytes_of, marks)
 
 
 def fit_target(shared: Path, *more: str) -> Target:
@@ -221,28 +219,28 @@ def data_set_target() -> Target:
     return Target(functools.partial(run_on, 1), functools.partial(run_on, 2), bytes_of, marks)
 
 
-def _state(step: int) -> TrainState:
-    """A state that depends on its step alone, with parameters enough for a file of their own."""
-    values = jnp.arange(2048.0) * step
+def _state(step: int, size: int) -> TrainState:
+    """A state that depends on its step alone."""
+    values = jnp.arange(float(size)) * step
     return TrainState(jnp.int32(step), {"w": values, "b": values[:3]}, {"m": values + 1})
 
 
-def checkpoint_target() -> Target:
+def checkpoint_target(method: str = "none", size: int = 2048) -> Target:
     """What a training run writes, epoch after epoch; the training itself is left out."""
 
     def train(folder: Path, epochs: int) -> int:
         writer = MetricWriter(folder / "metrics.jsonl")
-        with Checkpoints(str(folder / "checkpoints" / "one"), {"method": "none"}, keep_latest=1, keep_best=1) as kept:
-            state, progress = kept.restore_latest(_state(0)) or (_state(0), Progress())
-            for restored, saved in zip(*map(jax.tree.leaves, (state, _state(progress.epoch))), strict=True):
+        with Checkpoints(str(folder / "checkpoints" / "one"), {"method": method}, keep_latest=2, keep_best=1) as kept:
+            state, progress = kept.restore_latest(_state(0, size)) or (_state(0, size), Progress())
+            for restored, saved in zip(*map(jax.tree.leaves, (state, _state(progress.epoch, size))), strict=True):
                 np.testing.assert_array_equal(restored, saved)
             writer.rewind("one", progress.epoch)
             while progress.epoch < epochs:
                 progress = progress._replace(epoch=progress.epoch + 1, best_loss=1 / (progress.epoch + 1))
                 writer.write({"stage": "one", "epoch": progress.epoch})
-                kept.save(_state(progress.epoch), progress, progress.best_loss)
+                kept.save(_state(progress.epoch, size), progress, progress.best_loss)
             kept.end()
-            best = kept.restore_best(_state(0).params)
+            best = kept.restore_best(_state(0, size).params)
         weights.save(folder / "weights", {"one": jax.tree.map(np.asarray, best)}, {"config": {"method": "none"}})
         return 0
 
@@ -250,9 +248,9 @@ def checkpoint_target() -> Target:
         return _exit_code(lambda _: train(folder, epochs))
 
     def outputs(folder: Path) -> dict[str, bytes]:
-        """Checkpoints themselves hold times and random names; which there are counts, and what was restored."""
+        """Checkpoints themselves hold times and random names: what is restored of them counts, and which is the latest.
+        One that should have been removed may have stayed."""
         kept = {name: content for name, content in bytes_of(folder).items() if not name.startswith("checkpoints/")}
-        steps = sorted(path.relative_to(folder) for path in folder.glob("checkpoints/*/*"))
-        return kept | {"checkpoints": "\n".join(map(str, steps)).encode()}
+        return kept | {"latest": max((path.name for path in folder.glob("checkpoints/one/*")), default="").encode()}
 
-    return Target(functools.partial(run_on, 1), functools.partial(run_on, EPOCHS), outputs, lambda name: None)
+    return Target(lambda folder: folder.mkdir(parents=True), functools.partial(run_on, EPOCHS), outputs, lambda _: None)

@@ -29,6 +29,8 @@ from dcejax.training.step import TrainState
 _METRIC = "validation_loss"
 _SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")  # in what TensorStore raises
 
+_UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
+
 WITHIN_EPOCHS = "-within-epochs"
 """What the folder of checkpoints within epochs is called after that of the stage."""
 
@@ -55,8 +57,8 @@ class Checkpoints:
         # best_fn makes Orbax write the metrics; the policy alone would not, and best_step() would then be the latest.
         best = checkpoint_managers.BestN(get_metric_fn=metric, reverse=True, n=keep_best)
         policy = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(keep_latest), best])
-        # The first process alone looks what is there.
-        shared = {"single_host_load_and_broadcast": True}
+        # The first process alone looks what is there. What a process that was killed was writing is of no use.
+        shared = {"single_host_load_and_broadcast": True, "cleanup_tmp_directories": True}
         options = ocp.CheckpointManagerOptions(best_fn=metric, best_mode="min", preservation_policy=policy, **shared)
         latest = ocp.CheckpointManagerOptions(preservation_policy=checkpoint_managers.LatestN(1), **shared)
         self._folder = os.path.abspath(folder)
@@ -168,7 +170,7 @@ class Checkpoints:
         epoch, within = (manager.latest_step() or 0 for manager in (self._epochs, self._within))
         step, manager = (within, self._within) if within > epoch else (epoch, self._epochs)
         if not step:
-            if found := processes.from_leader(lambda: sorted(os.listdir(self._folder))):
+            if found := processes.from_leader(self._strangers):
                 raise ValueError(
                     f"{self._folder}: expected checkpoints or an empty folder, found {found[0]!r} and no checkpoint; "
                     "restore the checkpoints, or empty the folder to start again"
@@ -188,6 +190,10 @@ class Checkpoints:
         progress = dict(restored.progress)
         step = jax.numpy.asarray(progress.pop("step"), template.step.dtype)
         return TrainState(step, restored.params, restored.opt_state), Progress(**progress)
+
+    def _strangers(self) -> list[str]:
+        """What the folder holds beside the checkpoint that a killed process was writing."""
+        return sorted(name for name in os.listdir(self._folder) if not name.endswith(_UNFINISHED))
 
     def restore_best(self, template: Any) -> Any:
         """Return the parameters with the lowest validation loss; the template has their structure and shapes.

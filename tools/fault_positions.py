@@ -1,0 +1,110 @@
+"""Every operation of a target on its files fails in turn, in every manner."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import failing_writes
+import fault_targets
+from fault_targets import Target
+
+
+class Fault(NamedTuple):
+    """One that was tried."""
+
+    kind: str  # for the table
+    name: str  # which of the kind
+    wrong: str = ""  # what is wrong with the answer
+
+
+def differences(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> str:
+    """In words, which of the outputs are not as they should be."""
+    lacking = sorted(set(expected) - set(found))
+    more = sorted(set(found) - set(expected))
+    other = sorted(name for name in set(found) & set(expected) if found[name] != expected[name])
+    parts = {"lacking": lacking, "not expected": more, "of other content": other}
+    return "; ".join(f"{what}: {', '.join(names[:3])}" for what, names in parts.items() if names)
+
+
+def unfinished(target: Target, found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> str:
+    """In words, what is not whole although an output says so."""
+    for mark in found:
+        if (begins := target.marks(mark)) is not None:
+
+            def of_case(outputs: Mapping[str, bytes], begins: str = begins) -> dict[str, bytes]:
+                return {name: content for name, content in outputs.items() if name.startswith(begins)}
+
+            left = {name: content for name, content in of_case(found).items() if not name.endswith(".tmp")}
+            if wrong := differences(left, of_case(expected)):
+                return f"{mark} is there, but {wrong}"
+    return ""
+
+
+def unclear(code: Any, said: str, reason: str) -> str:
+    """In words, what is wrong with what a failed run says: another try may help, so its exit code is 1."""
+    lines = [line for line in said.splitlines() if reason in line and ": expected " in line]
+    if code != 1:
+        return f"exit code {code}: {said[-300:]}"
+    if not lines or any(len(line) > 800 for line in lines):
+        return f"no clear line says {reason!r}: {said[-300:]}"
+    return f"a traceback: {said[-900:]}" if "Traceback" in said and "call_soon_threadsafe" not in said else ""
+
+
+def _tried(
+    target: Target, shared: Path, number: int, at: int, manner: str, whole: Mapping[str, bytes]
+) -> tuple[str, str]:
+    """Which kind of operation failed, none if there are fewer, and what is wrong with the answer."""
+    how = failing_writes.MANNERS[manner]
+    folder, again = shared / f"out-{number}", shared / f"again-{number}"
+    shutil.copytree(shared / "begin", folder)
+    with failing_writes.failing(folder, at, how) as hits:
+        code, said = fault_targets.run(target, folder)
+    if not (what := hits[0].what):
+        return "", ""
+    folder.rename(again)  # where threads that outlive the run do not find it: in a process of its own they would end
+    try:
+        left = target.outputs(again)
+        if wrong := unfinished(target, left, whole):
+            return what, wrong
+        if code == 0 and how.said and (wrong := differences(left, whole)):
+            return what, f"exit code 0, but {wrong}"
+        if code != 0 and how.said and (wrong := unclear(code, said, how.reason)):
+            return what, wrong
+        code, said = fault_targets.run(target, again)
+        if code != 0:
+            return what, f"another run ends with exit code {code}: {said[-300:]}"
+        wrong = differences(target.outputs(again), whole)
+        return what, wrong and f"after another run, {wrong}"
+    finally:
+        shutil.rmtree(again, ignore_errors=True)
+
+
+def undisturbed(target: Target, shared: Path) -> tuple[int, dict[str, bytes]]:
+    """Operations and outputs of a run that nothing disturbs, in a new folder."""
+    target.begin(shared / "begin")
+    shutil.copytree(shared / "begin", shared / "whole")
+    with failing_writes.failing(shared / "whole") as hits:
+        code, said = fault_targets.run(target, shared / "whole")
+    if code != 0:
+        raise AssertionError(f"an undisturbed run ends with exit code {code}: {said}")
+    return hits[0].counted, dict(target.outputs(shared / "whole"))
+
+
+def every_position(
+    what: str, target: Target, shared: Path, *, first: int = 1, stride: int = 1, last: int | None = None
+) -> Iterator[Fault]:
+    """Try the positions from the first, in a new folder; yields what was found."""
+    shared.mkdir(parents=True)
+    with fault_targets.pictures_drawn_once():
+        count, whole = undisturbed(target, shared)
+        number = 0
+        for at in range(first, min(last or count, count) + 1, stride):
+            for manner in failing_writes.MANNERS:
+                number += 1
+                try:
+                    operation, wrong = _tried(target, shared, number, at, manner, whole)
+                except Exception as error:
+                    operation, wrong = "run", repr(error)[:300]
+                if operation:
+                    yield Fault(f"{what}: {manner}", f"{operation} {at}", wrong)

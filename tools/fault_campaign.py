@@ -85,10 +85,7 @@ def parts(only: str, stride: int, kills: int, seed: int, shared: Path) -> Iterat
     for name, program in programs.items():
         if kills and only in f"{name}: kills":
             yield f"{name}: kills", fault_kills.kills(name, program, own, kills, seed)
-    if not programs:
-        fit = None
-    else:
-        fit = programs["fit"]
+    fit = programs.get("fit")
     root = os.geteuid() == 0
     short = {name: programs[name] for name in ("training", "inference", "fit") if name in programs}
     around: dict[str, Callable[[Path], Iterator[Fault]]] = {
@@ -128,14 +125,15 @@ def main() -> int:
         failing_writes.start_again()
         with tempfile.TemporaryDirectory(prefix="dcejax-faults-") as folder:
             for name, found in parts(chosen.only, chosen.stride, chosen.kills, chosen.seed, Path(folder)):
-                count = 0
+                tried = []
                 with chosen.results.open("a") as file:
-                    for count, fault in enumerate(found, start=1):
+                    for fault in found:
+                        tried.append(fault)
                         file.write(json.dumps(fault) + "\n")
                         file.flush()
                         if fault.wrong:
                             print(*fault, sep="\n  ", file=sys.stderr, flush=True)
-                print(f"{name}: {count} tried", file=sys.stderr, flush=True)
+                print(f"{name}: {len(tried)} tried", file=sys.stderr, flush=True)
     faults = [Fault(*json.loads(line)) for line in chosen.results.read_text().splitlines()]
     print(table(faults))
     return 1 if any(fault.wrong for fault in faults) else 0

@@ -6,6 +6,7 @@ without what tells of the run itself: its times, and the record of cases.
 
 import contextlib
 import json
+import logging as standard_logging
 import os
 import random
 import shutil
@@ -127,8 +128,9 @@ def _to(main: Callable[[list[str]], None], words: Any, folder: Path) -> None:
 
 
 def _as_small() -> None:
-    """The slab of patients on a coarse grid, and fits of one model."""
-    logging.set_verbosity(logging.FATAL)
+    """The slab of patients on a coarse grid, fits of one model, and no word of Orbax."""
+    logging.set_verbosity(logging.FATAL)  # these two as dcejax-train
+    standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     imaging.SIZES["slab"] = simulations.COARSE
     for module in (fit_arms, readers):
         module.select_carefully = partial(select, "extended_tofts")

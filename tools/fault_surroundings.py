@@ -72,7 +72,8 @@ def read_only(program: Program, shared: Path) -> Iterator[Fault]:
         if name == "file system":
             _mount("--bind", folder, folder)
             _mount("-o", "remount,ro,bind", folder)
-        shared.chmod(0o755)
+        for path in (shared.parent, shared):
+            path.chmod(0o755)
         try:
             run = program.run if name == "file system" else as_nobody
             code, said = _ended(partial(run, folder / "out"), shared)

@@ -1,5 +1,5 @@
-"""What the fault campaign disturbs: commands and functions that write, on inputs so small that they take a fraction of a
-second, run in this process so that they compile once.
+"""What the fault campaign disturbs: commands and functions that write, on inputs so small that they take a fraction of
+a second, run in this process so that they compile once.
 
 A target begins in a folder in which a case is done, and does another; its outputs are the bytes that another run has to
 give, without what tells of the run itself: its seconds, and the record of cases.

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 the program or the machine failed, try again; 2 bad flags 
 cannot be used; 3 a loss that is not finite; 4 the processes of a run did not meet, or lost one another: try again.
 """
 
+import logging as standard_logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -67,7 +68,9 @@ def _run(overrides: list[str], argv: list[str], values: flags.FlagValues, words:
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise ValueError(f"--{name}: expected a value, found none; see --help")
-    logging.set_verbosity(logging.FATAL)  # Orbax logs a page per checkpoint, and several of what it also raises
+    # Orbax logs a page per checkpoint, and it and what it waits with log several of what it also raises.
+    logging.set_verbosity(logging.FATAL)
+    standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     compilation_cache.use(values.compilation_cache)
     config = config_file.read(values.config, overrides)
     stop = interruption.Stop()

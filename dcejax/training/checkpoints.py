@@ -9,12 +9,14 @@ may have one of each, before its validation and after.
 
 import contextlib
 import errno
+import json
 import math
 import operator
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -90,6 +92,8 @@ class Checkpoints:
         except Exception as error:
             if processes.lost(error):
                 raise
+            if damaged := self._damaged():
+                raise self._refused(damaged, error) from error
             found = _SYSTEM_ERROR.search(str(error))
             number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
             number = number or errno.EIO  # what Orbax says else follows from a file that is not there
@@ -111,12 +115,23 @@ class Checkpoints:
         except Exception as error:
             if processes.lost(error):
                 raise
-            told = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(
-                f"{manager.directory / str(step)}: expected a whole checkpoint of this run, found one that is damaged "
-                f"or of another ({told[0][:200]}); remove this folder to go on from the checkpoint before it, if there "
-                "is one"
-            ) from error
+            raise self._refused(Path(manager.directory) / str(step), error) from error
+
+    def _refused(self, checkpoint: Path, error: Exception) -> ValueError:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        return ValueError(
+            f"{checkpoint}: expected a whole checkpoint of this run, found one that is damaged or of another "
+            f"({told[0][:200]}); remove this folder to go on from the checkpoint before it, if there is one"
+        )
+
+    def _damaged(self) -> Path | None:
+        """A checkpoint whose metrics, which Orbax reads of all of them at once, are no longer such."""
+        for path in sorted(Path(self._folder).glob("*/metrics/metrics")):
+            try:
+                json.loads(path.read_text())[_METRIC]
+            except (OSError, ValueError, KeyError, TypeError):
+                return path.parents[1]
+        return None
 
     def _saved(self, step: int) -> None:
         """Take a step as one from which a later run can go on."""

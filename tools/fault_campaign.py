@@ -77,7 +77,7 @@ def parts(only: str, stride: int, kills: int, seed: int, shared: Path) -> Iterat
             found = list(_in_a_process(_positions(what, target, first, stride), own))
             yield f"{what}: positions", iter(found)
             shutil.rmtree(own, ignore_errors=True)
-            if not found:
+            if len(found) < _POSITIONS_A_PROCESS * len(failing_writes.MANNERS):  # there are no more
                 break
     names = ("full disk", "read-only", "changing input", "one shard", "clock")
     (own := shared / "programs").mkdir()

@@ -1,5 +1,6 @@
 """Folders that cannot take results are found before the work."""
 
+import os
 from collections import namedtuple
 
 import exams
@@ -7,7 +8,7 @@ import pytest
 
 from dcejax.conventional.fit_facts import ArterialSource, FitFacts
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.data import access
+from dcejax.data import access, provenance
 from dcejax.data.cases import Case
 from dcejax.runner import fit_cases
 from dcejax.runner.case_record import RunSettings
@@ -43,3 +44,24 @@ def test_a_full_disk_is_found_before_the_fit(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="of free space or more for the results, found 0 MiB"):
         fit_cases.run([Case("a", files["concentration"], facts)], FitSettings(), how, Log())
     assert not (tmp_path / "out" / "a_desc-fit.json").exists()
+
+
+@pytest.mark.parametrize("way", ["content", "time", "gone"])
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, way):
+    path = tmp_path / "scan.nii"
+    path.write_bytes(b"first")
+    case = Case("scan", path, FitFacts())
+    before = provenance.states_of(case)
+    provenance.require_same(case, before)
+    if way == "gone":
+        path.unlink()
+        with pytest.raises(ValueError, match=r"scan\.nii: expected a file that can be read, found No such file"):
+            provenance.require_same(case, before)
+        return
+    if way == "content":
+        path.write_bytes(b"second")
+    else:
+        os.utime(path, (0, 0))
+    with pytest.raises(ValueError, match=r"scan\.nii: expected a file that stays as it is .* run again") as found:
+        provenance.require_same(case, before)
+    assert access.may_pass(found.value)  # it may be whole by then

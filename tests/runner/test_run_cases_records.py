@@ -2,13 +2,14 @@
 
 import datetime
 import errno
+import io
 import json
 import threading
 
 import pytest
 from case_steps import TIMEOUT, Log, Steps, cases, records, run, told
 
-from dcejax.runner import folder_status
+from dcejax.runner import case_record, folder_status
 from dcejax.runner import run_cases as runner
 from dcejax.runner.case_record import RunSettings, in_words
 from dcejax.runner.run_cases import run_cases
@@ -94,6 +95,7 @@ def test_times_in_words():
         ({1: ValueError("no image")}, True, 0, "done bad done"),
         ({1: OSError(errno.ENOENT, "none", "x")}, False, 3, "done bad done"),
         ({1: OSError(errno.ENOSPC, "no space left", "x")}, True, 1, "done failed done"),
+        ({1: MemoryError()}, True, 1, "done failed done"),
         ({0: KeyError("x"), 1: ValueError("no image")}, True, 1, "failed bad done"),
     ],
 )
@@ -107,6 +109,25 @@ def test_the_exit_code_says_whether_another_try_may_help(tmp_path, errors, ok, c
     assert run_cases(cases(3), read, lambda ready, _: ready, lambda made: None, how, Log()) == code
     lines = [json.loads(line) for line in (tmp_path / "cases.jsonl").read_text().splitlines()]
     assert " ".join(line["status"] for line in lines) == statuses
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path):
+    run(tmp_path, Steps(), 1)
+    record = tmp_path / "out" / "cases.jsonl"
+    record.write_bytes(record.read_bytes()[:-9])  # a process was killed, or the disk was full
+    run(tmp_path, Steps(), 2)
+    found = folder_status.of_folder(tmp_path / "out", ["0", "1"])
+    assert (found.damaged_lines, found.done) == (1, 2)
+
+
+def test_a_line_that_is_not_written_whole_is_an_error(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, content):
+            return super().write(content[:9])
+
+    monkeypatch.setattr(case_record, "open", lambda path, mode, buffering: Full(path, "a+"), raising=False)
+    with pytest.raises(OSError, match=r"No space left on device: .*cases\.jsonl"):
+        run(tmp_path, Steps(), 2)
 
 
 def test_every_share_has_a_record_of_its_own(tmp_path):

@@ -1,6 +1,7 @@
 """What happens around a run: a full disk, a folder that may not be written, an input that changes, a checkpoint that is
 damaged or of another run, two processes with one shard, a clock that goes backwards."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -64,6 +65,8 @@ def read_only(program: Program, shared: Path) -> Iterator[Fault]:
     """A file system without writing, and a folder of another user."""
 
     def as_nobody(folder: Path) -> None:
+        with contextlib.suppress(SystemExit):
+            program.run(shared / "before")  # loads what that user may not read
         os.setgroups([]), os.setgid(_NOBODY), os.setuid(_NOBODY)
         program.run(folder)
 

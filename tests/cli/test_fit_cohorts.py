@@ -8,7 +8,7 @@ import pytest
 import results
 import scans
 
-from dcejax.data import aif_csv
+from dcejax.data import aif_csv, nifti
 
 INSIDE = scans.head(exams.SHAPE)
 
@@ -34,6 +34,24 @@ def test_done_cases_are_skipped_until_something_changes(fit_signal, files, exam)
     scans.save_sidecar(files["vfa"], RepetitionTime=exams.TR_MS / 1000)
     assert status(**vfa) == "done"
     assert status(**vfa) == "skipped"
+
+
+def test_maps_stay_while_the_case_is_done_again(fit_signal, monkeypatch):
+    """Another process that does it by mistake may be about to say that they are there."""
+    _, _, out = fit_signal()
+    write, there = nifti.write, []
+
+    def seen(*arguments, **how):
+        there.append({path.name for path in out.glob("*.nii.gz")})
+        write(*arguments, **how)
+
+    monkeypatch.setattr(nifti, "write", seen)
+    whole = {path.name for path in out.glob("*.nii.gz")}
+    (out / next(iter(whole)).replace(".nii.gz", "2.nii.gz")).touch()  # of a model that had another map
+    assert fit_signal(overwrite=True)[0] == 0
+    assert len(there) == len(whole)
+    assert all(whole < names for names in there)
+    assert {path.name for path in out.glob("*.nii.gz")} == whole
 
 
 def test_manifest_shards_and_a_bad_case_among_good_ones(run_fit, files, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import failing_writes
 import fault_campaign
 import fault_positions
+import fault_targets
 import pytest
 from fault_positions import Fault
 from fault_targets import Target
@@ -92,3 +93,15 @@ def test_the_table_counts_distinct_faults():
         "| b | 1 | 1 |",
         "| All | 2 | 1 |",
     ]
+
+
+def test_an_examination_without_its_series_is_made_again(tmp_path):
+    """As another process leaves it that renews the same examination by mistake, and is killed."""
+    target = fault_targets.data_set_target()
+    fault_targets.run(target, tmp_path / "out")
+    whole = target.outputs(tmp_path / "out")
+    series = next((tmp_path / "out").glob("sub-*/perf/*_dce.nii.gz"))
+    series.unlink()
+    code, said = fault_targets.run(target, tmp_path / "out")
+    assert code == 0, said
+    assert target.outputs(tmp_path / "out") == whole

@@ -102,10 +102,15 @@ def parts(only: str, stride: int, kills: int, seed: int, shared: Path) -> Iterat
             yield name, part(folder)
 
 
+def latest(faults: list[Fault]) -> list[Fault]:
+    """Of faults that were tried again the last answer."""
+    return list({(fault.kind, fault.name): fault for fault in faults}.values())
+
+
 def table(faults: list[Fault]) -> str:
     """How many of each kind were tried, and how many were answered wrongly."""
-    tried = Counter(fault.kind for fault in {fault[:2]: fault for fault in faults}.values())
-    wrong = Counter(fault.kind for fault in {fault[:2]: fault for fault in faults}.values() if fault.wrong)
+    tried = Counter(fault.kind for fault in latest(faults))
+    wrong = Counter(fault.kind for fault in latest(faults) if fault.wrong)
     rows = ["| Fault | Tried | Wrong |", "|---|---|---|"]
     rows += [f"| {kind} | {count} | {wrong[kind]} |" for kind, count in tried.items()]
     return "\n".join([*rows, f"| All | {tried.total()} | {wrong.total()} |"])
@@ -136,7 +141,7 @@ def main() -> int:
                 print(f"{name}: {len(tried)} tried", file=sys.stderr, flush=True)
     faults = [Fault(*json.loads(line)) for line in chosen.results.read_text().splitlines()]
     print(table(faults))
-    return 1 if any(fault.wrong for fault in faults) else 0
+    return 1 if any(fault.wrong for fault in latest(faults)) else 0
 
 
 if __name__ == "__main__":

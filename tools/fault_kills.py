@@ -169,7 +169,7 @@ class Child:
                 return os.waitstatus_to_exitcode(status), self._log.read_text(errors="replace")
             if time.monotonic() > until:
                 return None, ""
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """End it as `kill -9` does."""

@@ -3,8 +3,9 @@
     dcejax-simulate --cohort=test-102 --size=half --output_dir=DATA
     dcejax-simulate --cohort=retest --size=half --output_dir=RETEST
     python tools/published_arms.py RUN DATA PARTS          # RUN: the training run of the weights `paper-v1`
-    dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=audit/paper-truth-v1.npz --weights=default-v3 \\
-        --maps=temporal-stage=PARTS/temporal --maps=posterior=PARTS/posterior --output_dir=EVALUATION
+    dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=audit/paper-truth-v1.npz \\
+        --weights=default-v3 --maps=temporal-stage=PARTS/temporal --maps=posterior=PARTS/posterior \\
+        --output_dir=EVALUATION
     cp EVALUATION/results.json docs/audit_results.json; cp PARTS/latent.json docs/audit_latent.json
     for name in case1_paper-v1 case2_paper-v1 bland_altman roc; do
         cp EVALUATION/figures/$name.png docs/audit_$name.png

@@ -91,7 +91,7 @@ _LEAST_KTRANS = 0.002  # 1/min; where less may leak, what is known of ve is the 
 _IDENTIFIABLE = f"1 where the 90 % interval spans less than a factor of {_FACTOR:g}"
 _TEXTS_OF_LOGS = {
     "sdlog": "SD of the logarithm, of which the next three are parts",
-    "sdlogNoise": "SD of the logarithm that noise in the voxel leaves",
+    "sdlogNoise": "SD of the logarithm that the voxel has for itself: noise, its own T1 and mixture",
     "sdlogGlobal": "SD of the logarithm that all voxels of the examination share",
     "sdlogModel": "SD of the logarithm between networks that were trained alike",
 }

@@ -1,7 +1,7 @@
 """Whether an examination shows a bolus, and is one that a method for any acquisition was trained for: told, or refused
 before any map.
 
-The ranges are those of `simulation.training.voxel_sets`, with a little room.
+The ranges are those of `simulation.training.conditions`, which are told; a value a little outside is accepted.
 """
 
 from typing import NamedTuple
@@ -14,13 +14,14 @@ from dcejax.physics.bolus import residuals
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Series
 
-_INTERVAL_S = (1.8, 8.5)
+_ROOM = 1.1  # by how much a value may leave its range without a word
+_INTERVAL_S = (2.0, 8.0)
 _LONGEST_INTERVAL_S = 12.0
 _AFTER_BOLUS_S = (60.0, 120.0)  # at least, to be accepted and to be within the range
-_TR_MS = (2.3, 6.0)
-_FLIP_ANGLE_DEG = (7.5, 21.0)
-_RELAXIVITY_PER_MM_S = (3.4, 5.6)
-_IN_PLANE_MM, _THICKNESS_MM = (0.3, 3.3), (0.3, 7.0)
+_TR_MS = (2.5, 5.5)
+_FLIP_ANGLE_DEG = (8.0, 20.0)
+_RELAXIVITY_PER_MM_S = (3.6, 5.4)
+_IN_PLANE_MM, _THICKNESS_MM = (0.9, 3.0), (2.0, 6.5)
 _LEAST_VOXELS = 8
 _BRIGHTEST = 8  # voxels, whose mean is looked at
 _RISE_TO_NOISE = 8.0
@@ -139,7 +140,7 @@ def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
         ("flip angle (deg)", float(np.rad2deg(acquisition.flip_angle)), _FLIP_ANGLE_DEG),
         ("relaxivity (1/(mM s))", float(acquisition.relaxivity) / SECONDS_PER_MINUTE, _RELAXIVITY_PER_MM_S),
     ):
-        if not low <= value <= high:
+        if not low / _ROOM <= value <= high * _ROOM:
             warnings.append(
                 f"{name} is {value:.3g}, but the weights were trained on {low:g} to {high:g}: expect biased maps"
             )

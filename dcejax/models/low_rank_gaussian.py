@@ -1,7 +1,7 @@
 """A Gaussian over the parameters of all voxels of a patient: own covariances, and a few directions that they share.
 
 The logarithms of a voxel's three parameters are mean_v + L_v e_v + W_v z, with e_v independent over voxels and one z
-for the patient, both standard normal. L_v L_vᵀ is what noise leaves open, W_v W_vᵀ what is wrong with all voxels
+for the patient, both standard normal. L_v L_vᵀ is each voxel's own, W_v W_vᵀ what is wrong with all voxels
 together: haematocrit, T1, flip angle, arterial input. z is integrated out exactly (Woodbury), nothing is sampled.
 """
 

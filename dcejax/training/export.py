@@ -36,6 +36,7 @@ def export(
         "description": used.ABOUT,
         "command": command,
         "seed": config.seed,
+        "begun_with": _begun_with(config.init_from),
         "training": {
             "device": "; ".join(sorted({r["device"] for r in records if "device" in r})),
             "seconds": round(sum(r["seconds"] for r in records), 1),
@@ -50,6 +51,11 @@ def export(
         "config": method.to_dict(config),
     }
     weights.save(workdir / "weights", released, record)
+
+
+def _begun_with(name: str) -> dict | None:
+    """Which weights training began with; None for random ones."""
+    return {"weights": name, "sha256": weights.load(name).record["sha256"]} if name else None
 
 
 def _pool(file: Path) -> dict:

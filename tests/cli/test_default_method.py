@@ -108,6 +108,9 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     before, after = (weights.load(str(path / "weights.npz")).params for path in (folder, tmp_path / "tuned"))
     assert set(before) == {"member_1", "distilled"}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
+    first, second = (weights.load(str(path / "weights.npz")).record for path in (folder, tmp_path / "tuned"))
+    assert first["begun_with"] is None
+    assert second["begun_with"] == {"weights": str(folder / "weights.npz"), "sha256": first["sha256"]}
     wider = [*again, "--config.network.voxel_width=24"]
     code, _, told = commands.call(train.main, config, *wider, workdir=tmp_path / "other")
     assert code == 2

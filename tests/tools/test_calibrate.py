@@ -27,7 +27,16 @@ def test_few_patients_narrow_nothing_and_too_few_are_refused():
         calibrate.widening(np.ones((8, 2, 3)))
 
 
-@pytest.mark.parametrize("name", ["model_accuracy.json", "model_accuracy_test-102.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_accuracy.json",
+        "model_accuracy_test-102.json",
+        "out_of_distribution.json",
+        "generator_gap.json",
+        "generator_patients.json",
+    ],
+)
 def test_accuracy_is_that_of_the_released_weights(name):
     told = json.loads((ROOT / "docs" / name).read_text())
     assert (told["weights"], told["sha256"]) == (weights.DEFAULT, weights.load(None).record["sha256"])

@@ -7,7 +7,8 @@
 
 Regions are enhancing tumour with true Ktrans of .01/min or more, 20 voxels at least, except for diagnosis, whose region
 is the whole tumour that a segmentation holds. Intervals are bootstrapped over patients, those of areas under ROC curves
-are DeLong's. Simulated results.
+are DeLong's. Agreement of the plasma curve's peak and area with the truth is the ICC of their logarithms. Simulated
+results.
 """
 
 import csv
@@ -23,11 +24,13 @@ import posterior_bound
 from fit_accuracy import RESAMPLES, load
 from model_accuracy import LEAST_VOXELS, log_rmse, stem_of, truth_of
 
-from dcejax.data import cases, loading, weights
+from dcejax.data import aif_csv, cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.evaluation.metrics import roc_metrics
+from dcejax.evaluation.metrics.reliability import icc_agreement
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
+from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
 from dcejax.protocol import Protocol
@@ -35,6 +38,17 @@ from dcejax.types import PARAMETERS
 
 READERS = ("reader1", "reader2")
 MARKERS = {"IDH mutation": "idh", "grade 4": "grade"}
+
+
+def plasma_of(stem: str, plasma: np.ndarray, arrival: float) -> dict[str, list[float]]:
+    """True and found peak (mM) and area (mM min) of the plasma curve [G] on the model's grid."""
+    aif = aif_csv.read(Path(f"{stem}_aif.csv"))
+    within = (np.arange(5) + 0.5) / 5 * STEP
+    true = np.interp(arrival + GRID[:, None] + within, aif.times, aif.plasma, left=0.0).mean(axis=1)
+    return {
+        "peak": [float(true.max()), float(plasma.max())],
+        "area": [float(true.sum() * STEP), float(plasma.sum() * STEP)],
+    }
 
 
 def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> dict[str, Any]:
@@ -47,7 +61,9 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     found = dcejax2026.posterior(trained, series)
     truth, label, tumour = truth_of(case, scan.mask)
     median = np.asarray(to_maps(found.mean))
-    row: dict[str, Any] = {"case": case.case_id, "about": _settings(stem)}
+    inside = np.abs(np.asarray(to_logs(truth)) - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
+    row: dict[str, Any] = {"case": case.case_id, "about": _settings(stem), "coverage": inside.mean(axis=0).tolist()}
+    row["plasma"] = plasma_of(stem, found.plasma, found.arrival)
     if (label > 0).any():
         maps = {"default": median, "truth": truth} | {name: _reader(stem, name, scan.mask) for name in READERS}
         row["means_of_tumour"] = {arm: values[label > 0].mean(axis=0).tolist() for arm, values in maps.items()}
@@ -68,6 +84,7 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     return row | {
         "bias": np.median(found.mean[tumour] - logs, axis=0).tolist(),
         "log_rmse": log_rmse(median[tumour], truth[tumour]),
+        "coverage_tumour": inside[tumour].mean(axis=0).tolist(),
         "true_mean": true.tolist(),
         "mean_in_interval": in_interval,
     }
@@ -92,6 +109,20 @@ def _interval(values: np.ndarray, statistic=np.median) -> dict[str, Any]:
     }
 
 
+def _icc(pairs: np.ndarray, axis: int = 0) -> np.ndarray:
+    del axis  # patients
+    return np.asarray(icc_agreement(pairs))
+
+
+def plasma(rows: list[dict]) -> dict[str, Any]:
+    """Errors of peak and area of the plasma curve, and their agreement with the truth."""
+    told = {}
+    for name in ("peak", "area"):
+        pairs = np.log([row["plasma"][name] for row in rows])
+        told[name] = {"error": _interval(np.abs(pairs[:, 1] - pairs[:, 0])), "icc": _interval(pairs, _icc)}
+    return told
+
+
 def power(rows: list[dict], people: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Bias by class, coverage of means, areas under ROC curves."""
     with_tumour = [row for row in rows if "bias" in row]
@@ -109,6 +140,7 @@ def power(rows: list[dict], people: dict[str, dict[str, str]]) -> dict[str, Any]
             kind: _interval(np.array([row["mean_in_interval"][kind] for row in with_tumour], float), np.mean)
             for kind in ("whole", "independent")
         },
+        "plasma": plasma(rows),
         "auc": {},
     }
     segmented = [row for row in rows if "means_of_tumour" in row]
@@ -181,6 +213,7 @@ def protocols(rows: list[dict]) -> dict[str, Any]:
         told[name] = [
             {"from": float(np.min(np.take(values, part))), "to": float(np.max(np.take(values, part)))}
             | _interval(ratios[part])
+            | {of: np.mean([used[n][of] for n in part], axis=0).tolist() for of in ("coverage", "coverage_tumour")}
             for part in thirds
         ]
     return told

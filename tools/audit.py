@@ -47,7 +47,7 @@ AREAS = {  # network, reader
 WHY = (
     "A reader's maps of a patient are all scaled by the arterial input that he measured. The network sees the curve of "
     "one voxel, which does not tell that scale, so it learns the readers' mean. NRMSE is ruled by the few voxels where "
-    "a reader's maps are highest and gains nothing; SSIM, which looks at structure, does. Longer training did not help: "
+    "a reader's maps are highest, and gains nothing; SSIM, which looks at structure, does. More epochs did not help: "
     f"both stages had ceased to improve. Trained on true maps ({TRUTH}), the same network beats both in the errors of "
     "logarithms, but for ve hardly."
 )

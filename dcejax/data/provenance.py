@@ -20,11 +20,12 @@ def _digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        raise ValueError(f"{path}: expected a file that can be read, found {_reason(error)}; check the path") from error
+        raise _unreadable(path, error) from error
 
 
-def _reason(error: Exception) -> object:
-    return getattr(error, "strerror", None) or error
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = getattr(error, "strerror", None) or error
+    return ValueError(f"{path}: expected a file that can be read, found {reason}; check the path")
 
 
 def inputs_of(case: Case) -> dict[str, dict[str, str]]:
@@ -47,9 +48,7 @@ def states_of(case: Case) -> dict[str, tuple[int, int]]:
         try:
             state = path.stat()
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{path}: expected a file that can be read, found {_reason(error)}; check the path"
-            ) from error
+            raise _unreadable(path, error) from error
         found[role] = state.st_size, state.st_mtime_ns
     return found
 

@@ -1,11 +1,11 @@
 """The page of all cases of a derivatives data set."""
 
-import html
 import json
 import re
 from urllib.parse import unquote
 
 import pytest
+from case_pages import words
 
 from dcejax.data import results
 from dcejax.evaluation.report import group_report
@@ -41,11 +41,6 @@ def derivatives(tmp_path):
     for table, rows in (("quality", quality), ("rois", rois)):
         (tmp_path / f"group_desc-dcejax_{table}.tsv").write_text(results.tsv_text(rows[0], rows))
     return tmp_path
-
-
-def words(content):
-    body = re.sub(r"<(script|style|head).*?</\1>", " ", content, flags=re.S)
-    return " ".join(html.unescape(re.sub("<[^>]+>", " ", body)).split())
 
 
 def test_everything_is_on_the_page_and_links_lead_to_files(derivatives):

@@ -176,6 +176,7 @@ def predict(
     seed: int = 0,
     aif: tuple[ArrayLike, ArrayLike] | None = None,
     b1_map: ArrayLike | None = None,
+    hematocrit: float | None = None,
     num_samples: int | None = None,
     policy: Policy | None = None,
 ) -> dict[str, np.ndarray]:
@@ -187,6 +188,7 @@ def predict(
         seed: root of the random streams.
         aif: times in min and plasma concentration in mM, where the method takes an arterial input.
         b1_map: [X, Y, Z] true over nominal flip angle.
+        hematocrit: of large vessels.
         num_samples: in place of the number in the weights' configuration.
         policy: how it is executed; as suits the device if absent.
 
@@ -203,7 +205,10 @@ def predict(
     config = method.config_of(released, num_samples)
     used = method.of(config)
     measured = None if aif is None else MeasuredAif(np.asarray(aif[0], np.float64), np.asarray(aif[1], np.float64))
-    beside = Beside(b1_map=None if b1_map is None else np.asarray(b1_map, np.float32), aif=measured)
+    if hematocrit is not None:
+        ranges.check_hematocrit(hematocrit, "hematocrit")
+    b1 = None if b1_map is None else np.asarray(b1_map, np.float32)
+    beside = Beside(b1_map=b1, aif=measured, hematocrit=hematocrit)
     networks = used.load(released.params, config, policy or default_policy())
     series = used.series_of(scan, beside, config)
     found = used.predict(networks, series, stream(seed, "latent", scan.case_id))

@@ -3,16 +3,20 @@
     dcejax-simulate --cohort=test-102 --size=half --output_dir=DATA
     dcejax-simulate --cohort=retest --size=half --output_dir=RETEST
     python tools/published_arms.py RUN DATA PARTS          # RUN: the training run of the weights `paper-v1`
+    python tools/published_arms.py RUN2 DATA PARTS2        # RUN2: that of `paper-latent-v1`
+    python tools/published_calibration.py VALIDATION DATA audit/paper-latent-v1.npz PARTS/calibrated \\
+        > docs/audit_calibration.json
     dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=audit/paper-truth-v1.npz \\
-        --weights=default-v3 --maps=temporal-stage=PARTS/temporal --maps=posterior=PARTS/posterior \\
-        --output_dir=EVALUATION
-    cp EVALUATION/results.json docs/audit_results.json; cp PARTS/latent.json docs/audit_latent.json
+        --weights=audit/paper-latent-v1.npz --weights=default-v3 --maps=temporal-stage=PARTS/temporal \\
+        --maps=posterior=PARTS/posterior --maps=latent-calibrated=PARTS/calibrated --output_dir=EVALUATION
+    cp EVALUATION/results.json docs/audit_results.json
+    cp PARTS/latent.json docs/audit_latent.json; cp PARTS2/latent.json docs/audit_latent_weighed.json
     for name in case1_paper-v1 case2_paper-v1 case1_default-v3 bland_altman roc; do
         cp EVALUATION/figures/$name.png docs/audit_$name.png
     done
     python tools/audit.py docs > docs/audit.md
 
-The last command needs the two JSON files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where
+The last command needs the JSON files only. Published numbers are those of Lyoo et al., Eur Radiol 2025; where
 abstract and body differ, the body's.
 """
 
@@ -27,6 +31,7 @@ import numpy as np
 from dcejax.types import PARAMETERS
 
 PAPER, TRUTH, TEMPORAL, POSTERIOR = "paper-v1", "paper-truth-v1", "temporal-stage", "posterior"
+LATENT, CALIBRATED = "paper-latent-v1", "latent-calibrated"
 DEFAULT = "default-v3"
 ZERO, MEDIAN = "All zero", "Class median"
 
@@ -294,6 +299,38 @@ def answers(tables: dict, told: list[Row]) -> Iterator[str]:
     yield ""
 
 
+def weighed(tables: dict, told: list[Row], published: list[Row], calibration: dict) -> Iterator[str]:
+    """The arm whose divergence is weighed against the likelihood."""
+    yield (
+        f"`{LATENT}` has the architecture, data and schedule of `{PAPER}`, but its divergence is weighed against the "
+        "likelihood of all voxels of a patch instead of their mean error, with an error scale that follows the "
+        "residual (`losses.laplace_surprise`). The divergence of its posterior from its prior is "
+        f"{latent(told)[0]} nats a slice, beside {latent(published)[0]}; SDs of the posterior's and the prior's "
+        f"latents are {latent(told)[1]} and {latent(told)[2]}. What the posterior knows beyond the prior it has from "
+        "the label."
+    )
+    yield ""
+    rows, lines = tables["table1_paired"]["rows"], []
+    for reference in ("reader 1", "truth"):
+        for metric, name in NAMES.items():
+            of = [
+                paired(rows, metric, reference=reference, parameter=parameter, arm=LATENT) for parameter in PARAMETERS
+            ]
+            cells = ["–" if row is None else f"{shown(row, 'difference', 3)}: {row['verdict']}" for row in of]
+            lines.append([reference, name, *cells])
+    yield from table(["against", f"{PAPER} − {LATENT}", *PARAMETERS], lines)
+    scales = "; ".join(
+        f"{group}: {' / '.join(f'{value:.1f}' for value in row)}"
+        for group, row in zip(calibration["groups"], calibration["scales"], strict=True)
+    )
+    yield (
+        f"`{CALIBRATED}` are the same maps with SDs multiplied by numbers that make 90 % intervals hold 90 % of true "
+        f"values on {calibration['patients']} validation patients ([calibration](audit_calibration.json); {scales}): "
+        "the errors that samples do not know of are that much larger than their spread."
+    )
+    yield ""
+
+
 def times(tables: dict) -> Iterator[str]:
     """Seconds a patient."""
     lines = [
@@ -307,14 +344,18 @@ def times(tables: dict) -> Iterator[str]:
 def page(folder: Path) -> Iterator[str]:
     """All of it."""
     results = json.loads((folder / "audit_results.json").read_text(encoding="utf-8"))
-    told = json.loads((folder / "audit_latent.json").read_text(encoding="utf-8"))
+    told, other, calibration = (
+        json.loads((folder / f"audit_{name}.json").read_text(encoding="utf-8"))
+        for name in ("latent", "latent_weighed", "calibration")
+    )
     tables = results["tables"]
     labels = [arm["label"] for arm in results["arms"]]
     yield "# The published method, audited"
     yield ""
     yield (
-        "Written by `python tools/audit.py docs`; do not edit. The tool says how its two files, "
-        "[results](audit_results.json) and [latent](audit_latent.json), are made."
+        "Written by `python tools/audit.py docs`; do not edit. The tool says how its files are made: "
+        "[results](audit_results.json), latents of [the published loss](audit_latent.json) and of "
+        "[the other](audit_latent_weighed.json), [calibration](audit_calibration.json)."
     )
     twice = f"{results['examined_twice']} of them examined twice"
     yield f"{results['patients']} simulated patients, {twice}. Not clinical evidence."
@@ -330,6 +371,7 @@ def page(folder: Path) -> Iterator[str]:
         "Bland–Altman (Figure 5)": bland_altman(tables),
         "Diagnosis (Figure 6)": diagnosis(tables, [label for label in labels if label in (TRUTH, DEFAULT)]),
         "Uncertainty in enhancing tumour, against the truth: Ktrans / vp / ve": uncertainty(tables),
+        "A latent that may speak": weighed(tables, other, told, calibration),
         "Time": times(tables),
     }
     for title, lines in sections.items():

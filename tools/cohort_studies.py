@@ -7,8 +7,7 @@
 
 Regions are enhancing tumour with true Ktrans of .01/min or more, 20 voxels at least, except for diagnosis, whose region
 is the whole tumour that a segmentation holds. Intervals are bootstrapped over patients, those of areas under ROC curves
-are DeLong's. Agreement of the plasma curve's peak and area with the truth is the ICC of their logarithms. Simulated
-results.
+are DeLong's. Simulated results.
 """
 
 import csv
@@ -24,13 +23,11 @@ import posterior_bound
 from fit_accuracy import RESAMPLES, load
 from model_accuracy import LEAST_VOXELS, log_rmse, stem_of, truth_of
 
-from dcejax.data import aif_csv, cases, loading, weights
+from dcejax.data import cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.evaluation.metrics import roc_metrics
-from dcejax.evaluation.metrics.reliability import icc_agreement
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
-from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.fixed_grid import NOTHING_BESIDE
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
 from dcejax.protocol import Protocol
@@ -38,17 +35,6 @@ from dcejax.types import PARAMETERS
 
 READERS = ("reader1", "reader2")
 MARKERS = {"IDH mutation": "idh", "grade 4": "grade"}
-
-
-def plasma_of(stem: str, plasma: np.ndarray, arrival: float) -> dict[str, list[float]]:
-    """True and found peak (mM) and area (mM min) of the plasma curve [G] on the model's grid."""
-    aif = aif_csv.read(Path(f"{stem}_aif.csv"))
-    within = (np.arange(5) + 0.5) / 5 * STEP
-    true = np.interp(arrival + GRID[:, None] + within, aif.times, aif.plasma, left=0.0).mean(axis=1)
-    return {
-        "peak": [float(true.max()), float(plasma.max())],
-        "area": [float(true.sum() * STEP), float(plasma.sum() * STEP)],
-    }
 
 
 def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config) -> dict[str, Any]:
@@ -63,7 +49,6 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     median = np.asarray(to_maps(found.mean))
     inside = np.abs(np.asarray(to_logs(truth)) - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
     row: dict[str, Any] = {"case": case.case_id, "about": _settings(stem), "coverage": inside.mean(axis=0).tolist()}
-    row["plasma"] = plasma_of(stem, found.plasma, found.arrival)
     if (label > 0).any():
         maps = {"default": median, "truth": truth} | {name: _reader(stem, name, scan.mask) for name in READERS}
         row["means_of_tumour"] = {arm: values[label > 0].mean(axis=0).tolist() for arm, values in maps.items()}
@@ -98,7 +83,7 @@ def _reader(stem: str, name: str, mask: np.ndarray) -> np.ndarray:
     return np.stack([load(Path(f"{stem}_desc-{name}_{of}.nii.gz"))[mask] for of in PARAMETERS], axis=-1)
 
 
-def _interval(values: np.ndarray, statistic=np.median) -> dict[str, Any]:
+def interval(values: np.ndarray, statistic=np.median) -> dict[str, Any]:
     """A statistic over patients [P, ...] with its 95 % interval."""
     draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     again = np.array([statistic(values[draw], axis=0) for draw in draws])
@@ -109,38 +94,23 @@ def _interval(values: np.ndarray, statistic=np.median) -> dict[str, Any]:
     }
 
 
-def _icc(pairs: np.ndarray, axis: int = 0) -> np.ndarray:
-    del axis  # patients
-    return np.asarray(icc_agreement(pairs))
-
-
-def plasma(rows: list[dict]) -> dict[str, Any]:
-    """Errors of peak and area of the plasma curve, and their agreement with the truth."""
-    told = {}
-    for name in ("peak", "area"):
-        pairs = np.log([row["plasma"][name] for row in rows])
-        told[name] = {"error": _interval(np.abs(pairs[:, 1] - pairs[:, 0])), "icc": _interval(pairs, _icc)}
-    return told
-
-
 def power(rows: list[dict], people: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Bias by class, coverage of means, areas under ROC curves."""
     with_tumour = [row for row in rows if "bias" in row]
     classes = sorted({row["about"]["tumour"]["class"] for row in with_tumour})
     by_class = {
-        name: _interval(np.array([row["bias"] for row in with_tumour if row["about"]["tumour"]["class"] == name]))
+        name: interval(np.array([row["bias"] for row in with_tumour if row["about"]["tumour"]["class"] == name]))
         for name in classes
     }
     told: dict[str, Any] = {
         "patients": len(rows),
-        "bias": _interval(np.array([row["bias"] for row in with_tumour])),
+        "bias": interval(np.array([row["bias"] for row in with_tumour])),
         "bias_by_class": by_class,
-        "log_rmse": _interval(np.array([row["log_rmse"] for row in with_tumour])),
+        "log_rmse": interval(np.array([row["log_rmse"] for row in with_tumour])),
         "mean_in_interval": {
-            kind: _interval(np.array([row["mean_in_interval"][kind] for row in with_tumour], float), np.mean)
+            kind: interval(np.array([row["mean_in_interval"][kind] for row in with_tumour], float), np.mean)
             for kind in ("whole", "independent")
         },
-        "plasma": plasma(rows),
         "auc": {},
     }
     segmented = [row for row in rows if "means_of_tumour" in row]
@@ -178,7 +148,7 @@ def repeatability(rows: list[dict]) -> dict[str, Any]:
 
     told = {}
     for name in ("expected_mean", "true_mean"):
-        told[name] = _interval(np.array([np.log(np.divide(a[name], b[name])) for a, b in pairs]), variation)
+        told[name] = interval(np.array([np.log(np.divide(a[name], b[name])) for a, b in pairs]), variation)
     return told
 
 
@@ -202,8 +172,8 @@ def protocols(rows: list[dict]) -> dict[str, Any]:
     used = [row for row in rows if "log_rmse" in row]
     bounds = np.array([_own_bound(row["about"]) for row in used])
     ratios = np.array([row["log_rmse"] for row in used]) / bounds
-    told: dict[str, Any] = {"ratio": _interval(ratios), "log_rmse": _interval(np.array([r["log_rmse"] for r in used]))}
-    told["bound"] = _interval(bounds)
+    told: dict[str, Any] = {"ratio": interval(ratios), "log_rmse": interval(np.array([r["log_rmse"] for r in used]))}
+    told["bound"] = interval(bounds)
     facts = {
         "frame_interval_s": [row["about"]["protocol"]["frame_interval_s"] for row in used],
         "snr": [row["about"]["scanner"]["snr_white_matter"] for row in used],
@@ -212,7 +182,7 @@ def protocols(rows: list[dict]) -> dict[str, Any]:
         thirds = np.array_split(np.argsort(values, kind="stable"), 3)
         told[name] = [
             {"from": float(np.min(np.take(values, part))), "to": float(np.max(np.take(values, part)))}
-            | _interval(ratios[part])
+            | interval(ratios[part])
             | {of: np.mean([used[n][of] for n in part], axis=0).tolist() for of in ("coverage", "coverage_tumour")}
             for part in thirds
         ]

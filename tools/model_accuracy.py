@@ -1,7 +1,9 @@
 """How good the recommended model's weights are on simulated patients, with and without what else may be known.
 
     dcejax-simulate --cohort=val-62 --size=half --limit=40 --output_dir=DATA
-    python tools/model_accuracy.py DATA [WEIGHTS] > docs/model_accuracy.json
+    python tools/model_accuracy.py DATA [--weights=WEIGHTS] > docs/model_accuracy.json
+
+With `--known=nothing,haematocrit` and so on only these rows are made, without that of the fit.
 
 Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of enhancing tumour with true Ktrans of
 .01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the
@@ -12,6 +14,7 @@ that a user can make without an arterial input of his own: `dcejax-fit --aif=aut
 were chosen and calibrated on validation patients, so that coverage is no test there. Simulated results.
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -23,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from fit_accuracy import LEAKING, LEAST_KTRANS, NORMAL_KTRANS, NORMAL_VP, RESAMPLES, load
+from true_plasma import sampled_of
 
 from dcejax.cli import fit
 from dcejax.data import aif_csv, cases, loading, weights
@@ -38,7 +42,14 @@ from dcejax.models.low_rank_gaussian import to_logs, to_maps
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS
 
-KNOWN = {"nothing": (), "T1 and B1 maps": ("maps",), "arterial input": ("aif",), "all three": ("maps", "aif")}
+KNOWN = {
+    "nothing": (),
+    "haematocrit": ("hematocrit",),
+    "T1 and B1 maps": ("maps",),
+    "T1 and B1 maps and haematocrit": ("maps", "hematocrit"),
+    "arterial input": ("aif",),
+    "all three": ("maps", "aif"),
+}
 LEAST_VOXELS = 20
 DRAWN = 2000  # voxels of a patient, for what is pooled
 BINS = 20
@@ -90,6 +101,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
         beside = beside._replace(b1_map=image("B1map"))
     if "aif" in known:
         beside = beside._replace(aif=aif)
+    if "hematocrit" in known:
+        beside = beside._replace(hematocrit=sampled_of(stem).hematocrit)
     found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, beside, config))
     truth, label, tumour = truth_of(case, scan.mask)
     median, logs = np.asarray(to_maps(found.mean)), np.asarray(to_logs(truth))
@@ -226,16 +239,22 @@ def fitted(data: Path) -> dict:
 
 def main() -> None:
     """Judge and print."""
-    loaded = weights.load(sys.argv[2] if len(sys.argv) > 2 else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--known", help="names of rows, separated by commas; all, and that of the fit, if absent")
+    arguments = parser.parse_args()
+    loaded = weights.load(arguments.weights)
     config = method.config_of(loaded)
     trained = dcejax2026.load(loaded.params, config, default_policy())
-    found = cases.enumerate_cases([sys.argv[1]], Facts())
+    found = cases.enumerate_cases([str(arguments.data)], Facts())
     result = {"what": "simulated validation patients, not clinical evidence", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
-    result["fit"] = fitted(Path(sys.argv[1]))
-    print("fit", json.dumps(result["fit"]), file=sys.stderr, flush=True)
-    for name, known in KNOWN.items():
-        rows = [judge(case, trained, config, known) for case in found]
+    if not arguments.known:
+        result["fit"] = fitted(arguments.data)
+        print("fit", json.dumps(result["fit"]), file=sys.stderr, flush=True)
+    for name in arguments.known.split(",") if arguments.known else KNOWN:
+        rows = [judge(case, trained, config, KNOWN[name]) for case in found]
         result[name] = {"summary": summary(rows), "patients": rows}
         print(name, json.dumps(result[name]["summary"]), file=sys.stderr, flush=True)
     print(json.dumps(shortened(result), separators=(",", ":")))

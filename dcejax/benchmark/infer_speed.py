@@ -23,9 +23,11 @@ from dcejax.runner import infer_cases
 from dcejax.runner.case_record import RunSettings
 from dcejax.types import PARAMETERS, Reporter, Series, Weights
 
-_SAMPLES = 4  # published
+SAMPLES = 4
+"""Latent samples, as published."""
+
+SEED = 0
 _SAMPLES_MORE = 16
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,17 @@ def _own_processes(series: Series, middle: Series, report: Reporter) -> dict[str
             report.status(f"the maps of a {key} in a process of its own")
             path = Path(folder) / f"{key}.npz"
             volume.save(path, part)
-            found[key] = own_process.measure("maps", str(path), str(_SAMPLES), repr(time.time()))
+            found[key] = own_process.measure("maps", str(path), str(SAMPLES), repr(time.time()))
     return {"cold_start_seconds": found["slice"]["seconds"], "peak_rss_gib": found["volume"]["peak_rss_gib"]}
 
 
-def _files(released: Weights, series: Series, report: Reporter) -> dict[str, float]:
+def files(released: Weights, series: Series, report: Reporter) -> dict[str, float]:
     """All that `dcejax-infer` does with one case in a process that has met the shape of its slices before."""
     with tempfile.TemporaryDirectory() as folder:
         report.status("writing a scan")
         image, mask = volume.write_files(Path(folder), series)
         found = cases.enumerate_cases([str(image)], Facts(mask=mask))
-        settings = infer_cases.InferSettings(num_samples=_SAMPLES, seed=_SEED)
+        settings = infer_cases.InferSettings(num_samples=None, seed=SEED)
         how = RunSettings(output_dir=Path(folder) / "maps")
         _, seconds = timed(lambda: infer_cases.run(found, released, settings, how, report))
     return {"seconds_file_to_files": seconds}
@@ -72,7 +74,7 @@ def _difference(found: Any, mean: np.ndarray, std: np.ndarray) -> float:
 def _beside_torch(best: Any, networks: Networks, series: Series, own: tuple[np.ndarray, ...]) -> dict[str, float]:
     """PyTorch on the volume at its best, and as published on its middle slice; and how far both are from our maps."""
     mean, std = own
-    noise = partial(own_inference.latent_noise, networks, num_samples=_SAMPLES)
+    noise = partial(own_inference.latent_noise, networks, num_samples=SAMPLES)
     at_best = best.run(series, noise)
     depth = series.mask.shape[2]
     z = depth // 2
@@ -93,7 +95,7 @@ def _round(networks: Networks, series: Series, best: Any, ceiling: floor.Ceiling
     before = ceiling.gflops()
     maps, tcn = timed(lambda: lyoo2025.temporal_maps(networks, series.curves, series.mask))
     gflops = (before + ceiling.gflops()) / 2
-    own, unet = timed(lambda: own_inference.sample_maps(networks, maps, series.mask, _SAMPLES))
+    own, unet = timed(lambda: own_inference.sample_maps(networks, maps, series.mask, SAMPLES))
     rate, seconds = len(series.curves) / tcn, tcn + unet
     row = {"voxels_per_s": rate, "ceiling_gflops": gflops, "seconds": seconds}
     row["ceiling_share"] = rate * flop_voxel / (1e9 * gflops)
@@ -104,7 +106,7 @@ def _round(networks: Networks, series: Series, best: Any, ceiling: floor.Ceiling
             row[f"ratio_torch{ending}"] = row[f"seconds_torch_{form}"] / seconds
     _, more = timed(lambda: own_inference.sample_maps(networks, maps, series.mask, _SAMPLES_MORE))
     row[f"seconds_{_SAMPLES_MORE}_samples"] = tcn + more
-    row[f"ratio_{_SAMPLES_MORE}_to_{_SAMPLES}_samples"] = (tcn + more) / seconds
+    row[f"ratio_{_SAMPLES_MORE}_to_{SAMPLES}_samples"] = (tcn + more) / seconds
     return row
 
 
@@ -126,12 +128,12 @@ def run(report: Reporter, sizes: Sizes | None = None) -> dict[str, Any]:
     about = measuring.machine(("dcejax", "jax", "jaxlib", "flax", "llvmlite", "numpy"))
     released = weights.load(weights.PUBLISHED_METHOD)
     networks = own_inference.load(released)
-    series = volume.make_volume(sizes.shape, _SEED)
+    series = volume.make_volume(sizes.shape, SEED)
     z = sizes.shape[2] // 2
     middle = volume.slices_of(series, slice(z, z + 1))
     found = _own_processes(series, middle, report)  # first, while this process is small
-    own_inference.predict(networks, middle, _SAMPLES)  # compile
-    found |= _files(released, series, report)  # of the same shape and mask: compiles what depends on the voxels
+    own_inference.predict(networks, middle, SAMPLES)  # compile
+    found |= files(released, series, report)  # of the same shape and mask: compiles what depends on the voxels
     best, (torch_best, torch) = None, measuring.import_torch("torch_best", _TORCH_KEYS)
     if torch_best:
         maps = lyoo2025.temporal_maps(networks, middle.curves, middle.mask)[:, :, 0]

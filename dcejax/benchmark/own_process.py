@@ -2,6 +2,7 @@
 
     python -m dcejax.benchmark.own_process whole_brain {fit,fit_with_delay,choose} VOXELS
     python -m dcejax.benchmark.own_process maps VOLUME.npz SAMPLES STARTED
+    python -m dcejax.benchmark.own_process recommended IMAGE MASK STARTED
     python -m dcejax.benchmark.own_process training {tcn,prob_unet} CONFIG
 
 STARTED is when the process was started, in seconds since 1970; CONFIG is a configuration as JSON. Prints one JSON
@@ -69,6 +70,17 @@ def _maps(path: str, samples: str, started: str) -> dict[str, float]:
     return {"seconds": time.time() - float(started)}
 
 
+def _recommended(image: str, mask: str, started: str) -> dict[str, float]:
+    """The same of the recommended model, from files."""
+    import jax
+
+    from dcejax.benchmark import recommended_speed
+
+    used, loaded, series = recommended_speed.read(Path(image), Path(mask))
+    used.predict(loaded, series, jax.random.key(0))
+    return {"seconds": time.time() - float(started)}
+
+
 def _training(part: str, config: str) -> dict[str, float]:
     from dcejax.benchmark import own_training
     from dcejax.methods import method
@@ -80,5 +92,6 @@ def _training(part: str, config: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    found = {"whole_brain": _whole_brain, "maps": _maps, "training": _training}[sys.argv[1]](*sys.argv[2:])
+    kinds = {"whole_brain": _whole_brain, "maps": _maps, "recommended": _recommended, "training": _training}
+    found = kinds[sys.argv[1]](*sys.argv[2:])
     print(json.dumps(found | {"peak_rss_gib": peak_rss_gib()}))

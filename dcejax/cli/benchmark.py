@@ -2,11 +2,13 @@
 
   dcejax-benchmark fit [--osipy_python=PATH]
   dcejax-benchmark infer
+  dcejax-benchmark recommended
   dcejax-benchmark train
 
 fit: bounded extended Tofts with standard errors at 60 frames, against scipy.optimize.curve_fit and, where an
 interpreter has it, osipy. infer: maps of a volume of 256 x 256 x 40 voxels and 60 frames, against the published
-networks in PyTorch with the same weights, where it is installed; up to 8 minutes. train: steps of both stages on
+networks in PyTorch with the same weights, where it is installed; up to 8 minutes. recommended: the
+recommended model on that volume, against the published networks; a minute or two. train: steps of both stages on
 batches in memory, 4 patches (16 are published) of 64 x 64 voxels and 60 frames, and 16 of 64 x 64, against the
 published networks in PyTorch with the same losses, where it is installed; up to 4 minutes. The last line of the output
 is one JSON object. Nothing else should run meanwhile.
@@ -21,7 +23,7 @@ from absl import flags
 from dcejax.cli import command
 
 _FLAGS = flags.FlagValues()
-_SUBJECTS = ("fit", "infer", "train")
+_SUBJECTS = ("fit", "infer", "recommended", "train")
 flags.DEFINE_string(
     "osipy_python", None, "For fit: interpreter that has osipy; searched on the path if absent.", flag_values=_FLAGS
 )
@@ -43,14 +45,15 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
     (subject,) = words
     if subject != "fit" and values.osipy_python:
         raise ValueError(f"--osipy_python: expected it with fit only, found it with {subject}; leave it out")
-    from dcejax.benchmark import fit_speed, infer_speed, train_speed
+    from dcejax.benchmark import fit_speed, infer_speed, recommended_speed, train_speed
     from dcejax.cli.console import Console
 
     with Console(quiet=values.quiet) as report:
         if subject == "fit":
             found = fit_speed.run(values.osipy_python, report)
         else:
-            found = {"infer": infer_speed, "train": train_speed}[subject].run(report)
+            others = {"infer": infer_speed, "recommended": recommended_speed, "train": train_speed}
+            found = others[subject].run(report)
     _show(found)
     return 0
 

@@ -29,6 +29,7 @@ flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms; fro
 flags.DEFINE_float("flip_angle_deg", None, "Flip angle in degrees; from the sidecar if absent.", **_OWN)
 flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s); 4.5 if absent.", **_OWN)
 flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM, where the arterial input is known.", **_OWN)
+flags.DEFINE_float("hematocrit", None, "Of large vessels, where it is known; 0.42 if absent.", **_OWN)
 flags.DEFINE_integer("num_samples", None, "Latent samples (the weights' own number, 4 as published).", **_OWN)
 flags.DEFINE_boolean("modelled", False, "Write the series that the maps explain, as large as the input.", **_OWN)
 flags.DEFINE_integer("seed", 0, "Root of all random streams.", **_OWN)

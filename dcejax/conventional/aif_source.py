@@ -9,7 +9,7 @@ import numpy as np
 from dcejax.conventional import plausibility
 from dcejax.conventional.fit_facts import ArterialSource
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.data import aif_csv, loading, nifti
+from dcejax.data import aif_csv, loading, nifti, ranges
 from dcejax.data.cases import Case
 from dcejax.data.timing import AGREEMENT
 from dcejax.physics import aif as population
@@ -197,10 +197,7 @@ def arterial_input(
     source = case.facts.aif or ArterialSource("auto")
     arrival_s = case.facts.aif_arrival_s
     hematocrit = settings.assumed_hematocrit if case.facts.hematocrit is None else case.facts.hematocrit
-    if not 0 <= hematocrit < 1:
-        raise ValueError(
-            f"{case.path}: expected a hematocrit of 0 to below 1, found {hematocrit:g}; divide percent by 100"
-        )
+    ranges.check_hematocrit(hematocrit, str(case.path))
     if arrival_s is not None and source.kind in ("file", "roi", "auto"):
         raise ValueError(
             f"{case.path}: expected no aif_arrival_s beside --aif={source}, which has its own arrival; it serves "

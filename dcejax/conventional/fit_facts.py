@@ -47,7 +47,6 @@ class FitFacts(Facts):
 
     aif: ArterialSource | None = field(default=None, metadata=_ARTERIAL_SOURCE)
     aif_arrival_s: float | None = field(default=None, metadata=NUMBER)  # after the first frame, population inputs only
-    hematocrit: float | None = field(default=None, metadata=NUMBER)  # of large vessels
     vfa: Path | None = field(default=None, metadata=GRID_FILE)  # [X, Y, Z, A] signal at A flip angles
     vfa_flip_angles_deg: tuple[float, ...] | None = field(default=None, metadata=_ANGLES)
     vfa_tr_ms: float | None = field(default=None, metadata=POSITIVE)

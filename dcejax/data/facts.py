@@ -57,6 +57,7 @@ class Facts:
     tr_ms: float | None = field(default=None, metadata=POSITIVE)
     flip_angle_deg: float | None = field(default=None, metadata=POSITIVE)
     relaxivity: float | None = field(default=None, metadata=POSITIVE)  # 1/(mM s)
+    hematocrit: float | None = field(default=None, metadata=NUMBER)  # of large vessels
     input_quantity: Quantity | None = field(default=None, metadata=QUANTITY)  # signal unless stated
 
     def siblings(self) -> dict[str, str]:

@@ -41,6 +41,12 @@ def check_relaxivity(relaxivity: float, where: str) -> None:
         )
 
 
+def check_hematocrit(hematocrit: float, where: str) -> None:
+    """ValueError for one that is no share."""
+    if not 0 <= hematocrit < 1:
+        raise ValueError(f"{where}: expected a hematocrit of 0 to below 1, found {hematocrit:g}; divide percent by 100")
+
+
 def check_tr(name: str, tr_ms: float, where: str) -> None:
     """ValueError for a repetition time of excitations that is not in ms."""
     low, high = _TR_MS

@@ -21,7 +21,7 @@ from dcejax.batch import Batch
 from dcejax.config import require, require_positive
 from dcejax.execution import placement
 from dcejax.execution.policy import Policy
-from dcejax.methods import envelope, fixed_grid
+from dcejax.methods import envelope, fixed_grid, plasma_band
 from dcejax.methods.aligned_grid import (
     GRID,
     STEP,
@@ -151,6 +151,9 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
             assumed = ", ".join(f"{name} {getattr(config.protocol, name):g}" for name in lacking)
             warning = f"{' and '.join(lacking)} not known: {assumed} assumed, and maps are wrong if that is; state them"
             series = replace(series, warnings=(*series.warnings, warning))
+    if beside.hematocrit is not None and beside.aif is not None and beside.aif.hematocrit is None:
+        unused = "hematocrit without effect: the arterial input is plasma concentration already"
+        series = replace(series, warnings=(*series.warnings, unused))
     voxel_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
     return replace(series, warnings=(*series.warnings, *envelope.check(series, voxel_mm, scan.case_id)))
 
@@ -215,16 +218,19 @@ def predict(
         column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0
         maps[output.name][series.mask] = values[output.statistic][:, column]
     quantiles = np.percentile(found.residual, [50, 75, 95])
-    middle, upper, high = (round(float(value), 3) for value in quantiles)
+    middle, third, high = (round(float(value), 3) for value in quantiles)
     score, warnings = envelope.check_residual(found.residual)
+    lowest, highest = plasma_band.around(found.plasma, plasma_band.BANDS[plasma_band.known_of(series.context)])
     record = {
-        "residual": {"median": middle, "q75": upper, "q95": high},
+        "residual": {"median": middle, "q75": third, "q95": high},
         "out_of_distribution_score": round(score, 3),
         "plasma": {
             "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
             "step_s": round(STEP * SECONDS_PER_MINUTE, 3),
             "first_step_after_arrival_s": round(float(GRID[0]) * SECONDS_PER_MINUTE, 3),
             "mM": [round(float(v), 4) for v in found.plasma],
+            "mM_q05": [round(float(v), 4) for v in lowest],
+            "mM_q95": [round(float(v), 4) for v in highest],
         },
     }
     return Prediction(maps, record, partial(regional, found), warnings)
@@ -236,10 +242,11 @@ def modelled_series(series: Series, prediction: Prediction, quantity: str) -> np
     return explained(series, medians, prediction.record["plasma"]["mM"], quantity)
 
 
-def plasma_curve(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-    """The estimated arterial input: times [G] in min after the first frame, plasma [G] in mM."""
+def plasma_curve(prediction: Prediction) -> tuple[np.ndarray, ...]:
+    """The estimated arterial input: times [G] in min after the first frame, plasma [G] in mM and its 90 % band."""
     found = prediction.record["plasma"]
-    return found["arrival_s"] / SECONDS_PER_MINUTE + np.asarray(GRID), np.asarray(found["mM"])
+    curves = (np.asarray(found[name]) for name in ("mM", "mM_q05", "mM_q95"))
+    return (found["arrival_s"] / SECONDS_PER_MINUTE + np.asarray(GRID), *curves)
 
 
 def _names(config: Config) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
 from dcejax.methods.calibration import Calibration, calibrated
+from dcejax.methods.known_hematocrit import higher_plasma, with_hematocrit
 from dcejax.methods.neighbours import groups_of_slices, table
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import covariance, to_maps
@@ -119,6 +120,7 @@ def prepare(series: Series) -> tuple[Common, Examination]:
         t10=context.t10._replace(values=None),
         b1=context.b1._replace(values=None),
         points=None,
+        hematocrit=None,
     )
     return _prepare(of_examination)
 
@@ -138,6 +140,14 @@ def chunks_of(
         padding = CHUNK - len(inside)
         chunk = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in chunk]
         yield inside, _prepare_chunk(common, *chunk), *chunk[2:]
+
+
+def estimated_plasma(trained: Trained, series: Series) -> tuple[np.ndarray, float]:
+    """The plasma curve alone: [G] mM on the model's grid, and the arrival of the bolus in min."""
+    common, seen = prepare(series)
+    plasma = np.asarray(_encode(trained.network, trained.params, seen, common).plasma[0])
+    known = series.context.hematocrit
+    return plasma if known is None else plasma * higher_plasma(known), float(common.arrival)
 
 
 def posterior(trained: Trained, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
@@ -164,4 +174,6 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     mean, covariances, shared, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))
     of_patient, of_model = shared[..., :rank], shared[..., rank:]
     arrival = float(common.arrival)
-    return Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)
+    found = Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)
+    known = series.context.hematocrit
+    return found if known is None else with_hematocrit(found, known)

@@ -35,6 +35,7 @@ class Beside(NamedTuple):
     relaxivity_per_mM_s: float | None = None
     b1_map: np.ndarray | None = None  # [X, Y, Z], ratio of true to nominal flip angle
     aif: MeasuredAif | None = None
+    hematocrit: float | None = None  # of large vessels
 
 
 NOTHING_BESIDE = Beside()
@@ -150,11 +151,12 @@ def _from_concentration(scan: Scan, protocol: Protocol, beside: Beside) -> _Sign
         concentration = np.maximum(curves[part], lowest[part, None])
         curves[part] = spgr(concentration, t10[part, None], acquisition, s0=protocol.tissue_m0, b1=b1[part, None])
 
+    hematocrit = protocol.hematocrit if beside.hematocrit is None else beside.hematocrit
     if beside.aif is None:
-        plasma, aif_name = np.asarray(parker(np.linspace(0, 2, 1201), hematocrit=protocol.hematocrit)), "Parker"
+        plasma, aif_name = np.asarray(parker(np.linspace(0, 2, 1201), hematocrit=hematocrit)), "Parker"
     else:
         plasma, aif_name = beside.aif.plasma, "file"
-    peak = float(plasma.max()) * (1 - protocol.hematocrit)
+    peak = float(plasma.max()) * (1 - hematocrit)
     scale = float(spgr(peak, protocol.blood_t10_s / units.SECONDS_PER_MINUTE, acquisition))
     provenance = {
         "quantity": "concentration",
@@ -168,7 +170,7 @@ def _from_concentration(scan: Scan, protocol: Protocol, beside: Beside) -> _Sign
         "scale_aif": aif_name,
         "scale_peak_blood_mM": round(peak, 6),
         "scale_blood_t10_s": protocol.blood_t10_s,
-        "scale_hematocrit": protocol.hematocrit,
+        "scale_hematocrit": hematocrit,
     }
     brightest = Brightest(np.full((1, scan.times.size), scale, np.float32), 1)
     return _Signal(curves, brightest, provenance, tuple(warnings), Known(t10, True), Known(b1, True))
@@ -225,6 +227,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         t10=signal.t10 or _known(maps[0], protocol.t10_s / units.SECONDS_PER_MINUTE),
         b1=signal.b1 or _known(maps[1], 1.0),
         brightest=signal.brightest,
+        hematocrit=beside.hematocrit if beside.aif is None else None,
     )
     return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance})
 

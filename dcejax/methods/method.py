@@ -54,7 +54,8 @@ class Method(Protocol):
 
     It may have `modelled_series(series, prediction, quantity)` too: the curves [V, T] that the maps explain, in the
     unit of the scan's quantity, which is signal or concentration; and `plasma_curve(prediction)`: times [G] in min
-    after the first frame and the arterial plasma concentration [G] in mM that the method found.
+    after the first frame, the arterial plasma concentration [G] in mM that the method found, and the lower and upper
+    ends [G] of its band, if it has one.
 
     Progress is told as `progress(stage)` or, where it can be counted, `progress(stage, done, total, unit)`.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import access, aif_csv, atomic, loading, provenance
+from dcejax.data import access, aif_csv, atomic, loading, provenance, ranges
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
@@ -85,11 +85,11 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     loading.require_finite(case, scan)
     b1_map, told = loading.load_b1_map(case, scan)
     scan = replace(scan, warnings=(*scan.warnings, *told))
-    beside = Beside(
-        relaxivity_per_mM_s=case.facts.relaxivity,
-        b1_map=b1_map,
-        aif=None if case.facts.aif is None else aif_csv.read(case.facts.aif),
-    )
+    facts = case.facts
+    if facts.hematocrit is not None:
+        ranges.check_hematocrit(facts.hematocrit, str(case.path))
+    aif = None if facts.aif is None else aif_csv.read(facts.aif, facts.hematocrit)
+    beside = Beside(facts.relaxivity, b1_map, aif, facts.hematocrit)
     return scan, run.method.series_of(scan, beside, run.config), beside
 
 

@@ -218,7 +218,7 @@ def test_without_pytorch_its_figures_are_null_and_the_rest_is_measured(monkeypat
     for name in ("torch_best", "torch_published"):
         monkeypatch.delitem(sys.modules, f"dcejax.benchmark.{name}", raising=False)
         monkeypatch.delattr(f"dcejax.benchmark.{name}", raising=False)
-    for name in ("_own_processes", "_files"):  # which PyTorch has no part in
+    for name in ("_own_processes", "files"):  # which PyTorch has no part in
         monkeypatch.setattr(infer_speed, name, lambda *_: {})
     results = infer_speed.run(Silent(), TINY())
     assert "cannot be imported" in results["torch"]

@@ -21,6 +21,7 @@ def test_demo(tiny_weights, tmp_path, monkeypatch, capsys):
     assert "Simulated patient" in text
     assert "not clinical evidence" in text
     assert "tiny was trained on other simulated patients" in text
+    assert "conventional fit" in text.splitlines()[-3]
     names = {path.name for path in out.iterdir()}
     assert {"sub-demo_errors.csv", "sub-demo_desc-truth_qc.png", "sub-demo_desc-qc.png", "simulated"} <= names
     perf = {path.name for path in (out / "simulated/sub-demo/perf").iterdir()}
@@ -71,6 +72,9 @@ def test_the_last_sentence_says_how_good_the_maps_are(errors, words):
         for tissue, scale in (("tumour", 1.0), ("brain", 9.0))
         for name, error in zip(("Ktrans", "vp", "ve"), errors, strict=True)
     ]
-    assert words in demo.verdict(rows)
-    assert f"Ktrans {errors[0]:.0%}, vp {errors[1]:.0%}, ve {errors[2]:.0%}" in demo.verdict(rows)
-    assert "no tumour" in demo.verdict(rows[3:])
+    told = demo.verdict(rows, dict.fromkeys(("Ktrans", "vp", "ve"), 2.0))
+    assert words in told
+    assert f"Ktrans {errors[0]:.0%}, vp {errors[1]:.0%}, ve {errors[2]:.0%}" in told
+    assert f"(Ktrans {errors[0] / 2:.0%}, vp {errors[1] / 2:.0%}, ve {errors[2] / 2:.0%} of its errors" in told
+    assert "finds no arterial input" in demo.verdict(rows, None)
+    assert "no tumour" in demo.verdict(rows[3:], None)

@@ -170,6 +170,7 @@ def test_bad_input(run_infer, scan, tmp_path, what, message):
         ({"colour": "red"}, "colour"),
         ({"dt_s": -5}, "expected a positive dt_s"),
         ({"relaxivity": 0}, "expected a positive relaxivity"),
+        ({"hematocrit": 42}, "p1.nii.gz: expected a hematocrit of 0 to below 1, found 42; divide percent by 100"),
         ({"demo": True}, "--demo: expected no --input"),
         ({"modelled": True}, "--modelled: expected weights of a method that models the series, found tiny"),
         ({"weights": "nothing.npz"}, "nothing.npz: expected weights"),
@@ -280,8 +281,9 @@ def test_concentration_uses_every_flag(run_infer, mask, tmp_path):
     (folder / "aif.csv").write_text("time_s,cp_plasma_mM\n0,0\n10,7\n20,2\n")
     common = {"input": image, "mask": mask, "input_quantity": "concentration"}
     found = []
+    aif = {"aif": folder / "aif.csv"}
     for number, extra in enumerate(
-        ({}, {"relaxivity": 3.3}, {"aif": folder / "aif.csv"}, *({k: v} for k, v in flat.items()))
+        ({}, {"relaxivity": 3.3}, aif, aif | {"hematocrit": 0.2}, *({k: v} for k, v in flat.items()))
     ):
         out = tmp_path / f"out{number}"
         assert run_infer(output_dir=out, **common, **extra)[0] == 0
@@ -339,10 +341,17 @@ def test_real_glioblastoma(run_infer, reference_data, tmp_path, visit):
     assert not ktrans.get_fdata()[~inside].any()
 
 
-def test_real_breast_scan_is_too_slow_for_the_weights(run_infer, reference_data, tmp_path):
-    code, err = run_infer(input=reference_data / "breast_dcemri" / "dce_signal.nii.gz", output_dir=tmp_path / "out")
+@pytest.mark.parametrize(
+    ("chosen", "remedy"),
+    [("tiny", "use weights trained for this acquisition"), (weights.DEFAULT, "use a conventional fit")],
+)
+def test_real_breast_scan_is_too_slow_for_the_weights(run_infer, reference_data, tmp_path, chosen, remedy):
+    flags = {} if chosen == "tiny" else {"weights": chosen}
+    image = reference_data / "breast_dcemri" / "dce_signal.nii.gz"
+    code, err = run_infer(input=image, output_dir=tmp_path / "out", **flags)
     assert code == 2
-    assert "found frames up to 16.43 s apart; use weights trained for this acquisition" in err
+    assert re.search(r"found (frames up to )?16\.43? s", err)
+    assert remedy in err
     assert not (tmp_path / "out").exists()
 
 

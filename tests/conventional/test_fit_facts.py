@@ -35,7 +35,7 @@ def test_columns_of_the_fit(tmp_path):
     assert third.facts == FitFacts(aif=ArterialSource("file", Path("/data/c.csv")))
 
 
-@pytest.mark.parametrize("column", ["vfa", "t1_s", "hematocrit"])
+@pytest.mark.parametrize("column", ["vfa", "t1_s"])
 def test_columns_of_the_fit_are_unknown_to_the_networks(tmp_path, column):
     with pytest.raises(ValueError, match=f"found the unknown column '{column}'"):
         cases.enumerate_cases(manifest(tmp_path, f"input,{column}", "a.nii.gz,1"), Facts())

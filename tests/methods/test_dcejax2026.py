@@ -10,6 +10,7 @@ from examinations import ACQUISITION, make_scan
 from training_examples import make_batch
 
 from dcejax.batch import TrueInput
+from dcejax.data.aif_csv import MeasuredAif
 from dcejax.execution.policy import default_policy
 from dcejax.methods import aligned_grid, calibration, dcejax2026, examination_posterior
 from dcejax.methods.aligned_grid import GRID, STEP
@@ -165,6 +166,19 @@ def test_known_maps_and_arterial_input_are_used(networks):
     with_b1 = posterior(networks, scan, Beside(b1_map=np.full(scan.mask.shape, 0.8, np.float32)))
     for found in (with_t1, with_b1):
         assert not np.allclose(found.mean, alone.mean, atol=1e-3)
+
+
+def test_a_known_hematocrit_scales_what_vessels_tell_and_not_a_known_input(networks):
+    scan = make_scan()
+    alone, told = posterior(networks, scan), posterior(networks, scan, Beside(hematocrit=0.3))
+    np.testing.assert_allclose(told.mean, alone.mean + np.log(0.7 / 0.58), atol=1e-5)
+    np.testing.assert_allclose(told.plasma, alone.plasma * 0.58 / 0.7, rtol=1e-5)
+    aif = MeasuredAif(scan.times, np.where(scan.times > 0.5, 2.0, 0.0))
+    known, both = (Beside(aif=aif, hematocrit=h) for h in (None, 0.3))
+    np.testing.assert_array_equal(posterior(networks, scan, known).mean, posterior(networks, scan, both).mean)
+    assert any("hematocrit without effect" in text for text in dcejax2026.series_of(scan, both, CONFIG).warnings)
+    of_blood = both._replace(aif=aif._replace(hematocrit=0.3))
+    assert not any("hematocrit" in text for text in dcejax2026.series_of(scan, of_blood, CONFIG).warnings)
 
 
 def test_holes_of_a_map_are_filled_with_what_is_typical(networks):

@@ -27,6 +27,8 @@ class Line:
     name: str
     times: np.ndarray  # [T] min
     values: np.ndarray  # [T]
+    low: np.ndarray | None = None  # [T] of a band around it
+    high: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,13 @@ def regions_svg(curves: Curves) -> bytes:
 
 
 def arterial_svg(lines: Sequence[Line]) -> bytes:
-    """Arterial inputs, as an SVG file's content."""
+    """Arterial inputs with their bands, as an SVG file's content."""
     figure, axes = _figure()
     for line, style in zip(lines, ("-", "--", ":"), strict=False):
-        axes.plot(line.times * SECONDS_PER_MINUTE, line.values, style, lw=1.5, label=line.name)
+        seconds = line.times * SECONDS_PER_MINUTE
+        (drawn,) = axes.plot(seconds, line.values, style, lw=1.5, label=line.name)
+        if line.low is not None:
+            axes.fill_between(seconds, line.low, line.high, color=drawn.get_color(), alpha=0.18, lw=0)
     axes.set_ylabel("plasma concentration (mM)", fontsize=9)
     _legend(axes)
     return _svg(figure)

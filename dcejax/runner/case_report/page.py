@@ -144,7 +144,9 @@ def _curves(curves: Curves, beside: Beside) -> list[dict[str, str]]:
         found.append({"title": "Curves of regions.", "text": text, "address": _address(svg)})
     if curves.arterial:
         svg = drawn_curves.arterial_svg(curves.arterial)
-        found.append({"title": "Arterial input.", "text": "Plasma concentration.", "address": _address(svg)})
+        banded = any(line.low is not None for line in curves.arterial)
+        text = "Plasma concentration, with its 90 % band." if banded else "Plasma concentration."
+        found.append({"title": "Arterial input.", "text": text, "address": _address(svg)})
     if curves.misfit is not None:
         text = (
             "Root mean square of measured minus modelled over the same voxels. Single high frames point to movement or "

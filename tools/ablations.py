@@ -146,7 +146,8 @@ def row(name: str, pool: str, data: str) -> dict[str, Any]:
     settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1}
     if name != POINTS:
         settings["batches"] = f"pool:{pool}"
-    config = replace(config, training=replace(config.training, warmup_steps=WARM_UP, **settings))
+    training = replace(config.training, warmup_steps=WARM_UP, **settings)
+    config = replace(config, training=training, distilling=replace(config.distilling, pool_batches=0))  # not trained
     trained, found = train(config), cases.enumerate_cases([data], Facts())
     return model_accuracy.summary([model_accuracy.judge(case, trained, config, ()) for case in found])
 

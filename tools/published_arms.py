@@ -34,17 +34,22 @@ from dcejax.models.prob_unet import ProbUNet
 from dcejax.rng import fold
 from dcejax.training.checkpoints import Checkpoints
 from dcejax.training.losses import divergence
+from dcejax.training.step import init_state
 from dcejax.types import PARAMETERS
 
 
 def trained(run: Path, config: lyoo2025.Config) -> dict[str, Any]:
-    """The best parameters of both parts of a run."""
+    """The parameters of both parts of a run that its weights are made of."""
     params: dict[str, Any] = {}
     for make_stage in lyoo2025.stages(config, default_policy()):
         stage = make_stage(params)
         keep = {"keep_latest": config.keep_latest, "keep_best": config.keep_best}
         with Checkpoints(str(run / "checkpoints" / stage.name), {}, **keep) as checkpoints:
-            params[stage.name] = checkpoints.restore_best(stage.init(jax.random.key(0)))
+            state = init_state(stage, jax.random.key(0))
+            if stage.config.take == "last":
+                params[stage.name] = checkpoints.restore_latest(state)[0].params
+            else:
+                params[stage.name] = checkpoints.restore_best(state.params)
     return params
 
 

@@ -37,6 +37,7 @@ class StageConfig:
     max_epochs: int = 100
     patience: int = 5  # epochs without a better validation loss before the stage ends
     validation_patients: int = 62
+    take: str = "best"  # or last: of which epoch, by its validation loss, the parameters are taken
 
     def __post_init__(self):
         require_positive(
@@ -68,6 +69,7 @@ class StageConfig:
             "nifti:FOLDER beside batches of nifti:FOLDER, or nothing",
         )
         require(self.labels in ("", "truth", "reader1"), "labels", self.labels, "truth, reader1 or nothing")
+        require(self.take in ("best", "last"), "take", self.take, "best or last")
         require(self.cache_gib >= 0, "cache_gib", self.cache_gib, "0 or more")
         for name in ("tumour_fraction", "lesion_mask_fraction"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")

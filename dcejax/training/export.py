@@ -40,7 +40,7 @@ def export(
         "training": {
             "device": "; ".join(sorted({r["device"] for r in records if "device" in r})),
             "seconds": round(sum(r["seconds"] for r in records), 1),
-            **{stage.name: _summary([r for r in records if r["stage"] == stage.name]) for stage in stages},
+            **{stage.name: _summary(stage, [r for r in records if r["stage"] == stage.name]) for stage in stages},
         },
         "pools": {file.parent.name: _pool(file) for file in sorted((workdir / "pool").glob(f"*/{batch_pool.RECORD}"))},
         "validation": scores,
@@ -65,8 +65,9 @@ def _pool(file: Path) -> dict:
     return found | {"record_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
-def _summary(rows: list[dict]) -> dict:
-    return {
+def _summary(stage: Stage, rows: list[dict]) -> dict:
+    last = {"last": rows[-1]} if stage.config.take == "last" else {}
+    return last | {
         "updates": rows[-1]["step"],
         "epochs": rows[-1]["epoch"],
         "seconds": round(sum(r["seconds"] for r in rows), 1),

@@ -133,7 +133,7 @@ def run_stage(
             f"{scores['loss']:.5f} (best so far: epoch {progress.best_epoch}), {record['seconds']:.0f} s"
         )
     checkpoints.end()
-    return placement.on_host(checkpoints.restore_best(state.params))
+    return placement.on_host(state.params if config.take == "last" else checkpoints.restore_best(state.params))
 
 
 class _Epoch:

@@ -33,6 +33,7 @@ _BAD_STAGE = {
     "max_epochs": _POSITIVE,
     "patience": _POSITIVE,
     "validation_patients": _POSITIVE,
+    "take": ("first",),
 }
 _BAD = {
     "seed": (-1,),

@@ -14,6 +14,7 @@ import pytest
 import toy_method
 from training_examples import make_batch
 
+from dcejax.data import weights
 from dcejax.execution.interruption import Interrupted, Stop
 from dcejax.training import batches, loop, pool_processes, validation
 from dcejax.training.batch_pool import write_pool
@@ -94,6 +95,22 @@ def test_a_run_that_is_told_to_stop_keeps_its_steps_and_goes_on(whole, tmp_path,
     assert metrics(tmp_path / "run") == metrics(whole)
     assert checkpoints(tmp_path / "run") == checkpoints(whole)
     assert (tmp_path / "run" / "weights.npz").read_bytes() == (whole / "weights.npz").read_bytes()
+
+
+def test_the_last_parameters_are_taken_where_the_configuration_says_so(tmp_path):
+    training = dataclasses.replace(toy_method.Config().training, learning_rate=5.0)  # the first epoch is the best
+    found = {}
+    for take in ("best", "last"):
+        run(tmp_path / take, training=dataclasses.replace(training, take=take))
+        own = [row for row in metrics(tmp_path / take) if row["stage"] == "first"]
+        losses = [row["validation"]["loss"] for row in own]
+        assert losses[0] == min(losses) < losses[-1]
+        found[take] = weights.load(str(tmp_path / take / "weights.npz"))
+        told = found[take].record["training"]["first"]
+        assert told["best"]["epoch"] == 1
+        assert told.get("last", {}).get("epoch") == (3 if take == "last" else None)
+    first, last = (np.asarray(found[take].params["first"]["w"]) for take in ("best", "last"))
+    assert np.abs(last - first).max() > 0.1 * np.abs(first).max()
 
 
 def test_a_pool_that_is_told_to_stop_is_finished_later(tmp_path):

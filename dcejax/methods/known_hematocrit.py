@@ -2,13 +2,17 @@
 
 Vessels show blood. Its plasma is blood / (1 - haematocrit), and networks are trained on patients whose haematocrit they
 are not told: they assume that of the middle patient, and its spread is among the errors that all voxels share. If the
-plasma curve is f times higher, Ktrans, vp and ve that are f times smaller explain the same curves.
+plasma curve is f times higher, Ktrans, vp and ve that are f times smaller explain the same curves. What curves say
+little of follows what is usual in tissue, and so the scale less: by the powers of `RESPONSE`.
 """
 
 import numpy as np
 
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.simulation.priors import PRIORS
+
+RESPONSE = (0.8, 0.4, 0.8)
+"""Of Ktrans, vp, ve in tumour to the scale of the plasma curve: docs/hematocrit_response.json."""
 
 ASSUMED, _SD, *_ = PRIORS.hematocrit
 SD_LOG = _SD / (1.0 - ASSUMED)
@@ -22,27 +26,26 @@ def higher_plasma(hematocrit: float) -> np.float32:
     return np.float32((1.0 - ASSUMED) / (1.0 - hematocrit))
 
 
-def without_scale(shared: np.ndarray, variance: float) -> np.ndarray:
-    """Directions [V, C, R] of shared errors once an error that is common to all C logarithms is known.
+def without_error(shared: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Directions [V, C, R] of shared errors once one error that is among them, [C] one SD of it, is known.
 
-    What they span, W Wᵀ, loses the variance in every entry, as far as it has as much to lose.
+    What they span, W Wᵀ, loses the outer product of that error, as far as it holds it.
     """
-    own = shared.astype(np.float64)
+    own, known = shared.astype(np.float64), known.astype(np.float64)[:, None]
     spanned = own @ own.swapaxes(1, 2) + _LEAST * np.eye(own.shape[1])
-    ones = np.ones((len(own), own.shape[1], 1))
-    precise = np.linalg.solve(spanned, ones)  # [V, C, 1]
-    precision = precise.sum(axis=1, keepdims=True)
-    step = (1.0 - np.sqrt(1.0 - np.minimum(variance * precision, 1.0))) / precision
-    return (own - step * ones @ (precise.swapaxes(1, 2) @ own)).astype(shared.dtype)
+    precise = np.linalg.solve(spanned, np.broadcast_to(known, (len(own), *known.shape)))  # [V, C, 1]
+    share = known.T @ precise
+    step = (1.0 - np.sqrt(1.0 - np.minimum(share, 1.0))) / share
+    return (own - step * known @ (precise.swapaxes(1, 2) @ own)).astype(shared.dtype)
 
 
 def with_hematocrit(found: Posterior, hematocrit: float) -> Posterior:
     """The posterior of an examination whose haematocrit is known, a share from 0 to below 1."""
-    higher = higher_plasma(hematocrit)
-    shared = without_scale(found.shared, SD_LOG**2)
+    higher, response = higher_plasma(hematocrit), np.array(RESPONSE, np.float32)
+    shared = without_error(found.shared, SD_LOG * response)
     lost = found.shared @ found.shared.swapaxes(1, 2) - shared @ shared.swapaxes(1, 2)
     return found._replace(
-        mean=found.mean - np.log(higher),
+        mean=found.mean - response * np.log(higher),
         covariance=found.covariance - lost,
         shared=shared,
         plasma=found.plasma * higher,

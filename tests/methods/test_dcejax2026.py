@@ -16,6 +16,7 @@ from dcejax.methods import aligned_grid, calibration, dcejax2026, examination_po
 from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
+from dcejax.methods.known_hematocrit import RESPONSE
 from dcejax.methods.neighbours import of_patches
 from dcejax.methods.patient_posterior import Posterior, regional
 from dcejax.models.low_rank_gaussian import to_maps
@@ -171,7 +172,7 @@ def test_known_maps_and_arterial_input_are_used(networks):
 def test_a_known_hematocrit_scales_what_vessels_tell_and_not_a_known_input(networks):
     scan = make_scan()
     alone, told = posterior(networks, scan), posterior(networks, scan, Beside(hematocrit=0.3))
-    np.testing.assert_allclose(told.mean, alone.mean + np.log(0.7 / 0.58), atol=1e-5)
+    np.testing.assert_allclose(told.mean, alone.mean + np.array(RESPONSE) * np.log(0.7 / 0.58), atol=1e-5)
     np.testing.assert_allclose(told.plasma, alone.plasma * 0.58 / 0.7, rtol=1e-5)
     aif = MeasuredAif(scan.times, np.where(scan.times > 0.5, 2.0, 0.0))
     known, both = (Beside(aif=aif, hematocrit=h) for h in (None, 0.3))

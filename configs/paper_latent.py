@@ -16,5 +16,7 @@ from dcejax.methods.lyoo2025 import Config
 def get_config() -> Config:
     published = Config()
     losses = {"laplace_surprise": 1.0, "kl_divergence": 1.0}
-    training = dataclasses.replace(published.prob_unet_training, losses=losses, take="last")
+    training = dataclasses.replace(
+        published.prob_unet_training, losses=losses, take="last", cosine_decay=True, max_epochs=20
+    )
     return dataclasses.replace(published, prob_unet_training=training)

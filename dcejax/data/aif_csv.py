@@ -42,7 +42,7 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
     if len(header) != 2 or header[0] not in _MINUTES_PER_COLUMN or header[1] not in known:
         raise ValueError(
             f"{path}: expected the header time_min,cp_plasma_mM or time_s,cp_plasma_mM, found {','.join(header)!r}; "
-            "give plasma concentration in mM (blood divided by 1 - haematocrit)"
+            "give plasma concentration in mM (blood divided by 1 - haematocrit), or cb_blood_mM with --hematocrit"
         )
     try:
         samples = [[plain_text.number(time), plain_text.number(plasma)] for time, plasma in rows[1:]]

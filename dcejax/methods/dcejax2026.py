@@ -32,6 +32,7 @@ from dcejax.methods.calibration import Calibration, no_calibration
 from dcejax.methods.ensemble import teach
 from dcejax.methods.examination_posterior import Trained, posterior
 from dcejax.methods.fixed_grid import Beside
+from dcejax.methods.known_hematocrit import SEEN
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.modelled_series import explained
 from dcejax.methods.neighbours import of_patches
@@ -143,6 +144,9 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     )
     told = {name: value for name, value in series.provenance["input"].items() if not name.startswith("scale")}
     told["scale"] = "median baseline of random voxels of the mask"
+    told["relaxivity_per_mM_s"] = round(float(context.acquisition.relaxivity) / SECONDS_PER_MINUTE, 6)
+    if context.hematocrit is not None:
+        told["hematocrit"] = context.hematocrit
     series = replace(series, context=context, provenance={**series.provenance, "input": told})
     if scan.quantity == "signal":
         stated = scan.provenance.get("acquisition", {})
@@ -154,6 +158,9 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     if beside.hematocrit is not None and beside.aif is not None and beside.aif.hematocrit is None:
         unused = "hematocrit without effect: the arterial input is plasma concentration already"
         series = replace(series, warnings=(*series.warnings, unused))
+    if context.hematocrit is not None and not SEEN[0] <= context.hematocrit <= SEEN[1]:
+        odd = f"hematocrit is {context.hematocrit:g}, but patients that were trained on have {SEEN[0]:g} to {SEEN[1]:g}"
+        series = replace(series, warnings=(*series.warnings, f"{odd}: maps are scaled all the same; check it"))
     voxel_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
     return replace(series, warnings=(*series.warnings, *envelope.check(series, voxel_mm, scan.case_id)))
 
@@ -218,11 +225,11 @@ def predict(
         column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0
         maps[output.name][series.mask] = values[output.statistic][:, column]
     quantiles = np.percentile(found.residual, [50, 75, 95])
-    middle, third, high = (round(float(value), 3) for value in quantiles)
+    middle, upper_quartile, high = (round(float(value), 3) for value in quantiles)
     score, warnings = envelope.check_residual(found.residual)
     lowest, highest = plasma_band.around(found.plasma, plasma_band.BANDS[plasma_band.known_of(series.context)])
     record = {
-        "residual": {"median": middle, "q75": third, "q95": high},
+        "residual": {"median": middle, "q75": upper_quartile, "q95": high},
         "out_of_distribution_score": round(score, 3),
         "plasma": {
             "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),

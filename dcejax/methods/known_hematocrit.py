@@ -14,7 +14,7 @@ from dcejax.simulation.priors import PRIORS
 RESPONSE = (0.8, 0.4, 0.8)
 """Of Ktrans, vp, ve in tumour to the scale of the plasma curve: docs/hematocrit_response.json."""
 
-ASSUMED, _SD, *_ = PRIORS.hematocrit
+ASSUMED, _SD, *SEEN = PRIORS.hematocrit
 SD_LOG = _SD / (1.0 - ASSUMED)
 """Of the logarithm of the plasma's share of blood, over patients."""
 

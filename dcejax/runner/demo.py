@@ -131,7 +131,7 @@ def verdict(rows: list[dict[str, Any]], fitted: Mapping[str, float] | None) -> s
         "better than a class median"
     )
     if fitted is None:
-        return f"{told} (one patient; a conventional fit finds no arterial input in it)."
+        return f"{told} (one patient; a conventional fit of it was refused)."
     shares, words = _beside(errors, fitted)
     return (
         f"{told}, and {words} better than a conventional fit that finds its arterial input itself and is told the true "
@@ -189,10 +189,11 @@ def run(weights: Weights, settings: InferSettings, how: RunSettings, report: Rep
         [nifti.read_volume(map_outputs.map_path(folder, CASE_ID, each), "map", grid).values for each in estimates],
         axis=-1,
     )
+    tumour = scan.mask & (simulated.tissue == simulated.tissue_names.index(TUMOUR))
     try:
-        tumour = simulated.tissue == simulated.tissue_names.index(TUMOUR)
-        fitted = fitted_errors(data, simulated.truth, tumour & scan.mask, report)
-    except ValueError:
+        fitted = fitted_errors(data, simulated.truth, tumour, report) if tumour.any() else None
+    except ValueError as error:
+        report.line(f"no fit to compare with: {error}")
         fitted = None
     rows = error_rows(predicted, simulated.truth, scan.mask, simulated.tissue, simulated.tissue_names)
     atomic.write_text(folder / f"{CASE_ID}_errors.csv", results.csv_text(_COLUMNS, rows))

@@ -75,7 +75,8 @@ def run_stage(
     stop: Stop,
     begin: Any = None,
 ) -> Any:
-    """Train a stage until its validation loss has stopped improving, and return its best parameters.
+    """Train a stage until its validation loss has stopped improving, and return its best parameters (or
+    its last, by `StageConfig.take`).
 
     Training begins with the parameters `begin`, or with random ones.
 

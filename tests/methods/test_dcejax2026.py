@@ -178,6 +178,9 @@ def test_a_known_hematocrit_scales_what_vessels_tell_and_not_a_known_input(netwo
     known, both = (Beside(aif=aif, hematocrit=h) for h in (None, 0.3))
     np.testing.assert_array_equal(posterior(networks, scan, known).mean, posterior(networks, scan, both).mean)
     assert any("hematocrit without effect" in text for text in dcejax2026.series_of(scan, both, CONFIG).warnings)
+    record = dcejax2026.series_of(scan, Beside(5.0, hematocrit=0.2), CONFIG)
+    assert record.provenance["input"].items() >= {"hematocrit": 0.2, "relaxivity_per_mM_s": 5.0}.items()
+    assert any("hematocrit is 0.2, but" in text for text in record.warnings)
     of_blood = both._replace(aif=aif._replace(hematocrit=0.3))
     assert not any("hematocrit" in text for text in dcejax2026.series_of(scan, of_blood, CONFIG).warnings)
 

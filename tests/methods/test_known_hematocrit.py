@@ -50,7 +50,7 @@ def test_no_more_is_taken_off_than_there_is():
 
 
 @pytest.mark.parametrize("hematocrit", [0.3, ASSUMED, 0.5])
-def test_another_scale_explains_the_same_curves(hematocrit):
+def test_the_curve_and_the_values_are_scaled(hematocrit):
     own = np.random.default_rng(2).normal(size=(40, 3, 3)).astype(np.float32) * 0.1
     own[..., 0] = 0.1 * np.array(RESPONSE)  # more than what the hematocrit explains
     found = _posterior(own)

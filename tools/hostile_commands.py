@@ -12,7 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import hostile_images
 import hostile_inputs as inputs
+import hostile_text
+import hostile_weights
 import jax
 import jax.numpy as jnp
 import nibabel as nib
@@ -161,7 +164,7 @@ SAME = st.tuples(
     st.sampled_from([1, 2]),
     st.booleans(),
     st.integers(0, 3).map(lambda number: bytes(range(16 * number))),
-    inputs.ROTATIONS,
+    hostile_images.ROTATIONS,
 )
 DAMAGE = st.tuples(
     st.sampled_from(["input", "input", "mask", "aif", "times", "sidecar", "t1_map", "b1_map", "segmentation"]),
@@ -171,7 +174,8 @@ DAMAGE = st.tuples(
     st.booleans(),
 )
 IDS = st.lists(
-    st.tuples(inputs.CELLS, st.sampled_from(["scan.nii", "../in/scan.nii", "none.nii", "mask.nii", ""])), max_size=2
+    st.tuples(hostile_text.CELLS, st.sampled_from(["scan.nii", "../in/scan.nii", "none.nii", "mask.nii", ""])),
+    max_size=2,
 )
 
 
@@ -202,7 +206,7 @@ def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -
         stored = inputs.whole_numbers().astype(kind)
         if kind[0] == "f":
             stored = stored * np.dtype(kind).type(inputs.SLOPE)
-        rest = {"affine": inputs.turned(*how), "coded": coded, "version": version, "order": order}
+        rest = {"affine": hostile_images.turned(*how), "coded": coded, "version": version, "order": order}
         data = inputs.content(stored, slope=1.0 if kind[0] == "f" else inputs.SLOPE, extension=extension, **rest)
         mask = inputs.content(np.ones(inputs.SHAPE, np.uint8), **rest)
         files = _fit_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", mask)
@@ -238,7 +242,7 @@ def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -
 def _infer_kinds(plain: dict[str, np.ndarray], own: Path) -> dict[str, Kind]:
     def same(folder: Path, drawn: tuple) -> str:
         kind, order, version, zipped, extension, (*how, coded, _) = drawn
-        rest = {"affine": inputs.turned(*how), "coded": coded, "version": version, "order": order}
+        rest = {"affine": hostile_images.turned(*how), "coded": coded, "version": version, "order": order}
         data = inputs.content(_infer_signal().astype(kind), extension=extension, **rest)
         files = _infer_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", **rest)
         return _same(run(infer, folder, good=True, **files, weights=own)[1], plain)
@@ -257,7 +261,7 @@ def _infer_kinds(plain: dict[str, np.ndarray], own: Path) -> dict[str, Kind]:
 
 def weights_kinds(shared: Path) -> dict[str, Kind]:
     """Weights, which lie in `shared`."""
-    return {"weights": inputs.weights_kind(tiny_weights(shared / "tiny"), load_networks)}
+    return {"weights": hostile_weights.kind(tiny_weights(shared / "tiny"), load_networks)}
 
 
 def fit_kinds(shared: Path) -> dict[str, Kind]:

@@ -21,9 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import hostile_commands
+import hostile_headers
+import hostile_images
 import hostile_inputs
+import hostile_text
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
+
+FUNCTIONS = hostile_headers.KINDS | hostile_images.KINDS | hostile_text.KINDS
+"""What functions read."""
+
+COMMANDS = (hostile_commands.weights_kinds, hostile_commands.fit_kinds, hostile_commands.infer_kinds)
+"""Kinds of weights and of what commands read, made in a folder that they share."""
 
 LONGEST_S = 30.0
 """For one input, on a machine that is busy."""
@@ -118,8 +127,7 @@ def main() -> int:
     chosen = parser.parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as shared:
-        groups = (hostile_commands.weights_kinds, hostile_commands.fit_kinds, hostile_commands.infer_kinds)
-        kinds = hostile_inputs.KINDS | {name: kind for group in groups for name, kind in group(Path(shared)).items()}
+        kinds = FUNCTIONS | {name: kind for group in COMMANDS for name, kind in group(Path(shared)).items()}
         for name, kind in kinds.items():
             if chosen.only not in name:
                 continue

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import hostile_commands
+import hostile_dicom
 import hostile_headers
 import hostile_images
 import hostile_inputs
@@ -31,7 +32,12 @@ from hypothesis import HealthCheck, Phase, Verbosity
 FUNCTIONS = hostile_headers.KINDS | hostile_images.KINDS | hostile_text.KINDS
 """What functions read."""
 
-COMMANDS = (hostile_commands.weights_kinds, hostile_commands.fit_kinds, hostile_commands.infer_kinds)
+COMMANDS = (
+    hostile_commands.weights_kinds,
+    hostile_commands.fit_kinds,
+    hostile_commands.infer_kinds,
+    hostile_dicom.dicom_kinds,
+)
 """Kinds of weights and of what commands read, made in a folder that they share."""
 
 LONGEST_S = 30.0

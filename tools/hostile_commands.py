@@ -204,17 +204,21 @@ IDS = st.lists(
 )
 
 
-def _damage(path: Path, how: str, place: int, data: bytes) -> None:
-    content = path.read_bytes()
-    within = path.suffix == ".gz" and place % 5 > 0  # else what is compressed is damaged
+def damaged_bytes(name: str, content: bytes, how: str, place: int, data: bytes) -> bytes:
+    """What a file of a name holds once it is damaged."""
+    zipped, image = name.endswith(".gz"), ".nii" in name
+    within = zipped and place % 5 > 0  # else what is compressed is damaged
     content = gzip.decompress(content) if within else content
     at = place % (len(content) if place % 2 else min(len(content), 360))
     if how == "number":  # a voxel, or a digit
-        if path.suffix in (".gz", ".nii"):
-            at, data = 352 + 4 * (place % 24), np.float32(_ODD[sum(data) % len(_ODD)]).tobytes()
+        if image:
+            at, data = (
+                352 + 4 * (place % max(1, (len(content) - 352) // 4)),
+                np.float32(_ODD[sum(data) % len(_ODD)]).tobytes(),
+            )
         else:
             digits = [i for i, byte in enumerate(content) if chr(byte) in "0123456789"]
-            at, data = digits[place % len(digits)], str(data[0] % 10).encode()
+            at, data = digits[place % len(digits)] if digits else 0, str(data[0] % 10).encode()
     changed = {
         "number": content[:at] + data + content[at + len(data) :],
         "change": content[:at] + data + content[at + len(data) :],
@@ -222,7 +226,11 @@ def _damage(path: Path, how: str, place: int, data: bytes) -> None:
         "insert": content[:at] + data + content[at:],
         "repeat": content + content[at:],
     }[how]
-    path.write_bytes(gzip.compress(changed) if within else changed)
+    return gzip.compress(changed) if within else changed
+
+
+def _damage(path: Path, how: str, place: int, data: bytes) -> None:
+    path.write_bytes(damaged_bytes(path.name, path.read_bytes(), how, place, data))
 
 
 def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -> dict[str, Kind]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import hostile_commands
 import hostile_dicom
+import hostile_evaluations
 import hostile_headers
 import hostile_images
 import hostile_inputs
@@ -37,6 +38,7 @@ COMMANDS = (
     hostile_commands.fit_kinds,
     hostile_commands.infer_kinds,
     hostile_dicom.dicom_kinds,
+    hostile_evaluations.evaluate_kinds,
 )
 """Kinds of weights and of what commands read, made in a folder that they share."""
 

@@ -21,16 +21,18 @@ from hostile_inputs import Kind
 from hypothesis import strategies as st
 
 from dcejax.cli import evaluate
+from dcejax.data import nifti, results
 from dcejax.evaluation import examinations
 from dcejax.evaluation.agreement import compare_folders
+from dcejax.evaluation.arms import folder_arms
 from dcejax.evaluation.evaluate_settings import EvaluateSettings
+from dcejax.types import PARAMETERS
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import gliomas
 import map_folders
 
-_CASE = "sub-00"
 Files = dict[str, bytes]
 """Paths below a folder, and what the files hold."""
 
@@ -100,8 +102,8 @@ def _data_sets(whole: Files, plain: dict[str, np.ndarray]) -> Callable[[Path, tu
 
         def read() -> str:
             cohort = examinations.enumerate_cohort(str(root), EvaluateSettings(cohort=str(root)), "cohort")
-            assert cohort.examinations[0].case_id == _CASE
-            found = _arrays(cohort.examinations[0].load())
+            assert all(path.parent == root for path in (root / e.subject for e in cohort.examinations))
+            found, *_ = [_arrays(examination.load()) for examination in cohort.examinations]
             for name, values in found.items():
                 inside = values[found["mask"]] if values.shape[:3] == found["mask"].shape else values
                 assert np.isfinite(inside).all(), f"{name}: not finite"
@@ -111,6 +113,35 @@ def _data_sets(whole: Files, plain: dict[str, np.ndarray]) -> Callable[[Path, tu
         return inputs.answer(read, *{Path(name).name for name in whole}, drawn[0], root)
 
     return judge
+
+
+def _maps_of(whole: Files, loaded: examinations.Loaded, plain: dict[str, Any]) -> Callable[[Path, tuple], str]:
+    def judge(folder: Path, drawn: tuple) -> str:
+        root = put_all(folder / "net", damaged(whole, drawn))
+
+        def read() -> str:
+            found = scored(root, loaded)
+            return "same" if repr(found) == repr(plain) else "accepted"
+
+        return inputs.answer(read, *{Path(name).name for name in whole}, root)
+
+    return judge
+
+
+def scored(folder: Path, loaded: examinations.Loaded) -> dict[str, Any]:
+    """What an evaluation takes from a folder of maps, all of it finite in the mask."""
+    scan = loaded.simulated.scan
+    arm = folder_arms.MapFolder("net", folder)
+    arm.require_any([scan.case_id])
+    assert all(arm.identity(scan.case_id).values())
+    made = arm.maps(loaded)
+    values = {"estimate": made.values, "sd": made.sd}
+    if made.interval is not None:
+        values |= {"low": made.interval[0], "high": made.interval[1]}
+    assert all(np.isfinite(each[scan.mask]).all() for each in values.values() if each is not None)
+    assert _finite(dict(made.seconds)), made.seconds
+    hashes = {name: None if each is None else hash(each.tobytes()) for name, each in values.items()}
+    return hashes | {"seconds": made.seconds, "statistic": made.statistic}
 
 
 def _finite(value: Any) -> bool:
@@ -162,13 +193,17 @@ def compare(folder: Path, words: list[str], names: list[str]) -> tuple[str, dict
     return "refused" if code == 3 else "accepted", {"tables": found.get("tables"), "arms": found.get("arms")}
 
 
+def _words(root: Path) -> list[str]:
+    return [f"--maps={label}={root / label}" for label in ("a", "b")]
+
+
 def _folders(whole: Files, plain: dict[str, Any]) -> Callable[[Path, tuple], str]:
     names = sorted({Path(name).name for name in whole})
 
     def judge(folder: Path, drawn: tuple) -> str:
         root = put_all(folder / "data", damaged(whole, drawn))
-        found, results = compare(folder, [f"--maps={label}={root / label}" for label in ("a", "b")], [*names, "--maps"])
-        return "same" if found == "accepted" and results == plain else found
+        found, told = compare(folder, _words(root), [*names, "--maps"])
+        return "same" if found == "accepted" and told == plain else found
 
     return judge
 
@@ -178,7 +213,22 @@ def evaluate_kinds(shared: Path) -> dict[str, Kind]:
     data = gliomas.write(shared / "patients", gliomas.PEOPLE[:1])
     whole = files_of(data)
     cohort = examinations.enumerate_cohort(str(data), EvaluateSettings(cohort=str(data)), "cohort")
-    plain = _arrays(cohort.examinations[0].load())
+    loaded = cohort.examinations[0].load()
+    plain = _arrays(loaded)
+    net, scan = shared / "net", loaded.simulated.scan
+    for name in ("median", "sd", "q05", "q95"):
+        for channel, parameter in enumerate(PARAMETERS):
+            path = results.map_path(net, scan.case_id, name, parameter)
+            nifti.write(inputs.put(path, b""), loaded.simulated.truth[..., channel], scan.affine, None, "map")
+    kinds = {"median": "estimate", "sd": "spread", "q05": "quantile", "q95": "quantile"}
+    told = {
+        f"{n}_{q}": {"statistic": n, "quantity": q, "Units": "1", "kind": k}
+        for n, k in kinds.items()
+        for q in PARAMETERS
+    }
+    sidecar = {"maps": told, "seconds": {"read": 1.5, "predict": 2.5, "write": 0.5}}
+    (net / f"{scan.case_id}_desc-dcejax.json").write_text(json.dumps(sidecar))
+    maps = files_of(net)
     root = shared / "compared" / "data"
     for case in ("sub-1_ses-1", "sub-1_ses-2", "sub-2"):
         seen = map_folders.segmentation(root / "labels" / case)
@@ -186,8 +236,11 @@ def evaluate_kinds(shared: Path) -> dict[str, Kind]:
         posterior = {(1, "Ktrans"): (0.1, 0.08, 0.12), (2, "vp"): (0.02, 0.01, 0.03)}
         map_folders.write(root / "b", case, map_folders.maps(2, 1.1), "median", seen, posterior)
     compared = files_of(root)
-    _, results = compare(root.parent, [f"--maps={label}={root / label}" for label in ("a", "b")], [])
+    _, told = compare(root.parent, _words(root), [])
     return {
         "dcejax-evaluate: data sets": Kind(_damages(sorted(whole)), _data_sets(whole, plain)),
-        "dcejax-evaluate: folders of maps": Kind(_damages(sorted(compared)), _folders(compared, results), 0.5),
+        "dcejax-evaluate: maps beside the truth": Kind(
+            _damages(sorted(maps)), _maps_of(maps, loaded, scored(net, loaded)), 0.5
+        ),
+        "dcejax-evaluate: folders of maps": Kind(_damages(sorted(compared)), _folders(compared, told), 0.5),
     }

@@ -14,7 +14,8 @@ from dcejax.data.dicom.headers import Plane
 from dcejax.data.dicom.stacks import Stack
 
 _SAME_VALUE = 1e-5  # of the largest value: what single precision may change
-_LONGEST_S = 1800  # for one series; 2,400 images take 11
+LONGEST_S = 1800
+"""For one series; 2,400 images take 11."""
 
 
 def version() -> str:
@@ -70,7 +71,7 @@ def _convert(stack: Stack, folder: Path) -> nifti.Image:
     command = [program, *options, "-o", str(out), str(staged)]
     found, told = "none", ""
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=_LONGEST_S)
+        done = subprocess.run(command, capture_output=True, check=False, timeout=LONGEST_S)
         text = (done.stdout + done.stderr).decode(errors="replace")  # which repeats headers
         lines = [line for line in text.splitlines() if line.startswith(("Error", "Warning"))]
         told = f" ({'; '.join([f'exit code {done.returncode}', *lines])})"
@@ -80,7 +81,7 @@ def _convert(stack: Stack, folder: Path) -> nifti.Image:
             return _scaled(stack, fitting[0])
         found = ", ".join(_by(image.values.shape) for image in images) or found
     except subprocess.TimeoutExpired:
-        found = f"none within {_LONGEST_S} s"
+        found = f"none within {LONGEST_S} s"
     except ValueError as error:  # it wrote a NIfTI that is none
         found = f"another ({str(error).partition('found ')[2]})"
     raise ValueError(

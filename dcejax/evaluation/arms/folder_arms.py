@@ -1,6 +1,7 @@
 """Arms whose maps lie in a folder, as dcejax-infer, dcejax-fit or dcejax-bids writes them."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +106,9 @@ class MapFolder:
         """Seconds of inference and of everything, if the sidecar says."""
         try:
             seconds: dict[str, Any] = plain_text.read_json(path)["seconds"]
-            return {"inference": sum(seconds[stage] for stage in stages), "total": sum(seconds.values())}
-        except (OSError, ValueError, KeyError, TypeError):
+            found = {"inference": sum(seconds[stage] for stage in stages), "total": sum(seconds.values())}
+            return found if all(map(math.isfinite, found.values())) else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
 
     def maps(self, loaded: Loaded) -> Maps:

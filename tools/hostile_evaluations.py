@@ -52,7 +52,7 @@ def put_all(folder: Path, files: Files) -> Path:
     return folder
 
 
-def _damages(names: list[str]) -> st.SearchStrategy:
+def damages(names: list[str]) -> st.SearchStrategy:
     """A file, and what becomes of it."""
     text = st.one_of(
         hostile_text.JSON.map(lambda value: json.dumps(value).encode()),
@@ -238,9 +238,9 @@ def evaluate_kinds(shared: Path) -> dict[str, Kind]:
     compared = files_of(root)
     _, told = compare(root.parent, _words(root), [])
     return {
-        "dcejax-evaluate: data sets": Kind(_damages(sorted(whole)), _data_sets(whole, plain)),
+        "dcejax-evaluate: data sets": Kind(damages(sorted(whole)), _data_sets(whole, plain)),
         "dcejax-evaluate: maps beside the truth": Kind(
-            _damages(sorted(maps)), _maps_of(maps, loaded, scored(net, loaded)), 0.5
+            damages(sorted(maps)), _maps_of(maps, loaded, scored(net, loaded)), 0.5
         ),
-        "dcejax-evaluate: folders of maps": Kind(_damages(sorted(compared)), _folders(compared, told), 0.5),
+        "dcejax-evaluate: folders of maps": Kind(damages(sorted(compared)), _folders(compared, told), 0.5),
     }

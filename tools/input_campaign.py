@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import hostile_commands
+import hostile_data_sets
 import hostile_dicom
 import hostile_evaluations
 import hostile_headers
@@ -39,6 +40,7 @@ COMMANDS = (
     hostile_commands.infer_kinds,
     hostile_dicom.dicom_kinds,
     hostile_evaluations.evaluate_kinds,
+    hostile_data_sets.bids_kinds,
 )
 """Kinds of weights and of what commands read, made in a folder that they share."""
 

@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,7 @@ import jax
 
 from dcejax.benchmark import volume
 
-COHORT, COHORT_SHAPE, ROUNDS = 16, (256, 256, 10), 2
+COHORT, COHORT_SHAPE, ROUNDS = 16, (256, 256, 10), 3
 SEVERAL, SHAPE = 4, (256, 256, 40)
 MILLION = 1_000_000
 COMMANDS = {"dcejax-infer": ("dcejax.cli.infer", []), "dcejax-fit": ("dcejax.cli.fit", ["--aif=parker"])}
@@ -55,23 +54,25 @@ def write_scans(folder: Path, shape: tuple[int, int, int], count: int) -> int:
 
 
 def run(module: str, arguments: list[str], shards: int) -> dict[str, float]:
-    """Seconds of the clock and of the CPU of so many processes at the same time, and the most memory of one so far."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """Seconds of the clock and of the CPU of so many processes at the same time, and the most memory of one."""
     start = time.perf_counter()
     command = [sys.executable, "-m", module, *arguments]
     started = [
         subprocess.Popen([*command, f"--shard={i}/{shards}"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         for i in range(shards)
     ]
-    if any([process.wait() for process in started]):
+    used = []
+    for process in started:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        used.append(usage)
+    if any(process.returncode for process in started):
         raise SystemExit(f"{' '.join(command)}: failed")
     seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu, 1),
-        "most_memory_gib": round(after.ru_maxrss / 2**20, 2),
+        "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in used), 1),
+        "most_memory_gib": round(max(usage.ru_maxrss for usage in used) / 2**20, 2),
     }
 
 

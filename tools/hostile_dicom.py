@@ -72,12 +72,19 @@ FREE = (
     "no instance number",
 )
 
-DAMAGE = st.tuples(
-    st.sampled_from((dicoms.SIEMENS, dicoms.GE, dicoms.PHILIPS)),
-    st.sampled_from((*HARMLESS, *MISSING, *FREE, *["bytes", "element", "element of all"] * 3)),
-    st.integers(0, 1 << 20),
-    st.sampled_from(_ELEMENTS),
-    st.one_of(st.sampled_from(_ODD), st.binary(max_size=20), st.floats().map(lambda value: str(value)[:16].encode())),
+_VENDORS = (dicoms.SIEMENS, dicoms.GE, dicoms.PHILIPS)
+_ENHANCED = "one file of many frames"
+
+
+def _damages(vendors: tuple[str, ...], what: tuple[str, ...]) -> st.SearchStrategy:
+    odd = st.one_of(st.sampled_from(_ODD), st.binary(max_size=20), st.floats().map(lambda v: str(v)[:16].encode()))
+    place, tag = st.integers(0, 1 << 20), st.sampled_from(_ELEMENTS)
+    return st.tuples(st.sampled_from(vendors), st.sampled_from(what), place, tag, odd)
+
+
+DAMAGE = st.one_of(
+    _damages(_VENDORS, (*HARMLESS, *MISSING, *FREE, *["bytes", "element", "element of all"] * 3)),
+    _damages((_ENHANCED,), ("nothing", "text beside", "renamed", "copy", "cut", "bytes", "element", "cut anywhere")),
 )
 
 
@@ -127,7 +134,7 @@ def changed(what: str, files: Files, place: int, tag: int, value: bytes, slices:
     names = sorted(files)
     name = names[place % len(names)]
     data, files = files[name], dict(files)
-    frame = names[slices * (place % (len(names) // slices)) :][:slices]
+    frame = names[slices * (place % max(1, len(names) // slices)) :][:slices]
     pixels = elements(data)[0x7FE00010]
     if what == "text beside":
         files |= {"notes.txt": value * 9, "empty": b"", "DICOMDIR": value, "a.json": b'{"RepetitionTime": 1}'}
@@ -212,8 +219,8 @@ def _write(folder: Path, files: Files) -> None:
 
 def _kind(shared: Path, values: np.ndarray, run: Callable[..., Any], share: float, **options: Any) -> Kind:
     patient = dicoms.Patient()
-    vendors = (dicoms.SIEMENS, dicoms.GE, dicoms.PHILIPS)
-    whole = {v: series(shared / f"of{n}", v, values, patient, **options) for n, v in enumerate(vendors)}
+    whole = {v: series(shared / f"of{n}", v, values, patient, **options) for n, v in enumerate(_VENDORS)}
+    whole[_ENHANCED] = {"all.dcm": dicoms.enhanced(shared / "all.dcm", values.astype(np.uint16)).read_bytes()}
     plain = {}
     for number, (vendor, files) in enumerate(whole.items()):
         _write(shared / f"plain{number}", files)

@@ -242,5 +242,5 @@ def evaluate_kinds(shared: Path) -> dict[str, Kind]:
         "dcejax-evaluate: maps beside the truth": Kind(
             damages(sorted(maps)), _maps_of(maps, loaded, scored(net, loaded)), 0.5
         ),
-        "dcejax-evaluate: folders of maps": Kind(damages(sorted(compared)), _folders(compared, told), 0.5),
+        "dcejax-evaluate: folders of maps": Kind(damages(sorted(compared)), _folders(compared, told), 0.25),
     }

@@ -44,7 +44,7 @@ COMMANDS = (
 )
 """Kinds of weights and of what commands read, made in a folder that they share."""
 
-LONGEST_S = 30.0
+LONGEST_S = 60.0
 """For one input, on a machine that is busy."""
 
 MOST_GROWTH_MIB = 400

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("hypothesis", reason="the campaign draws its inputs by hypothesis")
+for name in ("hypothesis", "pydicom", "dcm2niix", "jinja2"):
+    pytest.importorskip(name, reason="needs pip install 'dcejax[test]'")
 
+import hostile_dicom
 import hostile_headers
 import hostile_images
 import hostile_inputs
@@ -22,7 +24,13 @@ def test_functions_that_read(name):
     assert sum(found["inputs"].values()) >= EXAMPLES
 
 
-@pytest.mark.parametrize("group", input_campaign.COMMANDS)
+def _groups():
+    for group in input_campaign.COMMANDS:
+        marks = [pytest.mark.slow] if group is hostile_dicom.dicom_kinds else []  # eight seconds
+        yield pytest.param(group, marks=marks, id=group.__name__)
+
+
+@pytest.mark.parametrize("group", _groups())
 def test_commands_and_weights(tmp_path, group):
     for kind in group(tmp_path).values():
         assert input_campaign.explore(kind, EXAMPLES)["inputs"]

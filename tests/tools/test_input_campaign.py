@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for name in ("hypothesis", "pydicom", "dcm2niix", "jinja2"):
-    pytest.importorskip(name, reason="needs pip install 'dcejax[test]'")
+pytest.importorskip("hypothesis", reason="the campaign draws its inputs by hypothesis")
+pytest.importorskip("pydicom", reason="needs pip install 'dcejax[dicom]'")
+pytest.importorskip("dcm2niix", reason="needs pip install 'dcejax[dicom]'")
+pytest.importorskip("jinja2", reason="needs pip install 'dcejax[report]'")
 
 import hostile_dicom
 import hostile_headers

@@ -12,7 +12,7 @@ the voxels. `dcejax-infer` and `dcejax-fit` map them, from file to files:
   what a process costs before its first.
 
 Seconds of CPU (user and system) and the most memory are what the system counted of the processes; bytes are those of
-the files; seconds of stages are those of the sidecars, where stages of neighbouring scans run at the same time.
+the files. Reading is what `--dry_run` costs, writing is measured by writing the maps again.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,10 +31,12 @@ from typing import Any
 import jax
 
 from dcejax.benchmark import volume
+from dcejax.data import nifti
 
-COHORT, COHORT_SHAPE, ROUNDS = 16, (256, 256, 10), 3
+COHORT, COHORT_SHAPE, ROUNDS = 16, (256, 256, 10), 2
 SEVERAL, SHAPE = 4, (256, 256, 40)
 MILLION = 1_000_000
+GPU = Path(__file__).resolve().parents[1] / "docs" / "benchmark_gpu.json"
 COMMANDS = {"dcejax-infer": ("dcejax.cli.infer", []), "dcejax-fit": ("dcejax.cli.fit", ["--aif=parker"])}
 FLAGS = ["--tr_ms=2.8", "--flip_angle_deg=10", "--dt_s=5"]
 
@@ -103,15 +105,17 @@ def compare_shards(work: Path) -> dict[str, Any]:
 
 
 def cost_of_a_scan(work: Path, module: str, flags: list[str], bytes_read: int) -> dict[str, Any]:
-    """What a further scan costs one process, and what the process costs."""
+    """What a further scan costs one process, what the process costs, and the parts of reading and writing."""
     scans, output = work / "scans", work / "maps"
-    first = run(module, [str(scans / "scan00.nii.gz"), f"--output_dir={output}", *FLAGS, *flags], 1)
+    one = [str(scans / "scan00.nii.gz"), f"--mask={scans / 'scan00_mask.nii.gz'}"]
+    every = [str(scans / "cases.csv")]
+    stated = [f"--output_dir={output}", *FLAGS, *flags]
+    checked = [run(module, [*inputs, *stated, "--dry_run"], 1) for inputs in (one, every)]
+    first = run(module, [*one, *stated], 1)
     shutil.rmtree(output)
-    several = run(module, [str(scans / "cases.csv"), f"--output_dir={output}", *FLAGS, *flags], 1)
-    stages: Counter[str] = Counter()
-    for sidecar in output.glob("*.json"):
-        stages.update(json.loads(sidecar.read_text())["seconds"])
+    several = run(module, [*every, *stated], 1)
     written = sum(path.stat().st_size for path in output.iterdir())
+    seconds = seconds_to_write(output)
     shutil.rmtree(output)
     cpu = (several["cpu_seconds"] - first["cpu_seconds"]) / (SEVERAL - 1)
     return {
@@ -119,10 +123,22 @@ def cost_of_a_scan(work: Path, module: str, flags: list[str], bytes_read: int) -
         f"{SEVERAL}_scans": several,
         "cpu_seconds_a_scan": round(cpu, 1),
         "cpu_seconds_a_process": round(first["cpu_seconds"] - cpu, 1),
-        "stage_seconds_a_scan": {stage: round(seconds / SEVERAL, 2) for stage, seconds in stages.items()},
+        "cpu_seconds_to_read_a_scan": round((checked[1]["cpu_seconds"] - checked[0]["cpu_seconds"]) / (SEVERAL - 1), 1),
+        "cpu_seconds_to_write_a_scan": round(seconds / SEVERAL, 1),
         "bytes_read_a_scan": bytes_read,
         "bytes_written_a_scan": written // SEVERAL,
     }
+
+
+def seconds_to_write(folder: Path) -> float:
+    """Seconds of the CPU to write the maps of a folder again."""
+    seconds = 0.0
+    for path in sorted(folder.glob("*.nii.gz")):
+        image = nifti.read_any(path)
+        start = time.process_time()
+        nifti.write(path.with_name("again.nii.gz"), image.values, image.affine, image.header, "again")
+        seconds += time.process_time() - start
+    return seconds
 
 
 def measure(work: Path) -> dict[str, Any]:
@@ -148,45 +164,55 @@ def measure(work: Path) -> dict[str, Any]:
 
 def cohort_table(found: dict[str, Any]) -> str:
     """One process beside two."""
-    rows = ["| sixteen scans, two cores | one process | two processes | maps |", "|---|---|---|---|"]
-    for name in COMMANDS:
-        figures = found["cohort"][name]
-        cells = [
-            f"{_spread(figures[each]['seconds'])} s ({_spread(figures[each]['cpu_seconds'])} s of CPU)"
-            for each in ("one_process", "two_processes")
-        ]
-        same = f"{figures['maps']}, the same to the last bit" if figures["same_maps"] else "differ"
-        rows.append(f"| `{name}` | {' | '.join(cells)} | {same} |")
+    cohort = found["cohort"]
+    rows = ["| | seconds, the least and the most | core seconds |", "|---|---|---|"]
+    for name, title in (("one_process", "one process that may use both cores"), ("two_processes", "two processes")):
+        rows.append(f"| {title} | {_range(cohort[name]['seconds'])} | {_range(cohort[name]['cpu_seconds'])} |")
     return "\n".join(rows)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
+def _range(values: list[float]) -> str:
+    return f"{min(values):.0f} to {max(values):.0f}"
 
 
-def million_table(found: dict[str, Any]) -> str:
+def on_a_gpu() -> float:
+    """Seconds of an H100 to predict the maps of such a scan by the recommended model, files left out."""
+    found = json.loads(GPU.read_text(encoding="utf-8"))
+    return median(found[f"default_v2_{warm}"]["predict"] for warm in (1, 2, 3))
+
+
+def million_table(found: dict[str, Any], gpu_seconds: float) -> str:
     """What a million scans take."""
     scan = found["scan"]
     rows = ["| | " + " | ".join(f"`{name}`" for name in COMMANDS) + " |", "|---|---|---|"]
 
-    def row(title: str, figure: Any) -> None:
+    def row(title: str, figure: Callable[[dict[str, Any]], str]) -> None:
         rows.append(f"| {title} | " + " | ".join(figure(scan[name]) for name in COMMANDS) + " |")
 
-    row("core seconds a scan", lambda of: f"{of['cpu_seconds_a_scan']:.0f}")
-    row("core seconds of a process before its first", lambda of: f"{of['cpu_seconds_a_process']:.0f}")
+    def parts(of: dict[str, Any]) -> str:
+        reading, writing = of["cpu_seconds_to_read_a_scan"], of["cpu_seconds_to_write_a_scan"]
+        return f"{of['cpu_seconds_a_scan'] - reading - writing:.1f}, {reading:.1f}, {writing:.1f}"
+
+    row("core seconds a scan", lambda of: f"{of['cpu_seconds_a_scan']:.1f}")
+    row("of these: estimates, reading, writing", parts)
+    row("core seconds of a process before its first scan", lambda of: f"{of['cpu_seconds_a_process']:.1f}")
     row("most memory of a process", lambda of: f"{of[f'{SEVERAL}_scans']['most_memory_gib']:.1f} GiB")
-    row("core hours of a million scans", lambda of: f"{million_hours(of['cpu_seconds_a_scan']):,}")
+    row("core hours", lambda of: f"{million_hours(of['cpu_seconds_a_scan']):,}")
+    row("more for 10,000 processes", lambda of: f"{10_000 * of['cpu_seconds_a_process'] / 3600:,.0f}")
     row(
-        "those of 10,000 processes, of a hundred scans each",
-        lambda of: f"{10_000 * of['cpu_seconds_a_process'] / 3600:,.0f}",
+        "TB read, written",
+        lambda of: f"{_terabytes(of['bytes_read_a_scan'])}, {_terabytes(of['bytes_written_a_scan'])}",
     )
-    row("read", lambda of: f"{of['bytes_read_a_scan'] * MILLION / 1e12:.0f} TB")
-    row("written", lambda of: f"{of['bytes_written_a_scan'] * MILLION / 1e12:.0f} TB")
-    row(
-        "seconds in each stage of a scan",
-        lambda of: ", ".join(f"{s} {t:.1f}" for s, t in of["stage_seconds_a_scan"].items()),
-    )
+    row("MB/s that a core reads", lambda of: f"{of['bytes_read_a_scan'] / 1e6 / of['cpu_seconds_a_scan']:.0f}")
+    infer, *_ = COMMANDS
+    beside = sum(scan[infer][f"cpu_seconds_to_{does}_a_scan"] for does in ("read", "write"))
+    on_it, host = million_hours(gpu_seconds), million_hours(beside)
+    rows.append(f"| device hours of an H100, and core hours beside it | {on_it:,}, {host:,} | not measured |")
     return "\n".join(rows)
+
+
+def _terabytes(bytes_a_scan: float) -> str:
+    return f"{bytes_a_scan * MILLION / 1e12:.0f}"
 
 
 def million_hours(seconds_a_scan: float) -> int:
@@ -202,7 +228,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.markdown:
         found = json.loads(chosen.place.read_text(encoding="utf-8"))
-        print(cohort_table(found), million_table(found), sep="\n\n")
+        print(cohort_table(found), million_table(found, on_a_gpu()), sep="\n\n")
     else:
         print(json.dumps(measure(chosen.place), indent=1))
 

@@ -274,6 +274,13 @@ class Folder:
     words: frozenset[str]  # that name the patient, for what must not hold them
 
 
+def _series_of(header: Any) -> str:
+    try:
+        return str(header.get("SeriesInstanceUID", ""))
+    except Exception:
+        return ""
+
+
 def _is_cut(header: Any, left: int) -> bool:
     """Whether so many bytes after the header are too few for its pixels; of compressed ones the decoder tells."""
     groups = header.get("PerFrameFunctionalGroupsSequence")
@@ -305,18 +312,19 @@ def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done
             cut = str(error)
         if cut:
             raise ValueError(f"{path}: expected a whole DICOM file, found one that is damaged ({cut}); export it again")
-        words |= identifiers(header)
         try:
+            words |= identifiers(header)
             if "Rows" not in header:
-                raise AttributeError("no image")
+                continue  # reports, spectra
             several = "PerFrameFunctionalGroupsSequence" in header
             made = [*_enhanced(header, path)] if several else [_classic(header, path)]
             for plane in made:
                 _check_place(plane)
             planes += made
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # reports, spectra, scouts: not in space
-            if "Rows" in header:
-                misplaced[str(header.get("SeriesInstanceUID", ""))] = f"{path}", error
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # scouts, which lie nowhere; and of odd values pydicom raises many kinds
+            misplaced[_series_of(header)] = f"{path}", error
     if not planes:
         raise ValueError(
             f"{folder}: expected DICOM images with a position in space, found {len(found)} DICOM file(s) without; give "

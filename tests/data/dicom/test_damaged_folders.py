@@ -102,3 +102,12 @@ def test_numbers_that_are_none_say_nothing(folder, text):
     planes = headers.read_folder(folder).planes
     assert {plane.acquisition_number for plane in planes} == {None}
     assert np.isfinite([plane.tr_ms for plane in planes]).all()
+
+
+def test_an_integer_that_pydicom_cannot_convert(folder):
+    path = folder / "s5_0002.dcm"
+    content = path.read_bytes()
+    assert content.count(b"\x20\x00\x11\x00IS\x02\x005 ") == 1
+    path.write_bytes(content.replace(b"\x20\x00\x11\x00IS\x02\x005 ", b"\x20\x00\x11\x00IS\x04\x00inf "))
+    with pytest.raises(ValueError, match=r"s5_0002.dcm: expected an image with a place in space .*found .*infinity"):
+        headers.read_folder(folder)

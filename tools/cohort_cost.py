@@ -56,7 +56,7 @@ def write_scans(folder: Path, shape: tuple[int, int, int], count: int) -> int:
 
 
 def run(module: str, arguments: list[str], shards: int) -> dict[str, float]:
-    """Seconds of the clock and of the CPU of so many processes at the same time, and the most memory of one (or of this)."""
+    """Seconds of the clock and of the CPU of so many processes at once, and the most memory of one, or of this."""
     start = time.perf_counter()
     command = [sys.executable, "-m", module, *arguments]
     started = [

@@ -26,13 +26,13 @@ def test_functions_that_read(name):
     assert sum(found["inputs"].values()) >= EXAMPLES
 
 
-def _groups():
-    for group in input_campaign.COMMANDS:
-        marks = [pytest.mark.slow] if group is hostile_dicom.dicom_kinds else []  # eight seconds
-        yield pytest.param(group, marks=marks, id=group.__name__)
+_SLOW = {hostile_dicom.dicom_kinds: pytest.mark.slow}  # eight seconds
 
 
-@pytest.mark.parametrize("group", _groups())
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(group, marks=_SLOW.get(group, ()), id=group.__name__) for group in input_campaign.COMMANDS],
+)
 def test_commands_and_weights(tmp_path, group):
     for kind in group(tmp_path).values():
         assert input_campaign.explore(kind, EXAMPLES)["inputs"]

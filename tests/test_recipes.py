@@ -82,6 +82,48 @@ def test_apptainer_is_the_same_as_docker(docker, apptainer):
     assert apptainer["arguments"] == dict(docker)["ARG"]
 
 
+def _as_shell(script, folder, programs, *arguments, **more):
+    """Run a section as the shell that Apptainer takes, where the programs are only these; what it did."""
+    for name, does in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    (folder / "section").write_text(script)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), **more}
+    command = ["/bin/sh", folder / "section", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+SAYS = 'printf "%s|" "${0##*/}" "$@"'
+
+
+def test_the_runscript_of_apptainer_hands_on_words_and_exit_code(apptainer, tmp_path):
+    words = ["/data/a study", "/out", "participant", "--participant-label", "*"]
+    done = _as_shell(apptainer["runscript"], tmp_path, {"dcejax-bids": f"{SAYS}; exit 3"}, *words)
+    assert (done.stdout, done.returncode) == ("|".join(["dcejax-bids", *words, ""]), 3)
+    real = f'exec {sys.executable} -m dcejax.cli.bids "$@"'
+    done = _as_shell(apptainer["runscript"], tmp_path, {"dcejax-bids": real}, "no where", "out", "participant")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no where: expected the folder of a BIDS data set, found none")
+
+
+@pytest.mark.parametrize(("bids", "selfcheck", "passes"), [(0, 0, True), (1, 0, False), (0, 1, False)])
+def test_the_test_of_apptainer_fails_where_a_command_does(apptainer, tmp_path, bids, selfcheck, passes):
+    programs = {"dcejax-bids": f"{SAYS}; exit {bids}", "dcejax-selfcheck": f"{SAYS}; exit {selfcheck}"}
+    done = _as_shell(apptainer["test"], tmp_path, programs)
+    assert (done.returncode == 0) is passes
+    assert done.stdout == "dcejax-bids|--version|" + "dcejax-selfcheck|--quiet|" * (bids == 0)
+
+
+def test_apptainer_installs_once_from_what_it_copies_and_sets_its_environment(apptainer, tmp_path):
+    name, value = apptainer["arguments"].split("=")
+    post = apptainer["post"].replace(f"{{{{ {name} }}}}", value)
+    done = _as_shell(post, tmp_path, {"pip": SAYS})
+    assert done.returncode == 0
+    assert done.stdout == "pip|install|--no-cache-dir|/opt/dcejax[cpu,report,dicom]|"
+    done = _as_shell(f"{apptainer['environment']}\nenv", tmp_path, {})
+    assert "PYTHONNOUSERSITE=1" in done.stdout.splitlines()
+
+
 def test_containers_install_extras_that_there_are(docker, apptainer):
     extras = _extras(apptainer["post"])
     assert extras == _extras("\n".join(words for name, words in docker if name == "RUN"))

@@ -9,10 +9,14 @@ import dataclasses
 import gzip
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import hostile_images
 import hostile_inputs as inputs
+import hostile_text
+import hostile_weights
 import jax
 import jax.numpy as jnp
 import nibabel as nib
@@ -69,7 +73,7 @@ def load_networks(path: str) -> Any:
 
 
 @contextlib.contextmanager
-def _without_pictures() -> Any:
+def without_pictures() -> Any:
     """Pictures take longer than all else."""
     kept = fit_picture.overview, map_picture.overview
     fit_picture.overview = map_picture.overview = lambda *_: b"picture"
@@ -79,49 +83,73 @@ def _without_pictures() -> Any:
         fit_picture.overview, map_picture.overview = kept
 
 
-def run(command: Any, folder: Path, *, good: bool = False, **flags: Any) -> tuple[str, dict[str, np.ndarray]]:
-    """Run a command on the files of `folder/in`, which are good or may be refused; what became of it, and its maps by
-    name.
+def run(
+    command: Any,
+    folder: Path,
+    *words: object,
+    good: bool = False,
+    names: tuple[str, ...] = _NAMES,
+    stays: str = "none",
+    **flags: Any,
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Run a command on the files of `folder/in`, which are good or may be refused by one of their names; what became of
+    it, and its maps by name. What `stays` in the folder of results is not removed where a command refuses.
     """
     before = sorted(folder.rglob("*"))
     out, told = folder / "out", io.StringIO()
-    words = [f"--{name}={value}" for name, value in ({"output_dir": out} | flags).items()]
+    flags = flags if words else {"output_dir": out} | flags
+    stated = [*map(str, words), *(f"--{name}={value}" for name, value in flags.items())]
     code = None
-    with _without_pictures(), contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+    with without_pictures(), contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
         try:
-            command.main(["command", *words])
+            command.main(["command", *stated])
         except SystemExit as stop:
             code = stop.code
     errors = [line for line in told.getvalue().splitlines() if line.startswith("error: ")]
     assert "Traceback" not in told.getvalue(), told.getvalue()
+    assert not re.search(r"\.py:\d+: \w*Warning", told.getvalue()), told.getvalue()
     written = set(folder.rglob("*")) - set(before)
     if code == 2 and not good:
         assert len(errors) == 1, told.getvalue()
-        assert not written, f"refused, and left {sorted(written)}"
-        return inputs.check_refusal(errors[0], *_NAMES), {}
+        left = [path for path in written if out / stays not in (path, *path.parents)]
+        left.remove(out) if (out / stays).exists() else None
+        assert not left, f"refused, and left {sorted(left)}"
+        return inputs.check_refusal(errors[0], *names), {}
     assert code == 0, (code, told.getvalue())
     assert all(path == out or out in path.parents for path in written), "files outside the folder"
-    maps = {path.name: nib.load(path) for path in sorted(out.glob("*.nii.gz"))}
-    values = {name: np.asarray(image.dataobj) for name, image in maps.items()}
+    return "accepted", maps_in(out, stays)
+
+
+def maps_in(out: Path, without: str = "none") -> dict[str, np.ndarray]:
+    """Maps by the names of their files, all of them finite; what lies in a folder below is left out."""
+    paths = [path for path in sorted(out.rglob("*.nii.gz")) if out / without not in path.parents]
+    values = {path.name: np.asarray(nib.load(path).dataobj) for path in paths}
     assert values, "no maps"
     assert all(np.isfinite(each).all() for each in values.values()), "maps that are not finite"
-    return "accepted", values
+    return values
 
 
-def _same(maps: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> str:
+def same_maps(maps: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> str:
+    """Refuse to go on unless maps are the plain ones."""
     assert sorted(maps) == sorted(plain)
     for name, values in maps.items():
         np.testing.assert_array_equal(values, plain[name], err_msg=name)
     return "same"
 
 
-def _fit_files(folder: Path, data: bytes = inputs.PLAIN, name: str = "scan.nii", mask: bytes = inputs.MASK) -> dict:
+def aif() -> bytes:
+    """The plain arterial input as a table."""
     times, curve = inputs.plasma()
     lines = [f"{60 * t!r},{c!r}" for t, c in zip(times.tolist(), curve.tolist(), strict=True)]
+    return "\n".join(["time_s,cp_plasma_mM", *lines]).encode()
+
+
+def _fit_files(folder: Path, data: bytes = inputs.PLAIN, name: str = "scan.nii", mask: bytes = inputs.MASK) -> dict:
+    times, _ = inputs.plasma()
     files = {
         "input": inputs.put(folder / "in" / name, data),
         "mask": inputs.put(folder / "in" / "mask.nii", mask),
-        "aif": inputs.put(folder / "in" / "aif.csv", "\n".join(["time_s,cp_plasma_mM", *lines]).encode()),
+        "aif": inputs.put(folder / "in" / "aif.csv", aif()),
         "times": inputs.put(folder / "in" / "times.txt", "\n".join(map(str, (60 * times).tolist())).encode()),
     }
     inputs.put(folder / "in" / "scan.json", b'{"RepetitionTime": 6.0, "FlipAngle": 12}')
@@ -138,7 +166,7 @@ def _signal_files(folder: Path, name: str = "scan.nii") -> dict:
     return files
 
 
-def _infer_signal() -> np.ndarray:
+def infer_signal() -> np.ndarray:
     """Whole numbers."""
     speed = np.linspace(1, 6, int(np.prod(_INFER_SHAPE))).reshape(*_INFER_SHAPE, 1)
     since = np.maximum(np.arange(_INFER_FRAMES) / _INFER_FRAMES - 0.15, 0)
@@ -161,7 +189,7 @@ SAME = st.tuples(
     st.sampled_from([1, 2]),
     st.booleans(),
     st.integers(0, 3).map(lambda number: bytes(range(16 * number))),
-    inputs.ROTATIONS,
+    hostile_images.ROTATIONS,
 )
 DAMAGE = st.tuples(
     st.sampled_from(["input", "input", "mask", "aif", "times", "sidecar", "t1_map", "b1_map", "segmentation"]),
@@ -171,21 +199,26 @@ DAMAGE = st.tuples(
     st.booleans(),
 )
 IDS = st.lists(
-    st.tuples(inputs.CELLS, st.sampled_from(["scan.nii", "../in/scan.nii", "none.nii", "mask.nii", ""])), max_size=2
+    st.tuples(hostile_text.CELLS, st.sampled_from(["scan.nii", "../in/scan.nii", "none.nii", "mask.nii", ""])),
+    max_size=2,
 )
 
 
-def _damage(path: Path, how: str, place: int, data: bytes) -> None:
-    content = path.read_bytes()
-    within = path.suffix == ".gz" and place % 5 > 0  # else what is compressed is damaged
+def damaged_bytes(name: str, content: bytes, how: str, place: int, data: bytes) -> bytes:
+    """What a file of a name holds once it is damaged."""
+    zipped, image = name.endswith(".gz"), ".nii" in name
+    within = zipped and place % 5 > 0  # else what is compressed is damaged
     content = gzip.decompress(content) if within else content
     at = place % (len(content) if place % 2 else min(len(content), 360))
     if how == "number":  # a voxel, or a digit
-        if path.suffix in (".gz", ".nii"):
-            at, data = 352 + 4 * (place % 24), np.float32(_ODD[sum(data) % len(_ODD)]).tobytes()
+        if image:
+            at, data = (
+                352 + 4 * (place % max(1, (len(content) - 352) // 4)),
+                np.float32(_ODD[sum(data) % len(_ODD)]).tobytes(),
+            )
         else:
             digits = [i for i, byte in enumerate(content) if chr(byte) in "0123456789"]
-            at, data = digits[place % len(digits)], str(data[0] % 10).encode()
+            at, data = digits[place % len(digits)] if digits else 0, str(data[0] % 10).encode()
     changed = {
         "number": content[:at] + data + content[at + len(data) :],
         "change": content[:at] + data + content[at + len(data) :],
@@ -193,7 +226,11 @@ def _damage(path: Path, how: str, place: int, data: bytes) -> None:
         "insert": content[:at] + data + content[at:],
         "repeat": content + content[at:],
     }[how]
-    path.write_bytes(gzip.compress(changed) if within else changed)
+    return gzip.compress(changed) if within else changed
+
+
+def _damage(path: Path, how: str, place: int, data: bytes) -> None:
+    path.write_bytes(damaged_bytes(path.name, path.read_bytes(), how, place, data))
 
 
 def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -> dict[str, Kind]:
@@ -202,11 +239,11 @@ def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -
         stored = inputs.whole_numbers().astype(kind)
         if kind[0] == "f":
             stored = stored * np.dtype(kind).type(inputs.SLOPE)
-        rest = {"affine": inputs.turned(*how), "coded": coded, "version": version, "order": order}
+        rest = {"affine": hostile_images.turned(*how), "coded": coded, "version": version, "order": order}
         data = inputs.content(stored, slope=1.0 if kind[0] == "f" else inputs.SLOPE, extension=extension, **rest)
         mask = inputs.content(np.ones(inputs.SHAPE, np.uint8), **rest)
         files = _fit_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", mask)
-        return _same(run(fit, folder, good=True, **files, **_FIT)[1], plain)
+        return same_maps(run(fit, folder, good=True, **files, **_FIT)[1], plain)
 
     def damaged(folder: Path, drawn: tuple) -> str:
         which, how, place, data, zipped = drawn
@@ -238,14 +275,14 @@ def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -
 def _infer_kinds(plain: dict[str, np.ndarray], own: Path) -> dict[str, Kind]:
     def same(folder: Path, drawn: tuple) -> str:
         kind, order, version, zipped, extension, (*how, coded, _) = drawn
-        rest = {"affine": inputs.turned(*how), "coded": coded, "version": version, "order": order}
-        data = inputs.content(_infer_signal().astype(kind), extension=extension, **rest)
+        rest = {"affine": hostile_images.turned(*how), "coded": coded, "version": version, "order": order}
+        data = inputs.content(infer_signal().astype(kind), extension=extension, **rest)
         files = _infer_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", **rest)
-        return _same(run(infer, folder, good=True, **files, weights=own)[1], plain)
+        return same_maps(run(infer, folder, good=True, **files, weights=own)[1], plain)
 
     def damaged(folder: Path, drawn: tuple) -> str:
         which, how, place, data, zipped = drawn
-        files = _infer_files(folder, inputs.content(_infer_signal()), "scan.nii.gz" if zipped else "scan.nii")
+        files = _infer_files(folder, inputs.content(infer_signal()), "scan.nii.gz" if zipped else "scan.nii")
         _damage(files.get(which, files["input"]), how, place, data)
         return run(infer, folder, **files, weights=own)[0]
 
@@ -257,7 +294,7 @@ def _infer_kinds(plain: dict[str, np.ndarray], own: Path) -> dict[str, Kind]:
 
 def weights_kinds(shared: Path) -> dict[str, Kind]:
     """Weights, which lie in `shared`."""
-    return {"weights": inputs.weights_kind(tiny_weights(shared / "tiny"), load_networks)}
+    return {"weights": hostile_weights.kind(tiny_weights(shared / "tiny"), load_networks)}
 
 
 def fit_kinds(shared: Path) -> dict[str, Kind]:
@@ -270,6 +307,6 @@ def fit_kinds(shared: Path) -> dict[str, Kind]:
 def infer_kinds(shared: Path) -> dict[str, Kind]:
     """What inference reads; as `fit_kinds`."""
     own = tiny_weights(shared / "tiny")
-    files = _infer_files(shared / "infer", inputs.content(_infer_signal()))
+    files = _infer_files(shared / "infer", inputs.content(infer_signal()))
     _, plain = run(infer, shared / "infer", good=True, **files, weights=own)
     return _infer_kinds(plain, own)

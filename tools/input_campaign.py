@@ -21,11 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import hostile_commands
+import hostile_data_sets
+import hostile_dicom
+import hostile_evaluations
+import hostile_headers
+import hostile_images
 import hostile_inputs
+import hostile_text
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
-LONGEST_S = 30.0
+FUNCTIONS = hostile_headers.KINDS | hostile_images.KINDS | hostile_text.KINDS
+"""What functions read."""
+
+COMMANDS = (
+    hostile_commands.weights_kinds,
+    hostile_commands.fit_kinds,
+    hostile_commands.infer_kinds,
+    hostile_dicom.dicom_kinds,
+    hostile_evaluations.evaluate_kinds,
+    hostile_data_sets.bids_kinds,
+)
+"""Kinds of weights and of what commands read, made in a folder that they share."""
+
+LONGEST_S = 60.0
 """For one input, on a machine that is busy."""
 
 MOST_GROWTH_MIB = 400
@@ -118,8 +137,7 @@ def main() -> int:
     chosen = parser.parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as shared:
-        groups = (hostile_commands.weights_kinds, hostile_commands.fit_kinds, hostile_commands.infer_kinds)
-        kinds = hostile_inputs.KINDS | {name: kind for group in groups for name, kind in group(Path(shared)).items()}
+        kinds = FUNCTIONS | {name: kind for group in COMMANDS for name, kind in group(Path(shared)).items()}
         for name, kind in kinds.items():
             if chosen.only not in name:
                 continue

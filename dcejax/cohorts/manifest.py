@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcejax import physics, rng, simulation
-from dcejax.data import access, dataset, provenance, results
+from dcejax.data import access, dataset, plain_text, provenance, results
 from dcejax.simulation.cohort_definitions import Cohort
 from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.scanner.imaging import SIZES
@@ -52,7 +52,7 @@ def _in_words(manifest: Mapping[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = plain_text.read_json(path)
         _in_words(found)
         return {**found, "patients": int(found["patients"])}
     except FileNotFoundError:

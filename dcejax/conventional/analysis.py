@@ -144,7 +144,9 @@ def analyse(
     maps, errors = _maps(model, result)
     estimated = has_estimates(result.status)
     if iauc_weights is not None:
-        maps["IAUC60"] = np.where(estimated, curves @ (iauc_weights * SECONDS_PER_MINUTE).astype(curves.dtype), 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # of curves beyond single precision, which have no estimate
+            area = curves @ (iauc_weights * SECONDS_PER_MINUTE).astype(curves.dtype)
+        maps["IAUC60"] = np.where(estimated, area, 0.0)
     maps["R2"] = result.r_squared
     modelled = np.array(modelled, np.float32)  # writable: the conversion to signal works in place
     modelled[~estimated] = 0.0

@@ -28,6 +28,7 @@ _ENTITIES = {
     "description": "desc",
 }
 _OTHERS = ("datatype", "suffix", "extension")
+_VALUES = (str, int, type(None))
 
 
 def _named(case: Case) -> dict[str, str]:
@@ -66,13 +67,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"--bids-filter-file={path}: expected JSON, found {error}; correct it") from error
     found = content.get(QUERY) if isinstance(content, dict) else None
     if not isinstance(found, dict) or set(content) != {QUERY}:
-        keys = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'--bids-filter-file={path}: expected {{"{QUERY}": {{...}}}} and nothing else, found {keys}')
+        keys = ", ".join(content) or "an empty object" if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f'--bids-filter-file={path}: expected {{"{QUERY}": {{...}}}} and nothing else, found {keys:.80}; correct it'
+        )
     known = (*_ENTITIES, *_OTHERS)
     if unknown := [name for name in found if name not in known]:
         raise ValueError(
-            f"--bids-filter-file={path}: expected any of {', '.join(known)}, found {unknown[0]!r}; correct it"
+            f"--bids-filter-file={path}: expected any of {', '.join(known)}, found {unknown[0]!r:.80}; correct it"
         )
+    for name, value in found.items():
+        odd = [each for each in (value if isinstance(value, list) else [value]) if type(each) not in _VALUES]
+        if odd:
+            raise ValueError(
+                f"--bids-filter-file={path}: expected a text, a whole number, null or a list of them for {name}, found "
+                f"{odd[0]!r:.80}; correct it"
+            )
     return found
 
 

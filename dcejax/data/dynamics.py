@@ -53,7 +53,8 @@ def sample(values: np.ndarray, mask: np.ndarray, frames: np.ndarray | slice = sl
 def _most_changing(curves: np.ndarray, share: float, least: int) -> np.ndarray:
     """Those of the curves [V, T] that change most, in whatever order their frames are."""
     count = min(max(least, int(share * len(curves))), len(curves))
-    return curves[np.argpartition(-curves.var(axis=1), count - 1)[:count]]
+    with np.errstate(over="ignore"):  # what is beyond single precision comes first, too
+        return curves[np.argpartition(-curves.var(axis=1), count - 1)[:count]]
 
 
 def changing(curves: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import atomic
+from dcejax.data import atomic, plain_text
 
 ROI_COLUMNS = ("label", "map", "median", "q25", "q75", "mean", "sd", "voxels")
 
@@ -23,7 +23,7 @@ def map_path(folder: Path, case_id: str, description: str, name: str) -> Path:
 def stored_hash(sidecar: Path) -> str | None:
     """Hash of the inputs and flags of the result on disk; None if the case is not done."""
     try:
-        return json.loads(sidecar.read_text(encoding="utf-8"))["hash"]
+        return plain_text.read_json(sidecar)["hash"]
     except (OSError, ValueError, KeyError, TypeError):  # absent or damaged: the case will be redone
         return None
 

@@ -1,7 +1,8 @@
 """The examinations that are evaluated: from a simulated data set on disk, or rendered on the fly."""
 
 import csv
-import json
+import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 
 from dcejax.cohorts import manifest
 from dcejax.cohorts import simulate_cases as dro
-from dcejax.data import aif_csv, loading, nifti, provenance, results, sidecars
+from dcejax.data import aif_csv, loading, nifti, plain_text, provenance, results, sidecars
 from dcejax.data.cases import Case
 from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
@@ -24,6 +25,8 @@ from dcejax.simulation.scanner.imaging import SIZES
 from dcejax.types import PARAMETERS, SimulatedScan
 
 _UNKNOWN = "unknown"
+_SAME_TIME_MIN = 1e-3
+_SUBJECT = re.compile("sub-[A-Za-z0-9]+")  # it names folders and files
 
 
 class Loaded(NamedTuple):
@@ -104,8 +107,12 @@ def _expecting(path: Path, what: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: expected {what}, found {error!r}; {remedy}") from error
+
+
+def _table(path: Path) -> csv.DictReader:
+    return csv.DictReader(io.StringIO(plain_text.read(path), newline=""), delimiter="\t")
 
 
 def _participants(folder: Path) -> dict[str, dict[str, Any]]:
@@ -113,19 +120,22 @@ def _participants(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "participants.tsv"
     what = f"the columns participant_id, {', '.join(PARTICIPANT_COLUMNS)} that dcejax-simulate writes"
     with _expecting(path, what, "evaluate a simulated data set"):
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            rows = list(reader)
+        reader = _table(path)
+        rows = list(reader)
         if missing := {"participant_id", *PARTICIPANT_COLUMNS} - set(reader.fieldnames or ()):
             raise KeyError(*sorted(missing))
+        if odd := [row["participant_id"] for row in rows if not _SUBJECT.fullmatch(row["participant_id"])]:
+            raise ValueError(f"the participant_id {odd[0]!r}, which is not sub- with letters and digits")
         people = {row["participant_id"]: {name: row[name] for name in PARTICIPANT_COLUMNS} for row in rows}
+        if len(people) < len(rows):
+            raise ValueError("a participant_id twice")
         return {subject: {**row, "age": int(row["age"]), "grade": int(row["grade"])} for subject, row in people.items()}
 
 
 def _record(folder: Path, subject: str, session: str | None) -> dict[str, Any]:
     path = record_path(folder, subject, session)
     with _expecting(path, "the record of a whole simulated examination", "run dcejax-simulate again"):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = plain_text.read_json(path)
         if not (isinstance(record["hash"], str) and isinstance(record["settings"], dict)):
             raise TypeError("no text for hash or no object for settings")
         return record
@@ -164,18 +174,18 @@ def _session_number(folder: Path) -> int:
 def _manifest(folder: Path) -> tuple[str, str, str]:
     """Name, size of images and hash of priors of a data set; "unknown" where it does not say."""
     try:
-        content = json.loads((folder / manifest.FILE).read_text(encoding="utf-8"))
+        content = plain_text.read_json(folder / manifest.FILE)
         return str(content["cohort"]["name"]), str(content["size"]["name"]), str(content["priors_sha256"])
     except (OSError, KeyError, TypeError, ValueError):
         return folder.resolve().name, _UNKNOWN, _UNKNOWN
 
 
 def _tissue_names(path: Path) -> tuple[str, ...]:
-    with (
-        _expecting(path, "the names of tissues", "simulate the data again"),
-        open(path, encoding="utf-8", newline="") as file,
-    ):
-        return tuple(row["name"] for row in csv.DictReader(file, delimiter="\t"))
+    with _expecting(path, "the names of tissues", "simulate the data again"):
+        rows = list(_table(path))
+        if [int(row["index"]) for row in rows] != list(range(len(rows))) or not all(row["name"] for row in rows):
+            raise ValueError("rows that are not a tissue each, numbered from 0")
+        return tuple(row["name"] for row in rows)
 
 
 def _read(folder: Path, subject: str, session: str | None, progress: Callable[..., None] = lambda *_: None) -> Loaded:
@@ -198,11 +208,26 @@ def _read(folder: Path, subject: str, session: str | None, progress: Callable[..
     seconds = time.perf_counter() - start
     grid = nifti.Image(series, scan.values, scan.affine, scan.header)
 
-    def maps(description: str) -> np.ndarray:
-        volumes = [nifti.read_volume(path(f"desc-{description}_{name}.nii.gz"), "map", grid) for name in PARAMETERS]
-        return np.stack([volume.values for volume in volumes], axis=-1)
+    def volume(name: str, what: str = "map") -> np.ndarray:
+        values = nifti.read_volume(path(f"{name}.nii.gz"), what, grid).values
+        wrong = np.count_nonzero(~np.isfinite(values[scan.mask]))
+        if wrong:
+            raise ValueError(
+                f"{path(f'{name}.nii.gz')}: expected finite numbers in the mask, found {wrong} voxel(s) of NaN or "
+                "infinity; simulate the data again"
+            )
+        return values
 
-    t1_s = nifti.read_volume(path("T1map.nii.gz"), "T1 map", grid).values
+    def maps(description: str) -> np.ndarray:
+        return np.stack([volume(f"desc-{description}_{name}") for name in PARAMETERS], axis=-1)
+
+    tissue = nifti.read_labels(path("desc-tissue_dseg.nii.gz"), grid)
+    tissue_names = _tissue_names(path("desc-tissue_dseg.tsv"))
+    if tissue.max() >= len(tissue_names):
+        raise ValueError(
+            f"{path('desc-tissue_dseg.nii.gz')}: expected labels of the {len(tissue_names)} tissues in its table, "
+            f"found {tissue.max()}; simulate the data again"
+        )
     ending = f"_{PARAMETERS[0]}.nii.gz"
     described = sorted(
         name.name.removeprefix(f"{stem.name}desc-").removesuffix(ending)
@@ -214,16 +239,21 @@ def _read(folder: Path, subject: str, session: str | None, progress: Callable[..
             f"{path('aif.csv')}: expected {scan.times.size} samples, one a frame, found {arterial.plasma.size}; "
             "simulate the data again"
         )
+    if np.abs(arterial.times - scan.start - scan.times).max() > _SAME_TIME_MIN:
+        raise ValueError(
+            f"{path('aif.csv')}: expected the times of the frames of {series.name}, found others; simulate the data "
+            "again"
+        )
     simulated = SimulatedScan(
         scan=replace(
             scan,
-            t1_map=t1_s / np.float32(60.0),
+            t1_map=volume("T1map", "T1 map") / np.float32(60.0),
             segmentation=nifti.read_labels(path("desc-tumour_dseg.nii.gz"), grid),
         ),
         truth=maps(TRUTH),
-        b1_map=nifti.read_volume(path("B1map.nii.gz"), "B1 map", grid).values,
-        tissue=nifti.read_labels(path("desc-tissue_dseg.nii.gz"), grid).astype(np.uint8),
-        tissue_names=_tissue_names(path("desc-tissue_dseg.tsv")),
+        b1_map=volume("B1map", "B1 map"),
+        tissue=tissue.astype(np.uint8),
+        tissue_names=tissue_names,
         arterial=arterial.plasma,
         sidecar=sidecars.read(series),
         settings=record["settings"],

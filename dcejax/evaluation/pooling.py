@@ -1,6 +1,5 @@
 """The records of a cohort as arrays of one value for each patient, who is the unit of every test and interval."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dcejax.data import plain_text
 from dcejax.evaluation.arms.simple_arms import Description
 from dcejax.evaluation.casework import PICTURE, SHOWN, TRUTH, arrays_path, record_path
 from dcejax.evaluation.examinations import Examination
@@ -105,7 +105,7 @@ class Pool:
 
 def read_record(folder: Path, case_id: str) -> Record:
     """The record of a case."""
-    return json.loads(record_path(folder, case_id).read_text(encoding="utf-8"))
+    return plain_text.read_json(record_path(folder, case_id))
 
 
 def first_examinations(examinations: Sequence[Examination], records: Mapping[str, Record]) -> list[Record]:

@@ -1,6 +1,5 @@
 """Maps of cases that came from DICOM, written as DICOM beside the NIfTI."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dcejax.data import plain_text
 from dcejax.data.dicom import conversion, parametric_map
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.runner.layouts.layout import Place
@@ -25,7 +25,7 @@ class DicomMaps:
     def written(self, sidecar: Path) -> bool:
         """Whether a case that is done has its objects."""
         try:
-            names = json.loads(sidecar.read_text(encoding="utf-8"))[_KEY]
+            names = plain_text.read_json(sidecar)[_KEY]
             return all((sidecar.parent / name).is_file() for name in names)
         except (OSError, ValueError, KeyError, TypeError):
             return False

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from evaluations import CASES, evaluate, read, row, statuses
 
+from dcejax.data import aif_csv
+
 pytestmark = pytest.mark.usefixtures("quick_fits")
 
 
@@ -42,6 +44,9 @@ def test_weights_that_refuse_a_case_and_a_bad_case(patients, tiny_weights, plain
     image = nib.load(series)
     image.header["pixdim"][4] = 10.0
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), series)
+    arterial = short.with_name(f"{CASES[0]}_aif.csv")
+    curve = aif_csv.read(arterial)
+    aif_csv.write(arterial, 2 * curve.times, curve.plasma)
     (copy / CASES[1] / "perf" / f"{CASES[1]}_B1map.nii.gz").unlink()
     code, _, err = evaluate(tmp_path / "out", cohort=copy, weights=tiny_weights, limit=3)
     assert code == 3

@@ -81,7 +81,14 @@ def test_a_filter_file(tmp_path):
     [
         ("{", "expected JSON, found"),
         ("[]", "and nothing else, found list"),
-        ('{"bold": {}}', "and nothing else, found bold"),
+        ('{"bold": {}}', "and nothing else, found bold; correct it"),
+        ("{}", "and nothing else, found an empty object; correct it"),
+        (
+            '{"dce": {"run": {}}}',
+            "expected a text, a whole number, null or a list of them for run, found {}; correct it",
+        ),
+        ('{"dce": {"run": [1, [2]]}}', r"or a list of them for run, found \[2\]; correct it"),
+        ('{"dce": {"run": true}}', "or a list of them for run, found True; correct it"),
         ('{"dce": {"runs": 1}}', "expected any of subject, .*found 'runs'"),
     ],
 )

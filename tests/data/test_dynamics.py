@@ -127,3 +127,9 @@ def test_loading_tells(tmp_path):
     scans.save(image, values, dt_s=5.0)
     with pytest.raises(ValueError, match=r"zero or of one value: 40; .*--drop_frames=40 \(.*contrast rises 2 times"):
         loading.load_scan(case)
+
+
+def test_a_voxel_beyond_single_precision_is_among_those_that_change_most():
+    curves = np.ones((200, 6), np.float32)
+    curves[7, 3] = 3e38
+    np.testing.assert_allclose(dynamics.changing(curves)[3], 3e38 / 8, rtol=1e-6)  # of eight, the least number

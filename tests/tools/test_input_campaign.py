@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("hypothesis", reason="the campaign draws its inputs by hypothesis")
+pytest.importorskip("pydicom", reason="needs pip install 'dcejax[dicom]'")
+pytest.importorskip("dcm2niix", reason="needs pip install 'dcejax[dicom]'")
+pytest.importorskip("jinja2", reason="needs pip install 'dcejax[report]'")
 
-import hostile_commands
+import hostile_dicom
+import hostile_headers
+import hostile_images
 import hostile_inputs
 import input_campaign
 from hypothesis import strategies as st
@@ -15,15 +20,21 @@ from hypothesis import strategies as st
 EXAMPLES = 12
 
 
-@pytest.mark.parametrize("name", hostile_inputs.KINDS)
+@pytest.mark.parametrize("name", input_campaign.FUNCTIONS)
 def test_functions_that_read(name):
-    found = input_campaign.explore(hostile_inputs.KINDS[name], EXAMPLES)
+    found = input_campaign.explore(input_campaign.FUNCTIONS[name], EXAMPLES)
     assert sum(found["inputs"].values()) >= EXAMPLES
 
 
-@pytest.mark.parametrize("group", ["weights_kinds", "fit_kinds", "infer_kinds"])
+_SLOW = {hostile_dicom.dicom_kinds: pytest.mark.slow}  # eight seconds
+
+
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(group, marks=_SLOW.get(group, ()), id=group.__name__) for group in input_campaign.COMMANDS],
+)
 def test_commands_and_weights(tmp_path, group):
-    for kind in getattr(hostile_commands, group)(tmp_path).values():
+    for kind in group(tmp_path).values():
         assert input_campaign.explore(kind, EXAMPLES)["inputs"]
 
 
@@ -57,8 +68,8 @@ def test_a_refusal_has_four_parts(text):
 
 def test_the_independent_reader_reads_what_was_written():
     for order in "<>":
-        stored = hostile_inputs.stored_as("i2", order, 1, 7)
-        np.testing.assert_array_equal(hostile_inputs.by_the_standard(stored), hostile_inputs.plain_values())
+        stored = hostile_images.stored_as("i2", order, 1, 7)
+        np.testing.assert_array_equal(hostile_headers.by_the_standard(stored), hostile_inputs.plain_values())
 
 
 def test_the_table_counts():

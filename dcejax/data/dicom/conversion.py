@@ -65,13 +65,14 @@ def examination_of(folder: Path) -> Examination:
         raise ValueError(f"{folder}: expected DICOM files in the folder or below it, found none; check the path")
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
+        identifiers, study = headers.identifiers(header), str(header.get("StudyInstanceUID", path.name))
     except Exception as error:
         raise ValueError(f"{path}: expected a whole DICOM file, found a damaged one ({error})") from error
     names = [re.sub("[^A-Za-z0-9]", "", name.removeprefix("sub-")) for name in reversed(folder.absolute().parts)]
     label = next((name for name in names if name.lower() not in _SAYS_NOTHING), "")
-    hidden = headers.names_patient(f"{folder.name} {label}", headers.identifiers(header))
+    hidden = headers.names_patient(f"{folder.name} {label}", identifiers)
     if not label or hidden:
-        label = hashlib.sha256(str(header.get("StudyInstanceUID", path.name)).encode()).hexdigest()[:8]
+        label = hashlib.sha256(study.encode()).hexdigest()[:8]
     return Examination(folder, f"sub-{label}", hidden)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from dcejax.data.dicom.headers import Plane
 from dcejax.data.dicom.stacks import Stack
 
 _SAME_VALUE = 1e-5  # of the largest value: what single precision may change
+LONGEST_S = 1800
+"""For one series; 2,400 images take 11."""
 
 
 def version() -> str:
@@ -66,19 +68,31 @@ def _convert(stack: Stack, folder: Path) -> nifti.Image:
     # -p o: where the scaling for display varies, -p y mixes it with the precise one. -x i: single volumes may else be
     # turned, and would no longer lie on the grid of the dynamic series.
     options = ["-b", "n", "-z", "n", "-p", "o", "-c", "", "-x", "i", "-d", "0", "-f", "series"]
-    done = subprocess.run([program, *options, "-o", str(out), str(staged)], capture_output=True, text=True, check=False)
-    images = [nifti.read_any(path) for path in sorted(out.glob("*.nii"))]
-    wanted = (*stack.shape, stack.frames)
-    fitting = [image for image in images if image.values.shape == wanted]
-    if len(fitting) != 1:
-        told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Warning"))]
-        shapes = ", ".join("x".join(map(str, image.values.shape)) for image in images) or "none"
-        raise ValueError(
-            f"{stack.first.path.parent}: {stack.name}: expected one image of {'x'.join(map(str, wanted))} from "
-            f"dcm2niix, found {shapes} ({'; '.join([f'exit code {done.returncode}', *told])}); export the series "
-            "again, or convert it yourself and give the NIfTI with --times, --tr_ms and --flip_angle_deg"
-        )
-    return _scaled(stack, fitting[0])
+    command = [program, *options, "-o", str(out), str(staged)]
+    found, told = "none", ""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=LONGEST_S)
+        text = (done.stdout + done.stderr).decode(errors="replace")  # which repeats headers
+        lines = [line for line in text.splitlines() if line.startswith(("Error", "Warning"))]
+        told = f" ({'; '.join([f'exit code {done.returncode}', *lines])})"
+        images = [nifti.read_any(path) for path in sorted(out.glob("*.nii"))]
+        fitting = [image for image in images if image.values.shape == (*stack.shape, stack.frames)]
+        if len(fitting) == 1:
+            return _scaled(stack, fitting[0])
+        found = ", ".join(_by(image.values.shape) for image in images) or found
+    except subprocess.TimeoutExpired:
+        found = f"none within {LONGEST_S} s"
+    except ValueError as error:  # it wrote a NIfTI that is none
+        found = f"another ({str(error).partition('found ')[2]})"
+    raise ValueError(
+        f"{stack.first.path.parent}: {stack.name}: expected one image of {_by((*stack.shape, stack.frames))} from "
+        f"dcm2niix, found {found}{told}; export the series again, or convert it yourself and give the NIfTI with "
+        "--times, --tr_ms and --flip_angle_deg"
+    )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _scaled(stack: Stack, image: nifti.Image) -> nifti.Image:
@@ -98,12 +112,13 @@ def _pixels(plane: Plane, read: dict[Path, Any]) -> np.ndarray | None:
     """Real values [rows, columns] of a plane; None where no decoder for its compression is installed."""
     if plane.path not in read:
         read.clear()  # one file at a time: enhanced ones are large
-        dataset = packages.require("pydicom").dcmread(plane.path)
         try:
-            read[plane.path] = dataset.pixel_array
+            read[plane.path] = packages.require("pydicom").dcmread(plane.path).pixel_array
         except (RuntimeError, NotImplementedError):
             read[plane.path] = None
-        except (AttributeError, ValueError) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # pydicom raises many kinds
             raise ValueError(
                 f"{plane.path}: expected whole pixels, found damaged ones ({error}); export it again"
             ) from error

@@ -3,15 +3,15 @@
 Only what conversion needs is read; names, dates of birth and other identifiers never enter a record.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dcejax.data.dicom import files, packages
+from dcejax.data.dicom import files, packages, times_of_day
 
 _PHILIPS = "Philips MR Imaging DD 001"
 _SCALE_SLOPE, _DYNAMIC_BEGIN = 0x0E, 0xA0  # elements of that private block: (2005,100E), (2005,10A0)
@@ -20,11 +20,11 @@ _PHILIPS_FRAME, _FRAME = "Philips MR Imaging DD 005", 0x0F  # (2005,140F)
 CLOCKS = ("AcquisitionDateTime", "AcquisitionTime", "TemporalPositionTimeOffset", "DynamicScanBeginTime", "TriggerTime")
 """Where the time of a plane may stand, the most trusted first. The fourth is a private element of Philips."""
 
-_DAY_ZERO = datetime(2000, 1, 1).toordinal()  # near, so that seconds keep their fractions
-
 _IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")
 _REMOVED = "PatientIdentityRemoved"
 _SHORTEST_IDENTIFIER = 3  # shorter words are in everything
+_ROUNDED = 0.01  # headers round the cosines of directions
+_FARTHEST_MM = 1e5
 
 # What is read of classic files; of enhanced ones, groups hold it.
 _KEYWORDS = (
@@ -112,42 +112,15 @@ def names_patient(text: str, words: frozenset[str]) -> bool:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _whole(value: Any) -> int | None:
     number = _number(value)
     return None if number is None else int(number)
-
-
-def _time_of_day(text: Any) -> float | None:
-    """Seconds of HHMMSS.FFFFFF, also of the older HH:MM:SS."""
-    digits = str(text or "").replace(":", "").strip()
-    if len(digits.split(".")[0]) != 6:
-        return None
-    try:
-        seconds = float(digits[4:])
-        return int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + seconds
-    except ValueError:
-        return None
-
-
-def _day(text: Any) -> float | None:
-    try:
-        day = datetime.strptime(str(text or "").strip()[:8], "%Y%m%d").toordinal()
-        return (day - _DAY_ZERO) * 86400.0
-    except ValueError:
-        return None
-
-
-def _date_and_time(text: Any) -> float | None:
-    """Seconds of YYYYMMDDHHMMSS.FFFFFF with or without an offset from UTC, which is one for all."""
-    words = str(text or "").strip()
-    day, rest = _day(words), words[8:].split("+")[0].split("-")[0]
-    seconds = _time_of_day(rest)
-    return None if day is None or seconds is None else day + seconds
 
 
 def _philips(header: Any, element: int) -> float | None:
@@ -200,12 +173,22 @@ def _of_series(header: Any) -> dict[str, Any]:
     }
 
 
+def _check_place(plane: Plane) -> None:
+    """Raise ValueError if a plane lies nowhere in space."""
+    sizes = len(plane.spacing), len(plane.orientation), len(plane.position)
+    # What is not a number compares as false.
+    if sizes != (2, 6, 3) or not (min(plane.spacing) > 0 and abs(plane.height) < _FARTHEST_MM):
+        raise ValueError("no place in space")
+    if not abs(np.linalg.norm(plane.normal) - 1) < _ROUNDED:
+        raise ValueError("rows and columns that are not at right angles")
+
+
 def _clocks(**found: float | None) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _classic(header: Any, path: Path) -> Plane:
-    day, time = _day(header.get("AcquisitionDate")), _time_of_day(header.get("AcquisitionTime"))
+    day, time = times_of_day.of_date(header.get("AcquisitionDate")), times_of_day.of_time(header.get("AcquisitionTime"))
     trigger, kind = _number(header.get("TriggerTime")), tuple(map(str, header.get("ImageType") or ()))
     scale = _philips(header, _SCALE_SLOPE)
     slope, intercept = _scaling(header.get("RescaleSlope"), header.get("RescaleIntercept"), scale)
@@ -226,7 +209,7 @@ def _classic(header: Any, path: Path) -> Plane:
         flip_angle_deg=_number(header.get("FlipAngle")),
         te_ms=_number(header.get("EchoTime")),
         clocks=_clocks(
-            AcquisitionDateTime=_date_and_time(header.get("AcquisitionDateTime")),
+            AcquisitionDateTime=times_of_day.of_date_and_time(header.get("AcquisitionDateTime")),
             AcquisitionTime=None if time is None else time + (day or 0.0),
             DynamicScanBeginTime=_philips(header, _DYNAMIC_BEGIN),
             TriggerTime=None if trigger is None else trigger * 1e-3,
@@ -267,7 +250,7 @@ def _enhanced(header: Any, path: Path) -> Iterator[Plane]:
             flip_angle_deg=_number(timing.get("FlipAngle")),
             te_ms=_number(_item(groups, "MREchoSequence").get("EffectiveEchoTime")),
             clocks=_clocks(
-                AcquisitionDateTime=_date_and_time(content.get("FrameAcquisitionDateTime")),
+                AcquisitionDateTime=times_of_day.of_date_and_time(content.get("FrameAcquisitionDateTime")),
                 TemporalPositionTimeOffset=_number(
                     _item(groups, "TemporalPositionSequence").get("TemporalPositionTimeOffset")
                 ),
@@ -289,7 +272,13 @@ class Folder:
     path: Path
     planes: tuple[Plane, ...]
     words: frozenset[str]  # that name the patient, for what must not hold them
-    ignored: int  # DICOM files that are no image in space
+
+
+def _series_of(header: Any) -> str:
+    try:
+        return str(header.get("SeriesInstanceUID", ""))
+    except Exception:
+        return ""
 
 
 def _is_cut(header: Any, left: int) -> bool:
@@ -311,7 +300,7 @@ def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done
         ValueError: no package that reads DICOM, no file that holds an image in space, or one that is damaged.
     """
     pydicom = packages.require("pydicom")
-    found, planes, words, ignored = files.find(folder), [], frozenset(), 0
+    found, planes, words, misplaced = files.find(folder), [], frozenset(), {}
     for number, path in enumerate(found):
         progress(number, len(found))
         try:
@@ -323,18 +312,28 @@ def read_folder(folder: Path, progress: Callable[[int, int], None] = lambda done
             cut = str(error)
         if cut:
             raise ValueError(f"{path}: expected a whole DICOM file, found one that is damaged ({cut}); export it again")
-        words |= identifiers(header)
         try:
+            words |= identifiers(header)
             if "Rows" not in header:
-                raise AttributeError("no image")
-            planes += (
-                _enhanced(header, path) if "PerFrameFunctionalGroupsSequence" in header else [_classic(header, path)]
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):  # reports, spectra, scouts: not in space
-            ignored += 1
+                continue  # reports, spectra
+            several = "PerFrameFunctionalGroupsSequence" in header
+            made = [*_enhanced(header, path)] if several else [_classic(header, path)]
+            for plane in made:
+                _check_place(plane)
+            planes += made
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # scouts, which lie nowhere; and of odd values pydicom raises many kinds
+            misplaced[_series_of(header)] = f"{path}", error
     if not planes:
         raise ValueError(
             f"{folder}: expected DICOM images with a position in space, found {len(found)} DICOM file(s) without; give "
             "the folder of the series"
         )
-    return Folder(folder, tuple(planes), words, ignored)
+    for series in {plane.series_uid for plane in planes} & set(misplaced):
+        path, error = misplaced[series]
+        raise ValueError(
+            f"{path}: expected an image with a place in space like others of its series, found {error}; export the "
+            "series again"
+        )
+    return Folder(folder, tuple(planes), words)

@@ -1,7 +1,6 @@
 """The examinations that folders of maps hold, and one of them in memory."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import csv_rows, nifti, results
+from dcejax.data import csv_rows, nifti, plain_text, results
 from dcejax.evaluation import map_places
 from dcejax.runner.case_report.beside import label_names
 from dcejax.runner.layouts import bids_names
@@ -112,9 +111,16 @@ def enumerate_examinations(folders: Sequence[tuple[str, Path]]) -> list[Examinat
 def _record(place: Place, name: str) -> dict[str, Any]:
     """A record that a command left beside the maps; empty without one."""
     try:
-        return dict(json.loads((place.folder / f"{place.stem}_desc-{name}.json").read_text(encoding="utf-8")))
+        return dict(plain_text.read_json(place.folder / f"{place.stem}_desc-{name}.json"))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def _said(record: Any, *names: str) -> Any:
+    """What a record says under names, one within the other; None where it does not."""
+    for name in names:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
 
 
 def _chosen(place: Place) -> tuple[str, dict[str, Path]]:
@@ -124,10 +130,11 @@ def _chosen(place: Place) -> tuple[str, dict[str, Path]]:
         ValueError: there are several kinds of maps, and none is known to be estimates.
     """
     there = map_places.statistics_of(place)
-    own = _record(place, "dcejax").get("maps", {})
-    told = [entry.get("statistic") for entry in own.values() if entry.get("kind") == "estimate"]
+    own = _said(_record(place, "dcejax"), "maps")
+    entries = own.values() if isinstance(own, dict) else ()
+    told = [_said(entry, "statistic") for entry in entries if _said(entry, "kind") == "estimate"]
     for name in (*told, *_ESTIMATES):
-        if name in there:
+        if isinstance(name, str) and name in there:
             return name, there[name]
     if len(there) == 1:
         return next(iter(there.items()))
@@ -137,8 +144,13 @@ def _chosen(place: Place) -> tuple[str, dict[str, Path]]:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(path: Path) -> str | None:
+    """Hash of a file; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # a name that none can have is a ValueError
+        return None
 
 
 def _segmentation(places: Mapping[str, Place], told: list[str]) -> Path | None:
@@ -149,11 +161,11 @@ def _segmentation(places: Mapping[str, Place], told: list[str]) -> Path | None:
                 return path
     for label, place in places.items():
         for name in ("dcejax", "fit"):
-            entry = _record(place, name).get("inputs", {}).get("segmentation")
-            if entry is None:
+            file, digest = (_said(_record(place, name), "inputs", "segmentation", k) for k in ("file", "sha256"))
+            if not (isinstance(file, str) and isinstance(digest, str)):
                 continue
-            path = Path(entry["file"])
-            if path.is_file() and _sha256(path) == entry["sha256"]:
+            path = Path(file)
+            if _sha256(path) == digest:
                 return path
             told.append(
                 f"the segmentation of {label}, {path}, is not there any more or has changed: regions are left out"
@@ -163,14 +175,17 @@ def _segmentation(places: Mapping[str, Place], told: list[str]) -> Path | None:
 
 def _known(place: Place, segmentation: Path | None) -> dict[tuple[int, str], Interval]:
     """Posteriors of regions' medians from the table of the networks, if it is of this segmentation."""
-    stated = _record(place, "dcejax").get("inputs", {}).get("segmentation", {}).get("sha256")
-    if segmentation is None or stated != _sha256(segmentation):
+    stated = _said(_record(place, "dcejax"), "inputs", "segmentation", "sha256")
+    if segmentation is None or stated is None or stated != _sha256(segmentation):
         return {}
     flat, derivative = (place.folder / f"{place.stem}_{end}" for end in ("rois.csv", "desc-dcejax_rois.tsv"))
     if derivative.is_file():
         rows = results.read_tsv(derivative)
     elif flat.is_file():
-        (_, columns), *lines = csv_rows.read(flat)
+        try:
+            (_, columns), *lines = csv_rows.read(flat)
+        except ValueError as error:
+            raise ValueError(f"{flat}: expected the table of regions, found {error}; map the case again") from error
         rows = [dict(zip(columns, cells, strict=False)) for _, cells in lines]
     else:
         return {}
@@ -178,7 +193,8 @@ def _known(place: Place, segmentation: Path | None) -> dict[tuple[int, str], Int
     for row in rows:
         try:
             numbers = Interval(*(float(row[name]) for name in ("expected_median", "median_q05", "median_q95")))
-            found[int(row["label"]), row["map"]] = numbers
+            if np.isfinite(numbers).all():
+                found[int(row["label"]), row["map"]] = numbers
         except (KeyError, ValueError):  # weights that state no such interval, or a region without an estimate
             continue
     return found

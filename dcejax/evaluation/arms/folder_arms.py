@@ -1,14 +1,14 @@
 """Arms whose maps lie in a folder, as dcejax-infer, dcejax-fit or dcejax-bids writes them."""
 
 import hashlib
-import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import nifti, results
+from dcejax.data import nifti, plain_text, results
 from dcejax.evaluation import map_places
 from dcejax.evaluation.arms.simple_arms import INTERVAL, Description, Maps
 from dcejax.evaluation.examinations import Loaded
@@ -51,7 +51,7 @@ class MapFolder:
     def _writers(self, case_id: str) -> Iterator[_Writer]:
         """Who may have written the maps; the sidecar of dcejax-infer names its estimates and their spread."""
         try:
-            maps = json.loads(self._sidecar(case_id, "dcejax").read_text(encoding="utf-8"))["maps"]
+            maps = plain_text.read_json(self._sidecar(case_id, "dcejax"))["maps"]
             outputs = [Output(m["statistic"], m["quantity"], m["Units"], m["kind"], "") for m in maps.values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             outputs = []
@@ -105,9 +105,10 @@ class MapFolder:
     def _seconds(self, path: Path, stages: tuple[str, ...]) -> dict[str, float | None]:
         """Seconds of inference and of everything, if the sidecar says."""
         try:
-            seconds: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-            return {"inference": sum(seconds[stage] for stage in stages), "total": sum(seconds.values())}
-        except (OSError, ValueError, KeyError, TypeError):
+            seconds: dict[str, Any] = plain_text.read_json(path)["seconds"]
+            found = {"inference": sum(seconds[stage] for stage in stages), "total": sum(seconds.values())}
+            return found if all(map(math.isfinite, found.values())) else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
 
     def maps(self, loaded: Loaded) -> Maps:

@@ -1,6 +1,5 @@
 """All cases of a derivatives data set on one page: quality figures, regions, warnings, links to the pages of cases."""
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from matplotlib.axes import Axes
 
-from dcejax.data import atomic, provenance, results
+from dcejax.data import atomic, plain_text, provenance, results
 from dcejax.evaluation.figures.panels import BLUE, GREY, LABELS, Panel, grid_of_panels, png, tidy
 from dcejax.evaluation.report import html_report
 from dcejax.evaluation.report.html_report import FigureBlock, Report, Section
@@ -75,7 +74,7 @@ def _place(root: Path, case_id: str) -> Path:
 def _warnings(root: Path, analysis: str, case_id: str) -> list[str]:
     try:
         path = _place(root, case_id) / f"{case_id}_desc-{analysis}.json"
-        return list(json.loads(path.read_text(encoding="utf-8"))["warnings"])
+        return list(plain_text.read_json(path)["warnings"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

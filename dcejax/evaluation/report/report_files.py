@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dcejax.data import atomic, results
+from dcejax.data import atomic, plain_text, results
 from dcejax.evaluation.report import html_report
 from dcejax.evaluation.report.html_report import FigureBlock, Report
 from dcejax.evaluation.scoring import plain
@@ -44,7 +44,7 @@ def write(folder: Path, document: Report, tables: Mapping[str, Table], figures: 
 def _forget(folder: Path, files: Sequence[str]) -> None:
     """Remove tables and figures that an earlier report in this folder had and this one has not."""
     try:
-        before = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["files"]
+        before = plain_text.read_json(folder / RESULTS)["files"]
         stale = [Path(name) for name in set(before) - set(files)]
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return

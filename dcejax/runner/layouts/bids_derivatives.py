@@ -8,12 +8,11 @@
 BIDS has names neither for contrast-enhanced series nor for derivatives of perf, so .bidsignore lists these folders.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import atomic, dataset, results
+from dcejax.data import atomic, dataset, plain_text, results
 from dcejax.data.cases import Case
 from dcejax.data.provenance import version
 from dcejax.runner.layouts import bids_names, quality, regions
@@ -48,7 +47,7 @@ def _check_folder(root: Path) -> None:
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = plain_text.read_json(path)
         own = found["DatasetType"] == "derivative" and found["GeneratedBy"][0]["Name"] == "dcejax"
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         own = False

@@ -1,12 +1,11 @@
 """The files that maps were made from, as BIDS URIs, and the data sets that these refer to."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from dcejax.data import sidecars
+from dcejax.data import plain_text, sidecars
 
 
 def _root(path: Path) -> Path:
@@ -29,7 +28,7 @@ class Sources:
     def __init__(self, folder: Path, description: Path, paths: Iterable[Path]):
         """Keep the links that a description has, and add those that the files need, the same in every process."""
         try:
-            links = json.loads(description.read_text(encoding="utf-8"))["DatasetLinks"]
+            links = plain_text.read_json(description)["DatasetLinks"]
         except (OSError, ValueError, KeyError, TypeError):
             links = {}
         self._folder, self.links = folder, dict(links)

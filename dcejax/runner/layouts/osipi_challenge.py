@@ -13,7 +13,6 @@ programs leave out. Standard deviations are those of the population and the coef
 mean, as they compute them.
 """
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import dataset, nifti, results
+from dcejax.data import dataset, nifti, plain_text, results
 from dcejax.data.cases import Case
 from dcejax.runner.layouts import methods_text, regions
 from dcejax.runner.layouts.layout import Layout, Place, Told
@@ -142,7 +141,7 @@ class OsipiChallenge(Layout):
         records = []
         for path in sorted((self.root / "details").glob(f"*_desc-{self.analysis}.json")):
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = plain_text.read_json(path)
             except (OSError, ValueError):  # damaged, or removed by a process that redoes the case
                 continue
             if _KEY in record:

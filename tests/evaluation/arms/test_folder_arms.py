@@ -52,6 +52,28 @@ def test_derivatives_of_bids_hold_the_same_maps_as_one_folder(tmp_path, case_id,
     assert bids.maps(loaded).seconds == {"inference": 3.0, "total": 4.0}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"seconds": 3}',
+        '{"seconds": {"fit": "3"}}',
+        '{"seconds": {"fit": NaN}}',
+        '{"seconds": {"fit": 1e999}}',
+    ],
+    ids=["deep", "number", "text", "nan", "infinite"],
+)
+def test_a_sidecar_that_is_damaged_says_no_seconds(tmp_path, text):
+    simulated = gliomas.simulate(0)
+    scan = dataclasses.replace(simulated.scan, case_id="sub-1")
+    for channel, name in enumerate(PARAMETERS):
+        path = results.map_path(tmp_path, "sub-1", "fit", name)
+        nifti.write(path, simulated.truth[..., channel], scan.affine, None, "made")
+    (tmp_path / "sub-1_desc-fit.json").write_text(text)
+    found = MapFolder("mine", tmp_path).maps(Loaded(dataclasses.replace(simulated, scan=scan), None))
+    assert found.seconds == {}
+
+
 def test_every_case_of_a_folder_is_found_by_one_name_in_every_layout(tmp_path):
     for name in (
         "sub-01/ses-1/perf/sub-01_ses-1_desc-fit_vp.nii.gz",

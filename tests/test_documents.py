@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from dcejax.cli import benchmark, bids, evaluate, fit, infer, prepare, selfcheck, simulate, status, train
 
@@ -229,3 +231,14 @@ def test_citation_and_changelog_are_of_this_version():
     version = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]["version"]
     assert f"\nversion: {version}\n" in _text(ROOT / "CITATION.cff")
     assert f"\n## {version}" in _text(ROOT / "CHANGELOG.md")
+
+
+def test_the_oldest_versions_are_those_that_the_package_requires():
+    project = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]
+    texts = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    required = {one.name: one.specifier for one in map(Requirement, [*texts, f"Python{project['requires-python']}"])}
+    stated = re.search(r"^\| oldest \| (.+?) \|", _text(ROOT / "docs" / "testing.md"), re.M)[1].split(", ")
+    assert {"Python", "jax", "flax", "numpy", "scipy"} < {one.split()[0] for one in stated}
+    for name, version in map(str.split, stated):
+        (least,) = (Version(one.version) for one in required[name] if one.operator == ">=")
+        assert Version(version) == least, name

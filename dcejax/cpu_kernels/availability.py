@@ -11,7 +11,7 @@ import jax
 LEAST_LLVMLITE = (0, 46)
 """Older versions, which other packages may have installed, lack functions that we use."""
 
-INTERFACES = ((0, 3),)
+INTERFACES = ((0, 3), (0, 4), (0, 5))
 """Versions of XLA's foreign function interface whose structures `dcejax.cpu_kernels.xla_ffi` knows."""
 
 ARM = ("aarch64", "arm64")

@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from dcejax.data import presence
+
 
 def refusal(error: OSError | MemoryError) -> str:
     """Say which file it is, what the system found and what to do."""
@@ -34,7 +36,7 @@ def may_pass(error: BaseException) -> bool:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     found = folder.absolute()
-    while not found.exists():
+    while not presence.exists(found):
         found = found.parent
     return found
 
@@ -46,8 +48,8 @@ def check_writable(folder: Path, flag: str = "--output_dir") -> None:
         ValueError: it could not be made or written.
     """
     existing = _existing(folder)
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        found = "a folder without permission to write" if existing.is_dir() else "a file"
+    if not presence.is_dir(existing) or not os.access(existing, os.W_OK | os.X_OK):
+        found = "a folder without permission to write" if presence.is_dir(existing) else "a file"
         raise ValueError(
             f"{folder}: expected a folder that can be made and written, found {found} at {existing}; choose another "
             f"{flag}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.data import atomic, csv_rows, plain_text
+from dcejax.data import atomic, csv_rows, plain_text, presence
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 _MINUTES_PER_COLUMN = {"time_min": 1.0, "time_s": 1.0 / SECONDS_PER_MINUTE}
@@ -31,7 +31,7 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
         ValueError: missing file, other header, a cell that is no number, times that do not increase, or no sample
             above zero.
     """
-    if not path.is_file():
+    if not presence.is_file(path):
         raise ValueError(f"{path}: expected a CSV with the arterial input, found no such file; check the path")
     try:
         rows = [cells for _, cells in csv_rows.read(path)]

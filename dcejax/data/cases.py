@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from dcejax.data import csv_rows, facts, nifti, sidecars
+from dcejax.data import csv_rows, facts, nifti, presence, sidecars
 from dcejax.data.facts import Facts
 from dcejax.types import Quantity
 
@@ -223,7 +223,7 @@ def refuse_missing(found: Sequence[Case]) -> None:
     """
     if len(found) == 1:
         for path in found[0].files().values():
-            if not path.exists():
+            if not presence.exists(path):
                 raise ValueError(
                     f"{path}: expected a file that can be read, found {os.strerror(errno.ENOENT)}; check the path"
                 )

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dcejax.data import atomic, compression, nifti_file
+from dcejax.data import atomic, compression, nifti_file, presence
 from dcejax.data.nifti_file import Stored
 
 # Registration and format conversion round affines differently; a tenth of a voxel at any corner is still the same grid.
@@ -39,8 +39,8 @@ def is_nifti_name(path: Path) -> bool:
 
 def _header(path: Path, what: str) -> Stored:
     """What a file declares."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file of that name"
+    if not presence.is_file(path):
+        found = "a folder" if presence.is_dir(path) else "no file of that name"
         raise ValueError(f"{path}: expected {what}, found {found}; check the path")
     try:
         return nifti_file.read_header(path)

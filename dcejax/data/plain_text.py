@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dcejax.data import presence
+
 _MOST_BYTES = 64 << 20  # of tables, times and records; those of use are a thousandth of it
 
 
@@ -14,7 +16,7 @@ def read(path: Path) -> str:
         OSError: the file cannot be read.
         ValueError: it is no text in UTF-8, no regular file, or too large; without the file's name.
     """
-    if path.exists() and not path.is_file():
+    if presence.exists(path) and not presence.is_file(path):
         raise ValueError("no regular file")  # reading a pipe would wait for ever
     with open(path, "rb") as file:
         content = file.read(_MOST_BYTES + 1)

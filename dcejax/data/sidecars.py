@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import nifti, plain_text
+from dcejax.data import nifti, plain_text, presence
 
 EXCITATION = ("RepetitionTimeExcitation", "RepetitionTimeInversion")
 """Keys that mean nothing else; dcm2niix writes the second in place of the first where a sequence prepares inversion."""
@@ -38,7 +38,7 @@ def _root(path: Path, folders: Sequence[Path]) -> int | None:
     subject = path.name.split("_")[0]
     for depth, folder in enumerate(folders):
         above_subject = depth > 0 and subject.startswith("sub-") and folders[depth - 1].name == subject
-        if above_subject or (folder / _ROOT).is_file():
+        if above_subject or presence.is_file(folder / _ROOT):
             return depth
     return None
 
@@ -64,7 +64,7 @@ def files(path: Path) -> list[Path]:
                 theirs, its_suffix = _entities(file.stem)
                 if its_suffix == suffix and theirs <= entities and file.name != own.name:
                     found.append(file)
-    return [*found, own] if own.is_file() else found
+    return [*found, own] if presence.is_file(own) else found
 
 
 def by_role(path: Path, role: str) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import plain_text, sidecars
+from dcejax.data import plain_text, presence, sidecars
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 AGREEMENT = 0.01  # sources may differ by this share of the scan's duration
@@ -90,7 +90,7 @@ def _check_clock(name: str, seconds: np.ndarray) -> None:
 
 def _times_file(path: Path, frames: int) -> np.ndarray:
     """Times in s of a file with one in a line."""
-    if not path.is_file():
+    if not presence.is_file(path):
         raise ValueError(f"{path}: expected a text file of frame times in seconds, found none; check the path")
     try:
         seconds = [plain_text.number(line) for line in plain_text.read(path).splitlines() if line.strip()]

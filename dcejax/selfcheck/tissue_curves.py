@@ -69,7 +69,8 @@ def _identities() -> Iterator[Finding]:
 def _steady_input() -> Finding:
     """Two compartments under a constant input of 1 mM, by the eigenvalues of their equations."""
     fp, ps, vp, ve = params = TwoCompartmentExchange(0.3, 0.05, 0.05, 0.2)
-    values, vectors = np.linalg.eig([[-(fp + ps) / vp, ps / vp], [ps / ve, -ps / ve]])
+    # Real ones, which numpy from 2.5 on gives as complex numbers.
+    values, vectors = (each.real for each in np.linalg.eig([[-(fp + ps) / vp, ps / vp], [ps / ve, -ps / ve]]))
     weights = ([vp, ve] @ vectors) * np.linalg.solve(vectors, [fp / vp, 0.0])
     expected = (np.expm1(np.outer(_FRAMES, values)) / values) @ weights
     found = kinetics.two_compartment_exchange(params, _FRAMES, np.ones_like(_FRAMES))

@@ -166,7 +166,7 @@ def test_double_precision_goes_to_xla():
     tcn, frames = NETWORKS[2]
     params, curves = _draw(tcn, 5, frames)
     with jax.enable_x64(True):
-        params, curves = jax.tree.map(np.float64, (params, curves))
+        params, curves = jax.tree.map(partial(np.asarray, dtype=np.float64), (params, curves))
         found = apply_tcn(tcn, params, curves)
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, tcn_model.apply_tcn(tcn, params, curves))

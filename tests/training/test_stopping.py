@@ -195,6 +195,8 @@ import sys, time
 import jax
 from dcejax.execution.interruption import Stop
 
+jax.config.update("jax_enable_compilation_cache", False)  # of which some versions of XLA tell on stderr
+
 @jax.jit
 def chain(x):
     for _ in range(4000):  # many seconds of compilation on any processor

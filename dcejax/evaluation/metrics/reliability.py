@@ -216,7 +216,9 @@ def bland_altman(a: ArrayLike, b: ArrayLike) -> BlandAltman:
     slope = slope_p = float("nan")
     if n > 2 and np.ptp(mean) > least:
         line = linregress(mean, spread)
-        slope, slope_p = float(line.slope), float(line.pvalue)
+        slope = float(line.slope)
+        if sd > 0.0:  # else versions of scipy differ
+            slope_p = float(line.pvalue)
     lower, upper = (around(bias + limit * sd, of_limit) for limit in (-_LIMIT, _LIMIT))
     return BlandAltman(n, around(bias, of_bias), float(sd), lower, upper, slope, slope_p)
 

@@ -12,6 +12,7 @@ from dcejax.protocol import Protocol
 def _double():
     with jax.enable_x64(True):
         yield
+    jax.clear_caches()  # JAX keeps functions of the simulation that were traced in double, for which others then fail
 
 
 @pytest.mark.slow

@@ -74,9 +74,9 @@ def _recommended(image: str, mask: str, started: str) -> dict[str, float]:
     """The same of the recommended model, from files."""
     import jax
 
-    from dcejax.benchmark import recommended_speed
+    from dcejax.benchmark import recommended
 
-    used, loaded, series = recommended_speed.read(Path(image), Path(mask))
+    used, loaded, series = recommended.read(Path(image), Path(mask))
     used.predict(loaded, series, jax.random.key(0))
     return {"seconds": time.time() - float(started)}
 

@@ -11,24 +11,10 @@ from typing import Any
 
 import jax
 
-from dcejax.benchmark import infer_speed, measuring, own_inference, own_process, volume
+from dcejax.benchmark import infer_speed, measuring, own_inference, own_process, recommended, volume
 from dcejax.benchmark.measuring import timed
-from dcejax.data import cases, loading, weights
-from dcejax.data.facts import Facts
-from dcejax.execution.policy import default_policy
-from dcejax.methods import method
-from dcejax.methods.fixed_grid import NOTHING_BESIDE
-from dcejax.types import Reporter, Series
-
-
-def read(image: Path, mask: Path) -> tuple[Any, Any, Series]:
-    """The released model, ready to be applied: its module, what it has loaded, and the series of a scan."""
-    released = weights.load(None)
-    config = method.config_of(released)
-    used = method.of(config)
-    (case,) = cases.enumerate_cases([str(image)], Facts(mask=mask))
-    series = used.series_of(loading.load_scan(case), NOTHING_BESIDE, config)
-    return used, used.load(released.params, config, default_policy()), series
+from dcejax.data import weights
+from dcejax.types import Reporter
 
 
 def run(report: Reporter, sizes: infer_speed.Sizes | None = None) -> dict[str, Any]:
@@ -45,7 +31,7 @@ def run(report: Reporter, sizes: infer_speed.Sizes | None = None) -> dict[str, A
         files = volume.write_files(Path(folder), drawn)
         report.status("a process of its own, from its start to its maps")
         alone = own_process.measure("recommended", *map(str, files), repr(time.time()))
-        used, loaded, series = read(*files)
+        used, loaded, series = recommended.read(*files)
     published = own_inference.load(weights.load(weights.PUBLISHED_METHOD))
     key = jax.random.key(infer_speed.SEED)
     report.status("compiling")

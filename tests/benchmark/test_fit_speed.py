@@ -85,7 +85,7 @@ def test_osipy_is_timed_in_the_interpreter_that_has_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of fit, infer, train, found nothing"),
+        ([], "one of fit, infer, recommended, train, found nothing"),
         (["fits"], "found fits"),
         (["infer", f"--osipy_python={sys.executable}"], "with fit only"),
         (["train", f"--osipy_python={sys.executable}"], "found it with train"),

@@ -199,8 +199,8 @@ def limitations(evaluation: Evaluation, tables: Iterable[Table]) -> list[str]:
     full, small = SIZES["full"], sorted({cohort.size for cohort in cohorts} & set(SIZES) - {"full"})
     found.extend(
         f"Images are of size {size}, not full: voxels of {SIZES[size].voxel_mm[0]:.2g} mm in a slice, instead of "
-        f"{full.voxel_mm[0]:.2g} mm, hold more partial volume, and networks see coarser slices than they were "
-        "trained on."
+        f"{full.voxel_mm[0]:.2g} mm, hold more partial volume, and networks trained on full images see coarser "
+        "slices than those."
         for size in small
     )
     if any(cohort.size == "slab" for cohort in cohorts):

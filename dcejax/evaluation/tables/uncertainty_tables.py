@@ -135,6 +135,12 @@ def edge(pool: Pool) -> Table:
     return Table("edge", "Uncertainty at the tumour's rim", caption, shown, rows, grouped=1)
 
 
+def _recorded_divergence(record: Any) -> float | None:
+    """On the validation patches of training, of the epoch whose parameters the weights are."""
+    last = dig(record, "training", "prob_unet", "last", "validation", "kl_divergence")
+    return dig(record, "training", "prob_unet", "best", "validation", "kl_divergence") if last is None else last
+
+
 def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
     """What the latent of each network does; None without one. `weights`: name of an arm -> record of its weights."""
     rows = []
@@ -146,7 +152,7 @@ def latent(pool: Pool, weights: Mapping[str, Any]) -> Table | None:
         variance = means.var(axis=0) / (deviations**2).mean(axis=0)
         row: dict[str, Any] = {
             "arm": arm.label,
-            "kl": dig(weights[arm.name], "training", "prob_unet", "best", "validation", "kl_divergence"),
+            "kl": _recorded_divergence(weights[arm.name]),
             "dimensions": variance.size,
             "active": int((variance > ACTIVE_SHARE).sum()),
             "largest": float(variance.max()),

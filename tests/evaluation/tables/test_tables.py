@@ -152,6 +152,11 @@ def test_active_latent_dimensions(pool):
     weights = {"net": {"training": {"prob_unet": {"best": {"validation": {"kl_divergence": 0.12}}}}}}
     (found,) = uncertainty_tables.latent(pool, weights).rows
     assert (found["kl"], found["dimensions"], found["active"], found["slices"]) == (0.12, 2, 1, 16)
+    weights["net"]["training"]["prob_unet"]["last"] = {
+        "validation": {"kl_divergence": 11.5}
+    }  # whose parameters are used
+    (taken,) = uncertainty_tables.latent(pool, weights).rows
+    assert taken["kl"] == 11.5
     varies = np.concatenate([[n, -n] for n in range(pooled_records.N)]).var()
     assert found["largest"] == pytest.approx(varies / 12.5)  # in units of the prior's own variance, (9 + 16) / 2
     assert found["share_vp"] == pytest.approx(2.0)

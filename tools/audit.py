@@ -196,10 +196,11 @@ def reliability(tables: dict) -> Iterator[str]:
         ["published: two halves of the samples", *[f"{SAMPLES_ICC:.2f}"] * 3],
     ]
     yield from table(["ICC(A,1) of tumour means", *PARAMETERS], lines)
+    twice = max((row["n"] for row in tables["repeatability"]["rows"]), default=0)
     yield (
         "Intervals are those of F, which ask for more normal values than these are. Readers were calibrated to the "
-        "published agreement on whole images; on these of `half` they agree less in vp. Test and retest are of 43 "
-        "patients with enhancing tumour in both."
+        "published agreement on whole images; on these of `half` they agree less in vp. Test and retest are of "
+        f"{twice} patients with enhancing tumour in both."
     )
     yield ""
 
@@ -260,7 +261,7 @@ def diagnosis(tables: dict, labels: list[str]) -> Iterator[str]:
             lines.append([task_and_counts, name, f"{network:.2f}, {reader:.2f}", *cells])
     yield from table(["task", "map", "published: network, reader", "truth", PAPER, "reader 1", *labels], lines)
     yield (
-        "In brackets how many patients of either kind have enhancing tumour: five of grade 2 carry the lower rows. "
+        "In brackets how many patients of either kind have enhancing tumour: few of grade 2 carry the lower rows. "
         "Intervals are DeLong's. A map with errors may sort patients better than the truth where its errors mix in "
         "another parameter that differs between them, as in vp here. What can be found was put into the simulation."
     )

@@ -47,7 +47,7 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
     interval = jnp.where(
         usual, protocol.frame_interval_s, jnp.exp(uniform("interval", float(np.log(2.0)), float(np.log(8.0))))
     )
-    count = jnp.round(uniform("duration", 150.0, 300.0) / interval).clip(30, MOST_FRAMES)
+    count = jnp.round(uniform("duration", 100.0, 300.0) / interval).clip(30, MOST_FRAMES)
     most = jnp.floor((LONGEST_S - interval) / interval)
     acquisition = protocol.acquisition
     degrees = np.pi / 180

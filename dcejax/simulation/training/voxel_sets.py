@@ -70,7 +70,7 @@ from dcejax.simulation.training.voxel_images import (
 )
 from dcejax.types import Acquisition, Brightest, Context, Known, Sample
 
-_CLASSES = tuple(0.5 * share + 0.5 / len(TRAINING_MIX) for share in TRAINING_MIX)
+_CLASSES = tuple(0.3 * share + 0.7 / len(TRAINING_MIX) for share in TRAINING_MIX)
 """Relative frequency of each tumour class: with the cohorts' own, rare classes would be read as the common one."""
 
 _SEARCHED = 16_384  # points in which large vessels are looked for
@@ -271,7 +271,7 @@ def _measure(
     errors = jax.random.normal(key_known, (2 * predicted + 2,))
     t10_map = truth.t10 * jnp.exp(0.05 * errors[:predicted] + 0.03 * errors[-1])
     b1_map = b1 * jnp.exp(0.03 * errors[predicted : 2 * predicted])
-    aif = kernels.artery[frame] * jnp.exp(0.1 * errors[-2])
+    aif = kernels.artery[frame] * jnp.exp(0.05 * errors[-2])
     curves = jnp.where(mask[:, None], image, 0.0)
     # Where a mask has too few voxels they come again, as often as it takes.
     bright = _again(jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -jnp.inf), sizes.vessels)[1], mask)

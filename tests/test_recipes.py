@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NAMES_IN_CONDA = {"matplotlib": "matplotlib-base", "isal": "python-isal"}
+NAMES_IN_CONDA = {"matplotlib": "matplotlib-base", "zlib-ng": "python-zlib-ng"}
 BEFORE_INSTALLING = {"pyproject.toml", "README.md", "LICENSE", "dcejax"}  # what pip needs
 
 

@@ -68,6 +68,12 @@ def without_tokens() -> None:
     _wrap("prepare_examination", blind, aligned_grid, examination_posterior)
 
 
+def without_other_voxels() -> None:
+    """Neither vessels nor random voxels: a curve and its neighbours, as published networks see them."""
+    without_vessels()
+    without_tokens()
+
+
 class _Temporal(nn.Module):
     """Features of a curve beside the plasma curve by dilated convolutions in time, instead of physics."""
 
@@ -115,6 +121,7 @@ ROWS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "as it is": (lambda: None, ()),
     "without vessels": (without_vessels, ()),
     "without random voxels of the brain": (without_tokens, ()),
+    "without vessels and random voxels": (without_other_voxels, ()),
     "temporal network instead of physics features": (without_physics, ()),
     "without shared errors": (without_global, ()),
     "diagonal covariance": (diagonal, ()),

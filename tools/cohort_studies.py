@@ -131,6 +131,9 @@ def power(rows: list[dict], people: dict[str, dict[str, str]]) -> dict[str, Any]
                 if arm != "default":
                     beside = roc_metrics.compare(sign * scores["default"], sign * score, positive)
                     own[f"default - {arm}"] = [*beside.difference, beside.p]
+                if arm in READERS:
+                    beside = roc_metrics.compare(sign * scores["truth"], sign * score, positive)
+                    own[f"truth - {arm}"] = [*beside.difference, beside.p]
             told["auc"][marker][name] = own
     return told
 
@@ -174,9 +177,11 @@ def protocols(rows: list[dict]) -> dict[str, Any]:
     ratios = np.array([row["log_rmse"] for row in used]) / bounds
     told: dict[str, Any] = {"ratio": interval(ratios), "log_rmse": interval(np.array([r["log_rmse"] for r in used]))}
     told["bound"] = interval(bounds)
+    protocols_of = [row["about"]["protocol"] for row in used]
     facts = {
-        "frame_interval_s": [row["about"]["protocol"]["frame_interval_s"] for row in used],
+        "frame_interval_s": [own["frame_interval_s"] for own in protocols_of],
         "snr": [row["about"]["scanner"]["snr_white_matter"] for row in used],
+        "duration_s": [own["frame_interval_s"] * own["frames"] for own in protocols_of],
     }
     for name, values in facts.items():
         thirds = np.array_split(np.argsort(values, kind="stable"), 3)

@@ -4,6 +4,7 @@ What does not change the dynamic series has to give its maps; what takes a part 
 of elements may do either, or be read as they say.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import hostile_commands
 import hostile_inputs as inputs
 import numpy as np
+import pydicom
 from hostile_inputs import Kind
 from hypothesis import strategies as st
 
@@ -58,8 +60,8 @@ _ELEMENTS = (
     *(0x00281052, 0x00281053, 0x7FE00010, 0x00020010, 0x2005100E, 0x200510A0),
 )
 
-HARMLESS = ("nothing", "text beside", "other series", "renamed", "deeper", "copy", "index")
-MISSING = ("cut", "slice", "study", "doubled", "no position", "other slice", "swapped matrix")
+HARMLESS = ("nothing", "text beside", "other series", "renamed", "deeper", "copy", "index", "compressed")
+MISSING = ("cut", "compressed and cut", "slice", "study", "doubled", "no position", "other slice", "swapped matrix")
 FREE = (
     "bytes",
     "element",
@@ -119,6 +121,14 @@ def without(data: bytes, tag: int) -> bytes:
     return data[: place.start - (12 if data[place.start - 8 : place.start - 6] in _LONG else 8)] + data[place.stop :]
 
 
+def compressed(data: bytes) -> bytes:
+    """The file with its pixels compressed by run lengths, without loss."""
+    made, packed = pydicom.dcmread(io.BytesIO(data)), io.BytesIO()
+    made.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    made.save_as(packed)
+    return packed.getvalue()
+
+
 def read_folder(folder: Path) -> Files:
     """All files of a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -150,6 +160,12 @@ def changed(what: str, files: Files, place: int, tag: int, value: bytes, slices:
         files = {each: with_value(content, list(_OF_NOTHING)[place % 5], value[:4]) for each, content in files.items()}
     elif what == "cut":
         files[name] = data[: pixels.start + place % (pixels.stop - pixels.start)]
+    elif what == "compressed":
+        files = {each: compressed(content) for each, content in files.items()}
+    elif what == "compressed and cut":
+        files = {each: compressed(content) for each, content in files.items()}
+        start = elements(files[name])[0x7FE00010].start  # an empty table and the header of the one fragment follow
+        files[name] = files[name][: start + 16 + place % (len(files[name]) - start - 24)]
     elif what == "cut anywhere":
         files[name] = data[: place % len(data)]
     elif what == "empty":

@@ -8,10 +8,11 @@ With `--known=nothing,haematocrit` and so on only these rows are made, without t
 Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of enhancing tumour with true Ktrans of
 .01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the
 share of true values between the 5 and 95 % quantiles, of all voxels, by tissue, and by tenths of the predicted SD of
-the logarithm. ENCE (20 bins) and AUSE are of logarithms, of voxels drawn from all patients and mean over patients.
-Agreement is the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit
-that a user can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights
-were chosen and calibrated on validation patients, so that coverage is no test there. Simulated results.
+the logarithm. ENCE (20 bins) and AUSE are of logarithms, of voxels drawn from all patients and mean over patients;
+`ause_of_drawn_errors` is the AUSE of errors drawn from the posterior itself, which no calibration lowers. Agreement is
+the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit that a user
+can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights were chosen and
+calibrated on validation patients, so that coverage is no test there. Simulated results.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from dcejax.evaluation.metrics.uncertainty_metrics import ause, ence
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, envelope, method
 from dcejax.methods.fixed_grid import Beside
+from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS
@@ -88,6 +90,15 @@ def _some(count: int) -> np.ndarray:
     return np.random.default_rng(0).choice(count, min(count, DRAWN), replace=False)
 
 
+def _drawn_errors(found: Posterior) -> np.ndarray:
+    """Errors [V, C] such as a patient would have if the posterior were true."""
+    draws = np.random.default_rng(0)
+    errors = draws.standard_normal(found.mean.shape)
+    shared = np.concatenate([found.shared, found.model], axis=-1)
+    own = np.maximum(found.sd**2 - (shared**2).sum(axis=-1), 0.0)
+    return np.sqrt(own) * errors + shared @ draws.standard_normal(shared.shape[-1])
+
+
 def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Config, known: tuple[str, ...]) -> dict:
     """Figures of one patient."""
     stem = stem_of(case)
@@ -106,6 +117,7 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     found = dcejax2026.posterior(trained, dcejax2026.series_of(scan, beside, config))
     truth, label, tumour = truth_of(case, scan.mask)
     median, logs = np.asarray(to_maps(found.mean)), np.asarray(to_logs(truth))
+    drawn = _drawn_errors(found)
     inside = np.abs(logs - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
     normal = (label == 0) & (truth[:, 0] < NORMAL_KTRANS) & (truth[:, 1] < NORMAL_VP)
     true_plasma = np.interp(found.arrival + dcejax2026.GRID, aif.times, aif.plasma, left=0.0)
@@ -120,6 +132,7 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
         "coverage_by_sd": [_by_tenths(inside[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
         "drawn": np.stack([logs - found.mean, found.sd], axis=-1)[_some(len(logs))],
         "ause": [ause((logs - found.mean)[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
+        "ause_of_drawn_errors": [ause(drawn[:, c], found.sd[:, c]) for c in range(len(PARAMETERS))],
         "score": envelope.score_of(found.residual),
         "median_residual": float(np.median(found.residual)),
         "coverage": inside.mean(axis=0).tolist(),
@@ -184,6 +197,7 @@ def summary(rows: list[dict]) -> dict:
         "median_of_tumour_in_interval",
         "normal_share_leaking",
         "ause",
+        "ause_of_drawn_errors",
     ):
         told[name] = np.mean([row[name] for row in rows if name in row], axis=0).round(4).tolist()
     told["patients_with_less_than_half_of_tumour_in_interval"] = less_than_half(rows)

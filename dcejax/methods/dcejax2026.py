@@ -220,10 +220,12 @@ def predict(
     values["identifiable"][:, PARAMETERS.index("ve")] &= values["q05"][:, PARAMETERS.index("Ktrans")] > _LEAST_KTRANS
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
-    maps = {output.name: np.zeros(series.mask.shape, np.float32) for output in OUTPUTS}
+    maps, inside = {}, np.flatnonzero(series.mask)
     for output in OUTPUTS:
         column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0
-        maps[output.name][series.mask] = values[output.statistic][:, column]
+        flat = np.zeros(series.mask.size, np.float32)
+        flat[inside] = values[output.statistic][:, column]
+        maps[output.name] = flat.reshape(series.mask.shape)
     quantiles = np.percentile(found.residual, [50, 75, 95])
     middle, upper_quartile, high = (round(float(value), 3) for value in quantiles)
     score, warnings = envelope.check_residual(found.residual)

@@ -10,9 +10,10 @@ import numpy as np
 from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
 from dcejax.methods.calibration import Calibration, calibrated
 from dcejax.methods.known_hematocrit import higher_plasma, with_hematocrit
-from dcejax.methods.neighbours import groups_of_slices, table
+from dcejax.methods.neighbours import groups_of_slices
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import covariance, to_maps
+from dcejax.models.neighbourhood import NEIGHBOURS
 from dcejax.models.posterior_network import Network, Voxels
 from dcejax.models.vascular_encoder import Encoded, Examination
 from dcejax.physics.grid_posterior import best_residual
@@ -99,12 +100,17 @@ def _of_group(
     """
     count = len(beside)
     states, pasts = zip(*(_voxels(network, params, encoded, voxels, common) for voxels in prepared), strict=True)
-    chunks = [beside[start : start + CHUNK] for start in range(0, count, CHUNK)]
+    padded = np.pad(beside, [(0, -count % CHUNK), (0, 0)], constant_values=count)
+    chunks = padded.reshape(-1, CHUNK, NEIGHBOURS)
     for layer in range(network.sizes.neighbour_layers):
-        told = np.concatenate([np.asarray(_tell(network, layer, params, state)) for state in states])[:count]
-        told = np.pad(told, [(0, 1), (0, 0)])  # the last row is that of nobody
-        gathered = [np.pad(told[chunk], [(0, CHUNK - len(chunk)), (0, 0), (0, 0)]) for chunk in chunks]
-        states = [_hear(network, layer, params, *both) for both in zip(states, gathered, strict=True)]
+        said = [np.asarray(_tell(network, layer, params, state)) for state in states]
+        told = np.concatenate([*said, np.zeros_like(said[0][:1])])
+        told[count] = 0.0  # nobody's
+        # A chunk is computed while what the next one hears is gathered.
+        states = [
+            _hear(network, layer, params, state, told.take(chunk, axis=0))
+            for state, chunk in zip(states, chunks, strict=True)
+        ]
     each = [_gaussian(network, params, *both) for both in zip(states, pasts, strict=True)]
     return [np.concatenate([np.asarray(part) for part in leaves])[:count] for leaves in zip(*each, strict=True)]
 
@@ -157,21 +163,22 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     common, seen = prepare(series)
     encoded = _encode(network, params, seen, common)
     plasma = np.asarray(encoded.plasma[0])
-    parts, groups, done = [], list(groups_of_slices(series.mask, GROUP)), 0
-    for group in groups:
+    whole, done = None, 0
+    for group, beside in groups_of_slices(series.mask, GROUP):
         prepared = []
         for _, voxels, *_ in chunks_of(series, common, group):
             progress("posterior", done + CHUNK * len(prepared), count, "voxels")
             prepared.append(voxels)
-        beside = table(series.mask, group)
         mean, covariances, shared = _of_group(network, params, encoded, common, prepared, beside)
         padded = np.pad(mean, [(0, -len(group) % CHUNK), (0, 0)]).reshape(-1, CHUNK, len(PARAMETERS))
         residual = [_residual(voxels, mean, plasma, common) for voxels, mean in zip(prepared, padded, strict=True)]
         residual = np.concatenate(residual)[: len(group)]
-        parts.append((mean, *calibrated(mean, covariances, shared, calibration), residual))
+        parts = mean, *calibrated(mean, covariances, shared, calibration), residual
+        whole = whole or [np.empty((count, *part.shape[1:]), part.dtype) for part in parts]
+        for values, part in zip(whole, parts, strict=True):
+            values[group] = part
         done += len(group)
-    back = np.argsort(np.concatenate(groups))
-    mean, covariances, shared, residual = (np.concatenate(leaves)[back] for leaves in zip(*parts, strict=True))
+    mean, covariances, shared, residual = whole
     of_patient, of_model = shared[..., :rank], shared[..., rank:]
     arrival = float(common.arrival)
     found = Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)

@@ -29,26 +29,29 @@ def of_patches(mask: jax.Array, edge: int) -> Callable[[jax.Array], jax.Array]:
     return around
 
 
-def groups_of_slices(mask: np.ndarray, least: int) -> Iterator[np.ndarray]:
-    """Voxels of a mask [X, Y, Z] in groups of whole slices, as indices into the voxels of the mask.
+def groups_of_slices(mask: np.ndarray, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Voxels of a mask [X, Y, Z] in groups of whole slices, of which every one but the last has at least so many.
 
-    Every group but the last has at least so many.
+    Yields:
+        Indices [G] into the voxels of the mask, and the places [G, 9] within the group of those about each of them; G
+        where there is none.
     """
-    slices, found, count = np.nonzero(mask)[2], [], 0
-    order = np.argsort(slices, kind="stable")
-    for voxels in np.split(order, np.flatnonzero(np.diff(slices[order])) + 1):
+    at = np.argwhere(mask)
+    order, found, count = np.argsort(at[:, 2], kind="stable"), [], 0
+    slices = at[order, 2]
+    for voxels in np.split(order, np.flatnonzero(np.diff(slices)) + 1):
         found.append(voxels)
         count += len(voxels)
         if count >= least:
-            yield np.concatenate(found)
+            yield _with_neighbours(np.concatenate(found), at, mask.shape)
             found, count = [], 0
     if found:
-        yield np.concatenate(found)
+        yield _with_neighbours(np.concatenate(found), at, mask.shape)
 
 
-def table(mask: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Places [G, 9] within a group [G] of those about each of its voxels; G where there is none."""
-    at = np.argwhere(mask)[group]
-    where = np.full((mask.shape[0] + 2, mask.shape[1] + 2, mask.shape[2]), len(group), np.int32)
-    where[at[:, 0] + 1, at[:, 1] + 1, at[:, 2]] = np.arange(len(group))
-    return np.stack([where[at[:, 0] + x, at[:, 1] + y, at[:, 2]] for x, y in _STEPS], axis=-1)
+def _with_neighbours(group: np.ndarray, at: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    x, y, z = at[group].T
+    z = z - z[0]  # slices are in order
+    where = np.full((shape[0] + 2, shape[1] + 2, z[-1] + 1), len(group), np.int32)
+    where[x + 1, y + 1, z] = np.arange(len(group))
+    return group, np.stack([where[x + dx, y + dy, z] for dx, dy in _STEPS], axis=-1)

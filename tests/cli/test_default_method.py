@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import commands
@@ -14,9 +15,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dcejax.cli import train
-from dcejax.data import weights
+from dcejax import api
+from dcejax.cli import infer, train
+from dcejax.data import weights as released
+from dcejax.methods.known_hematocrit import RESPONSE
+from dcejax.models.low_rank_gaussian import FLOORS
 from dcejax.training import batch_pool
+from dcejax.types import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -57,7 +62,7 @@ def test_a_run_keeps_its_pool_and_exports_weights(trained):
     assert record["made_from"]["batches"] == "examinations"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"voxel_surprise", "joint_surprise", "plasma_error"} <= set(rows[0]["training"])
-    loaded = weights.load(str(folder / "weights.npz"))
+    loaded = released.load(str(folder / "weights.npz"))
     assert loaded.record["config"]["method"] == "dcejax2026"
     assert loaded.record["config"]["training"]["batches"] == "examinations"
     assert {o["kind"] for o in loaded.record["outputs"]} == {"estimate", "quantile", "spread", "mask"}
@@ -82,7 +87,7 @@ def test_parts_trained_apart_on_a_pool_of_several_processes_are_those_of_one_run
     assert done.returncode == 0, done.stderr
     one, other = ((each / "weights.npz").read_bytes() for each in (folder, tmp_path / "run"))
     assert one == other
-    records = [weights.load(str(each / "weights.npz")).record for each in (folder, tmp_path / "run")]
+    records = [released.load(str(each / "weights.npz")).record for each in (folder, tmp_path / "run")]
     assert records[0]["pools"] == records[1]["pools"]
     assert records[0]["command"] == records[1]["command"]
     assert {"updates": 4, "epochs": 2}.items() <= records[1]["training"]["member_1"].items()
@@ -105,10 +110,10 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     config = f"--config={ROOT / 'configs' / 'default.py'}"
     code, _, told = commands.call(train.main, config, *again, workdir=tmp_path / "tuned")
     assert code == 0, told
-    before, after = (weights.load(str(path / "weights.npz")).params for path in (folder, tmp_path / "tuned"))
+    before, after = (released.load(str(path / "weights.npz")).params for path in (folder, tmp_path / "tuned"))
     assert set(before) == {"member_1", "distilled"}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), before, after)
-    first, second = (weights.load(str(path / "weights.npz")).record for path in (folder, tmp_path / "tuned"))
+    first, second = (released.load(str(path / "weights.npz")).record for path in (folder, tmp_path / "tuned"))
     assert first["begun_with"] is None
     assert second["begun_with"] == {"weights": str(folder / "weights.npz"), "sha256": first["sha256"]}
     wider = [*again, "--config.network.voxel_width=24"]
@@ -117,18 +122,51 @@ def test_training_goes_on_from_weights_and_refuses_those_of_another_network(trai
     assert "expected parameter" in told
 
 
+def save(folder, scan):
+    """The scan as p1.nii.gz, with mask.nii.gz; returns the words that hand it to a command."""
+    image = nib.Nifti1Image(scan.values, scan.affine)
+    image.header.set_zooms((*np.diag(scan.affine)[:3], (scan.times[1] - scan.times[0]) * 60))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, folder / "p1.nii.gz")
+    nib.save(nib.Nifti1Image(scan.mask.astype(np.uint8), scan.affine), folder / "mask.nii.gz")
+    return f"--input={folder / 'p1.nii.gz'}", f"--mask={folder / 'mask.nii.gz'}"
+
+
+@pytest.mark.slow
+def test_a_known_haematocrit_is_the_same_from_flag_manifest_and_api(tmp_path):
+    words = save(tmp_path, examinations.make_scan())
+    (tmp_path / "cases.csv").write_text("input,mask,hematocrit\np1.nii.gz,mask.nii.gz,0.30\n")
+
+    def maps(name, *arguments):
+        code, _, told = commands.call(infer.main, *arguments, output_dir=tmp_path / name)
+        assert code == 0, told
+        found = {of: tmp_path / name / f"p1_desc-median_{of}.nii.gz" for of in PARAMETERS}
+        record = json.loads((tmp_path / name / "p1_desc-dcejax.json").read_text())
+        return {of: nib.load(path).get_fdata(dtype=np.float32) for of, path in found.items()}, record["input"]
+
+    usual, told = maps("usual", *words)
+    assert "hematocrit" not in told
+    flag, told = maps("flag", *words, "--hematocrit=0.30")
+    assert told["hematocrit"] == 0.30
+    manifest, _ = maps("manifest", f"--input={tmp_path / 'cases.csv'}")
+    scan = api.open_scan(tmp_path / "p1.nii.gz", mask=tmp_path / "mask.nii.gz")
+    with warnings.catch_warnings(action="ignore"):
+        direct = api.predict(scan, hematocrit=0.30)
+    # Vessels show blood: its plasma is 0.58 / 0.70 of what is assumed, and parameters are higher by a power of that.
+    for of, power, floor in zip(PARAMETERS, RESPONSE, FLOORS, strict=True):
+        np.testing.assert_array_equal(flag[of], manifest[of])
+        np.testing.assert_array_equal(flag[of], direct[f"median_{of}"])
+        expected = (usual[of] + floor) * (0.70 / 0.58) ** power - floor
+        np.testing.assert_allclose(flag[of], np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     scan = examinations.make_scan(interval_s=3.0, frames=80)
-    image = nib.Nifti1Image(scan.values, scan.affine)
-    image.header.set_zooms((2, 2, 3, 3.0))
-    image.header.set_xyzt_units("mm", "sec")
-    nib.save(image, tmp_path / "p1.nii.gz")
-    nib.save(nib.Nifti1Image(scan.mask.astype(np.uint8), scan.affine), tmp_path / "mask.nii.gz")
+    words = save(tmp_path, scan)
     done = run(
         "infer.py",
-        f"--input={tmp_path / 'p1.nii.gz'}",
-        f"--mask={tmp_path / 'mask.nii.gz'}",
+        *words,
         f"--segmentation={tmp_path / 'mask.nii.gz'}",
         f"--weights={trained[0] / 'weights.npz'}",
         f"--output_dir={tmp_path / 'out'}",
@@ -146,7 +184,8 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     assert modelled.header.get_zooms()[3] == 3.0
     before, expected = (values[..., :5].mean(axis=-1) for values in (modelled.get_fdata(), scan.values))
     np.testing.assert_allclose(before, expected, rtol=0.1)  # means of other frames of noise
-    assert sidecar["input"] == {"quantity": "signal", "scale": "median baseline of random voxels of the mask"}
+    scale = "median baseline of random voxels of the mask"
+    assert sidecar["input"] == {"quantity": "signal", "scale": scale, "relaxivity_per_mM_s": 4.5}
     with open(tmp_path / "out" / "p1_rois.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["map"] for row in rows] == ["Ktrans", "vp", "ve"]

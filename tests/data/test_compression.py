@@ -1,4 +1,4 @@
-"""Compressed images: readable by any gzip, the same bytes again, and damage noticed, with and without ISA-L."""
+"""Compressed images: readable by any gzip, the same bytes again, and damage noticed, with and without zlib-ng."""
 
 import gzip
 import importlib
@@ -13,13 +13,13 @@ from dcejax.data import compression, nifti
 CONTENT = np.random.default_rng(0).normal(100, 5, 20_000).astype(np.int16).tobytes()
 
 
-@pytest.fixture(params=["isal", "zlib"])
+@pytest.fixture(params=["zlib_ng", "zlib"])
 def codec(request, monkeypatch):
-    """The module as it is, and as it is where isal is not installed."""
-    if request.param == "isal":
-        pytest.importorskip("isal")
+    """The module as it is, and as it is where zlib-ng is not installed."""
+    if request.param == "zlib_ng":
+        pytest.importorskip("zlib_ng")
     else:
-        monkeypatch.setitem(sys.modules, "isal", None)
+        monkeypatch.setitem(sys.modules, "zlib_ng", None)
     yield importlib.reload(compression)
     monkeypatch.undo()
     importlib.reload(compression)

@@ -128,8 +128,20 @@ def _pixels(plane: Plane, read: dict[Path, Any]) -> np.ndarray | None:
     return (stored[plane.frame] if stored.ndim == 3 else stored) * plane.slope + plane.intercept
 
 
+def _likely_reason(plane: Plane) -> str:
+    """Why dcm2niix and pydicom may read other values, and what to do."""
+    syntax = packages.require("pydicom").dcmread(plane.path, stop_before_pixels=True).file_meta.TransferSyntaxUID
+    if syntax.is_compressed:
+        return f"dcm2niix may not know this kind of {syntax.name}: store the files uncompressed, as by gdcmconv --raw"
+    return (
+        "the headers of this series contradict each other: convert it yourself, compare, and give the NIfTI with "
+        "--times, --tr_ms and --flip_angle_deg"
+    )
+
+
 def check_order(stack: Stack, image: nifti.Image, progress: Callable[[int, int], None]) -> list[str]:
-    """Compare one slice of every frame, a different one each time, with the pixels of its DICOM file.
+    """Compare one slice of every frame, a different one each time, with the pixels of its DICOM file, and with it all
+    that the same file holds of this frame.
 
     Returns:
         Warnings.
@@ -144,15 +156,17 @@ def check_order(stack: Stack, image: nifti.Image, progress: Callable[[int, int],
     for number in frames:
         progress(number, len(frames))
         frame = number % stack.frames
-        plane = stack.planes[frame][number % slices]
-        pixels = _pixels(plane, read)
-        if pixels is None:
-            return [f"{stack.name}: pydicom cannot decode it, so the order of frames was not compared with dcm2niix's"]
-        place = geometry.slice_of(plane, image.affine, image.values.shape)
-        if place is None or np.abs(image.values[:, :, place[0], frame] - pixels.T[place[1]]).max() > tolerance:
-            raise ValueError(
-                f"{plane.path}: expected the slice at {plane.height:.5g} mm in frame {frame} (counted from 0) of what "
-                "dcm2niix made, found other values there; the headers of this series contradict each other: convert it "
-                "yourself, compare, and give the NIfTI with --times, --tr_ms and --flip_angle_deg"
-            )
+        one = stack.planes[frame][number % slices]
+        for plane in (plane for plane in stack.planes[frame] if plane.path == one.path):
+            pixels = _pixels(plane, read)
+            if pixels is None:
+                return [
+                    f"{stack.name}: pydicom cannot decode it, so the order of frames was not compared with dcm2niix's"
+                ]
+            place = geometry.slice_of(plane, image.affine, image.values.shape)
+            if place is None or np.abs(image.values[:, :, place[0], frame] - pixels.T[place[1]]).max() > tolerance:
+                raise ValueError(
+                    f"{plane.path}: expected the slice at {plane.height:.5g} mm in frame {frame} (counted from 0) of "
+                    f"what dcm2niix made, found other values there; {_likely_reason(plane)}"
+                )
     return []

@@ -228,3 +228,16 @@ def test_compressed_files(tmp_path):
     image = nib.load(case.path)
     np.testing.assert_array_equal(image.get_fdata(), in_space(image, VALUES[..., :3]))
     assert record["warnings"] == []
+
+
+def test_what_dcm2niix_decodes_to_other_values_is_refused(tmp_path):
+    """Run lengths of several frames in one file."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(dicoms.enhanced(tmp_path / "made.dcm", VALUES[..., :3]))
+    dataset.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    (tmp_path / "s").mkdir()
+    dataset.save_as(tmp_path / "s" / "all.dcm")
+    with pytest.raises(
+        ValueError, match=r"all\.dcm: expected .* may not know this kind of RLE Lossless: store .* uncompressed"
+    ):
+        convert(tmp_path / "s")

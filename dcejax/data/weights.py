@@ -14,7 +14,7 @@ import numpy as np
 from dcejax.data import atomic
 from dcejax.types import Weights
 
-DEFAULT = "default-v3"
+DEFAULT = "default-v4"
 """The weights in the package that inference uses unless told otherwise: those of the recommended method."""
 
 PUBLISHED_METHOD = "paper-v1"

@@ -17,7 +17,7 @@ from dcejax.types import Series
 _ROOM = 1.1  # by how much a value may leave its range without a word
 _INTERVAL_S = (2.0, 8.0)
 _LONGEST_INTERVAL_S = 12.0
-_AFTER_BOLUS_S = (60.0, 120.0)  # at least, to be accepted and to be within the range
+_AFTER_BOLUS_S = (60.0, 80.0)  # at least, to be accepted and to be within the range
 _FRAMES = (30, 90)
 _TR_MS = (2.5, 5.5)
 _FLIP_ANGLE_DEG = (8.0, 20.0)

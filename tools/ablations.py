@@ -1,6 +1,8 @@
 """What each part of the recommended model is worth: networks without it, trained alike, on the same patients.
 
     python tools/ablations.py POOL DATA > docs/ablations.json
+    python tools/ablations.py POOL DATA "as it is" "without vessels" "without vessels and random voxels" \\
+        > docs/ablations_of_vessels.json
 
 POOL is the pool of a training run (`runs/default/pool/examinations`), DATA as for `tools/model_accuracy.py`. Every row
 is one network, without ensemble or calibration, of `STEPS` steps with one seed: an eighth of the steps of a released
@@ -160,13 +162,13 @@ def row(name: str, pool: str, data: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train and judge the row that is named, or each in a process of its own."""
+    """Train and judge the row that is named, or each of several, or of all, in a process of its own."""
     pool, data, *names = sys.argv[1:]
-    if names:
+    if len(names) == 1:
         print(json.dumps(row(names[0], pool, data)))
         return
     results = {"what": "simulated validation patients, not clinical evidence", "steps": STEPS}
-    for name in ROWS:
+    for name in names or ROWS:
         done = subprocess.run([sys.executable, __file__, pool, data, name], stdout=subprocess.PIPE, check=True)
         results[name] = json.loads(done.stdout)
         print(name, results[name]["log_rmse"]["median"], file=sys.stderr, flush=True)

@@ -430,8 +430,8 @@ def page(folder: Path) -> Iterator[str]:
         f"{results['patients']} simulated patients (`half`), and {results['examined_twice']} others who were examined "
         "twice (six slices of `half`). Not clinical evidence. The patients were looked at several times: by "
         f"`{DEFAULT}` and the published arms, then again when `{LATENT}` had been trained, of which nothing was "
-        f"chosen by them. `{DEFAULT}` was the recommended model when this was made; what it is now is judged on the same "
-        "patients in [model.md](model.md)."
+        f"chosen by them. `{DEFAULT}` was the recommended model when this was made; what it is now is judged on the "
+        "same patients in [model.md](model.md)."
     )
     yield ""
     sections = {

@@ -1,12 +1,14 @@
 """Give weights of the recommended method scales of their SDs, by which 90 % intervals hold 90 % of simulated truth.
 
     dcejax-simulate --cohort=val-62 --size=half --limit=40 --output_dir=DATA
-    python tools/calibrate.py DATA RUN/weights.npz OUT/name
+    dcejax-simulate --cohort=test-1000 --seed=7 --size=slab --limit=71 --output_dir=MORE
+    python tools/calibrate.py DATA RUN/weights.npz OUT/name --regions=MORE
 
 For each parameter, in tissue that leaks and in tissue that does not, a scale for each fifth of the predicted SDs
 (`methods.calibration.scales_at`). A patient counts as another does, whatever the size of head or tumour. Use validation
 patients alone: their intervals hold 90 % by construction. Then intervals of the tumour's mean and median are widened by
-a power for each parameter where they hold those of less than nine patients of ten: the quantile is that of
+a power for each parameter where they hold those of less than nine patients of ten, of `--regions`, too, whose patients
+are other ones than those that models are judged on (another seed) and count for nothing else: the quantile is that of
 conformal prediction (Vovk et al., Algorithmic learning in a random world, 2005), but of the patients that gave the
 scales. The record gains what was done, and the coverage before and after.
 """
@@ -131,15 +133,18 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("weights")
     parser.add_argument("output", type=Path, help="path without suffix; its name is that of the weights")
+    parser.add_argument("--regions", type=Path, help="further patients, whose tumours alone are looked at")
     arguments = parser.parse_args()
     loaded = weights.load(arguments.weights)
     config = method.config_of(loaded)
     parts = {name: tree for name, tree in loaded.params.items() if name != "calibration"}
     trained = dcejax2026.load(parts, config, default_policy())
     found, patients, regions = cases.enumerate_cases([str(arguments.data)], Facts()), [], []
-    for case in found:
+    more = cases.enumerate_cases([str(arguments.regions)], Facts()) if arguments.regions else []
+    for case in (*found, *more):
         errors, region = examine(case, trained, config)
-        patients.append(errors)
+        if case in found:
+            patients.append(errors)
         if len(region.truth) >= LEAST_VOXELS:
             regions.append(region)
         print(case.case_id, flush=True)
@@ -155,7 +160,8 @@ def main() -> None:
         "tumours": len(scores),
         "coverage_of_90_percent_before": coverage(patients, no_calibration()),
         "coverage_after": coverage(patients, made),
-        "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}",
+        "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}"
+        + (f" --regions={arguments.regions.name}" if arguments.regions else ""),
     }
     params = to_half({**parts, "calibration": made._asdict()})
     record = {name: value for name, value in loaded.record.items() if name != "sha256"} | {"calibration": calibration}

@@ -5,7 +5,7 @@
         > docs/ablations_of_vessels.json
 
 POOL is the pool of a training run (`runs/default/pool/examinations`), DATA as for `tools/model_accuracy.py`. Every row
-is one network, without ensemble or calibration, of `STEPS` steps with one seed: an eighth of the steps of a released
+is one network, without ensemble or calibration, of `STEPS` steps with one seed: a twelfth of the steps of a released
 network, so that rows are compared with the first row. Each row is a process of its own. Simulated results.
 """
 
@@ -71,7 +71,7 @@ def without_tokens() -> None:
 
 
 def without_other_voxels() -> None:
-    """Neither vessels nor random voxels: a curve and its neighbours, as published networks see them."""
+    """Neither vessels nor random voxels: a curve and its neighbours, but the arrival, the noise and the unit."""
     without_vessels()
     without_tokens()
 
@@ -167,6 +167,8 @@ def main() -> None:
     if len(names) == 1:
         print(json.dumps(row(names[0], pool, data)))
         return
+    if unknown := set(names) - set(ROWS):
+        raise SystemExit(f"expected rows of {', '.join(ROWS)}; found {', '.join(unknown)}")
     results = {"what": "simulated validation patients, not clinical evidence", "steps": STEPS}
     for name in names or ROWS:
         done = subprocess.run([sys.executable, __file__, pool, data, name], stdout=subprocess.PIPE, check=True)

@@ -17,9 +17,10 @@
     done
     python tools/audit.py docs > docs/audit.md
 
-RUN and RUN2 are training runs of docs/train.md, whose checkpoints hold the posteriors that weights lack. The last
-command needs the JSON files and the records of weights only. Published numbers are those of Lyoo et
-al., Eur Radiol 2025; where abstract and body differ, the body's.
+`default-v3`, the recommended model's weights of that time, are those of the commit that last changed
+docs/audit_results.json. RUN and RUN2 are training runs of docs/train.md, whose checkpoints hold the posteriors that
+weights lack. The last command needs the JSON files and the records of weights only. Published numbers are those of
+Lyoo et al., Eur Radiol 2025; where abstract and body differ, the body's.
 """
 
 import json

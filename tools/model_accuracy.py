@@ -9,8 +9,8 @@ Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of 
 .01/min or more, in patients with 20 of them. Beside them stand a map of zeros and the class median. Coverage is the
 share of true values between the 5 and 95 % quantiles, of all voxels, by tissue, and by tenths of the predicted SD of
 the logarithm. ENCE (20 bins) and AUSE are of logarithms, of voxels drawn from all patients and mean over patients;
-`ause_of_drawn_errors` is the AUSE of errors drawn from the posterior itself, which no calibration lowers. Agreement is
-the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit that a user
+`ause_of_drawn_errors` is the AUSE of errors drawn from the posterior itself: what is left where SDs are right.
+Agreement is the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit that a user
 can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights were chosen and
 calibrated on validation patients, so that coverage is no test there. Simulated results.
 """
@@ -91,7 +91,7 @@ def _some(count: int) -> np.ndarray:
 
 
 def _drawn_errors(found: Posterior) -> np.ndarray:
-    """Errors [V, C] such as a patient would have if the posterior were true."""
+    """Errors [V, C] such as a patient would have if the posterior were true; of each parameter alone."""
     draws = np.random.default_rng(0)
     errors = draws.standard_normal(found.mean.shape)
     shared = np.concatenate([found.shared, found.model], axis=-1)
@@ -262,7 +262,7 @@ def main() -> None:
     config = method.config_of(loaded)
     trained = dcejax2026.load(loaded.params, config, default_policy())
     found = cases.enumerate_cases([str(arguments.data)], Facts())
-    result = {"what": "simulated validation patients, not clinical evidence", "weights": loaded.name}
+    result = {"what": "simulated patients, not clinical evidence", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
     if not arguments.known:
         result["fit"] = fitted(arguments.data)

@@ -19,6 +19,7 @@ _INTERVAL_S = (2.0, 8.0)
 _LONGEST_INTERVAL_S = 12.0
 _AFTER_BOLUS_S = (60.0, 80.0)  # at least, to be accepted and to be within the range
 _FRAMES = (30, 90)
+_LENGTH_S = (100.0, 310.0)
 _TR_MS = (2.5, 5.5)
 _FLIP_ANGLE_DEG = (8.0, 20.0)
 _RELAXIVITY_PER_MM_S = (3.6, 5.4)
@@ -137,6 +138,7 @@ def check(series: Series, voxel_mm: np.ndarray, case: str) -> tuple[str, ...]:
         ("voxel size along the second axis (mm)", float(voxel_mm[1]), _IN_PLANE_MM),
         ("slice thickness, along the third axis (mm)", float(voxel_mm[2]), _THICKNESS_MM),
         ("the number of frames", len(seconds), _FRAMES),
+        ("the length of the series (s)", float(seconds[-1] - seconds[0]), _LENGTH_S),
         ("frame interval (s)", float(np.median(np.diff(seconds))), _INTERVAL_S),
         ("TR (ms)", float(acquisition.tr) * SECONDS_PER_MINUTE * 1e3, _TR_MS),
         ("flip angle (deg)", float(np.rad2deg(acquisition.flip_angle)), _FLIP_ANGLE_DEG),

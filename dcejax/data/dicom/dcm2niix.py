@@ -131,9 +131,8 @@ def _pixels(plane: Plane, read: dict[Path, Any]) -> np.ndarray | None:
 def _likely_reason(plane: Plane) -> str:
     """Why dcm2niix and pydicom may read other values, and what to do."""
     syntax = packages.require("pydicom").dcmread(plane.path, stop_before_pixels=True).file_meta.TransferSyntaxUID
-    if syntax.is_compressed:
-        return f"dcm2niix may not know this kind of {syntax.name}: store the files uncompressed, as by gdcmconv --raw"
-    return (
+    compressed = f"dcm2niix may not know this kind of {syntax.name}: store the files uncompressed (gdcmconv --raw); or "
+    return (compressed if syntax.is_compressed else "") + (
         "the headers of this series contradict each other: convert it yourself, compare, and give the NIfTI with "
         "--times, --tr_ms and --flip_angle_deg"
     )

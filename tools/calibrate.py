@@ -9,13 +9,14 @@ For each parameter, in tissue that leaks and in tissue that does not, a scale fo
 patients alone: their intervals hold 90 % by construction. Then intervals of the tumour's mean and median are widened by
 a power for each parameter where they hold those of less than nine patients of ten, of `--regions`, too, whose patients
 are other ones than those that models are judged on (another seed) and count for nothing else: the quantile is that of
-conformal prediction (Vovk et al., Algorithmic learning in a random world, 2005), but of the patients that gave the
-scales. The record gains what was done, and the coverage before and after.
+conformal prediction (Vovk et al., Algorithmic learning in a random world, 2005), but some are of the patients that
+gave the scales. The record gains what was done, and the coverage before and after.
 """
 
 import argparse
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from model_accuracy import truth_of
@@ -127,6 +128,12 @@ def coverage(patients: list[tuple[np.ndarray, ...]], calibration: Calibration) -
     return [np.mean(group, axis=0).round(4).tolist() for group in found]
 
 
+def further(folder: Path, found: list[cases.Case]) -> dict[str, Any]:
+    """What the patients of a simulated data set are whose tumours alone count."""
+    told = json.loads((folder / "dcejax-simulated.json").read_text(encoding="utf-8"))
+    return {"cohort": told["cohort"]["name"], "size": told["size"]["name"], "seed": told["seed"], "cases": len(found)}
+
+
 def main() -> None:
     """Calibrate and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -141,9 +148,9 @@ def main() -> None:
     trained = dcejax2026.load(parts, config, default_policy())
     found, patients, regions = cases.enumerate_cases([str(arguments.data)], Facts()), [], []
     more = cases.enumerate_cases([str(arguments.regions)], Facts()) if arguments.regions else []
-    for case in (*found, *more):
+    for number, case in enumerate((*found, *more)):
         errors, region = examine(case, trained, config)
-        if case in found:
+        if number < len(found):
             patients.append(errors)
         if len(region.truth) >= LEAST_VOXELS:
             regions.append(region)
@@ -158,6 +165,7 @@ def main() -> None:
         "widening_of_mean_and_median": made.widening.astype(float).round(4).tolist(),
         "tumours_in_their_interval_before": (scores <= 1).mean(axis=0).round(4).tolist(),
         "tumours": len(scores),
+        "regions": further(arguments.regions, more) if more else None,
         "coverage_of_90_percent_before": coverage(patients, no_calibration()),
         "coverage_after": coverage(patients, made),
         "command": f"python tools/calibrate.py {arguments.data.name} weights.npz {arguments.output.name}"

@@ -10,9 +10,9 @@ Errors are those of logarithms, with the floors of `LOG_FLOORS`, over voxels of 
 share of true values between the 5 and 95 % quantiles, of all voxels, by tissue, and by tenths of the predicted SD of
 the logarithm. ENCE (20 bins) and AUSE are of logarithms, of voxels drawn from all patients and mean over patients;
 `ause_of_drawn_errors` is the AUSE of errors drawn from the posterior itself: what is left where SDs are right.
-Agreement is the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit that a user
-can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights were chosen and
-calibrated on validation patients, so that coverage is no test there. Simulated results.
+Agreement is the ICC of the logarithm of the tumour's mean with the truth. Beside the model stands the conventional fit
+that a user can make without an arterial input of his own: `dcejax-fit --aif=auto`, with the T1 and B1 maps. Weights
+were chosen and calibrated on validation patients, so that coverage is no test there. Simulated results.
 """
 
 import argparse

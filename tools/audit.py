@@ -428,9 +428,9 @@ def page(folder: Path) -> Iterator[str]:
     )
     yield (
         f"{results['patients']} simulated patients (`half`), and {results['examined_twice']} others who were examined "
-        "twice (six slices of `half`). Not clinical evidence. The patients were looked at several times: by the published "
-        f"arms and earlier weights of the recommended model, again when `{LATENT}` had been trained, and by `{DEFAULT}`; "
-        "nothing of the published arms was chosen by them."
+        "twice (six slices of `half`). Not clinical evidence. The patients were looked at several times: by the "
+        f"published arms and earlier weights of the recommended model, again when `{LATENT}` had been trained, and by "
+        f"`{DEFAULT}`; nothing of the published arms was chosen by them."
     )
     yield ""
     sections = {

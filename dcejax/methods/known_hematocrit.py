@@ -12,7 +12,8 @@ from dcejax.methods.patient_posterior import Posterior
 from dcejax.simulation.priors import PRIORS
 
 RESPONSE = (0.8, 0.4, 0.8)
-"""Of Ktrans, vp, ve in tumour to the scale of the plasma curve: docs/hematocrit_response.json."""
+"""Of Ktrans, vp, ve in tumour to the scale of the plasma curve, within half a standard error of what was measured:
+docs/hematocrit_response.json."""
 
 ASSUMED, _SD, *SEEN = PRIORS.hematocrit
 SD_LOG = _SD / (1.0 - ASSUMED)

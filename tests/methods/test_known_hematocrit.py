@@ -27,7 +27,7 @@ def _posterior(shared):
 def test_the_response_is_what_was_measured():
     told = json.loads((DOCS / "hematocrit_response.json").read_text())
     assert (told["weights"], told["sha256"]) == (weights.DEFAULT, weights.load(None).record["sha256"])
-    assert np.round(told["response"], 1).tolist() == list(RESPONSE)
+    assert (np.abs(np.subtract(told["response"], RESPONSE)) < 0.5 * np.array(told["standard_error"])).all()
 
 
 @pytest.mark.parametrize("rank", [3, 4])

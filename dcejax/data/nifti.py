@@ -278,7 +278,7 @@ def write(path: Path, values: np.ndarray, affine: np.ndarray, header: Any, descr
     atomic.write_bytes(path, compression.compress(content, level) if path.suffix == ".gz" else content)
 
 
-def rewrite(source: Path, path: Path, frame_interval_s: float | None, description: str, *, level: int = 1) -> None:
+def rewrite(source: Path, path: Path, frame_interval_s: float | None, description: str, *, level: int = 2) -> None:
     """Write a series again as it is stored, scaling included, without any text of its header; atomic, as `write`.
 
     Args:

@@ -177,7 +177,7 @@ def _write(root: Path, made: Made) -> None:
     said = {**raw.sidecar, "Sources": [raw.case.path.name], "Preprocessing": steps}
     atomic.write_text(nifti.sidecar_path(series), results.json_text(said))
     header = raw.image.header.copy()
-    nifti.write(series, prepared.values.astype(np.float32), raw.image.affine, header, _NOTE, level=1)
+    nifti.write(series, prepared.values.astype(np.float32), raw.image.affine, header, _NOTE, level=2)
     told = {
         "case_id": raw.case.case_id,
         "hash": raw.hash,

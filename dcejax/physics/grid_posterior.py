@@ -31,9 +31,6 @@ _LEAST_VE = 1e-3
 _LEAST_SQUARE = 1e-9  # mM²
 _MISFIT = 0.5  # share of the residual that the second, wider likelihood counts as noise
 _RANGE = 12.0  # features are clipped to it
-_CENTRE = -5.0  # about which logarithms are squared, so that little is lost
-_LOG_KEP = np.tile(np.log(KEP), DELAYS.size)
-_ROWS = np.float32([np.ones_like(_LOG_KEP), np.repeat(np.arange(DELAYS.size), KEP.size), _LOG_KEP, _LOG_KEP**2])
 
 
 class Table(NamedTuple):
@@ -114,13 +111,13 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         weight: [T] 1 where there is a frame, else 0.
     """
     # Voxels are the last axis, and points of the grid, D delays of J rates, the first. Sums over points are products
-    # with rows: XLA would compute what is summed anew for each sum, in four times as long.
+    # with a row of ones: XLA would compute what is summed anew for each sum, in four times as long.
     plasma, leaked, curves = (
         table.plasma * weight,
         (table.leaked * weight).reshape(-1, weight.size),
         (curves * weight).T,
     )
-    frames = weight.sum()
+    sum_of, frames = jnp.ones(len(leaked)), weight.sum()
     # Normal equations of every point: [P, V] or what broadcasts to it.
     pp = jnp.repeat((plasma**2).sum(-1) + 1e-4, KEP.size)[:, None]
     pl = (jnp.repeat(plasma, KEP.size, axis=0) * leaked).sum(-1)[:, None]
@@ -138,22 +135,16 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
     residual = jnp.maximum(residual, 1e-9)
     least = residual.min(axis=0)
 
-    log_ktrans, log_vp = jnp.log(ktrans) - _CENTRE, jnp.log(vp) - _CENTRE
+    log_ktrans = jnp.log(ktrans)
+    logs = log_ktrans, jnp.log(vp), log_ktrans - np.tile(np.log(KEP), DELAYS.size).astype(np.float32)[:, None]
+    delays = jnp.repeat(jnp.arange(DELAYS.size, dtype=jnp.float32), KEP.size)
     noise = jnp.maximum(noise_sd**2, 1e-8)
     found = []
     for variance in (noise, noise + _MISFIT * least / (frames - 4)):
-        likelihood = jnp.exp((least - residual) * (0.5 / variance))
-        total, delay, of_kep, of_kep2 = _ROWS @ likelihood
-        weighed = likelihood * log_ktrans
-        of_ktrans, of_both = _ROWS[::2] @ weighed
-        of_ktrans2 = _ROWS[0] @ (weighed * log_ktrans)
-        weighed = likelihood * log_vp
-        of_vp, of_vp2 = _ROWS[0] @ weighed, _ROWS[0] @ (weighed * log_vp)
-        # log ve is log Ktrans - log kep.
-        sums = (of_ktrans, of_ktrans2), (of_vp, of_vp2), (of_ktrans - of_kep, of_ktrans2 - 2 * of_both + of_kep2)
-        means = [first / total for first, _ in sums]
-        squares = [jnp.maximum(second / total - mean**2, 0.0) for (_, second), mean in zip(sums, means, strict=True)]
-        found += [mean + _CENTRE for mean in means]
-        found += [*(0.5 * jnp.log(square + 1e-4) for square in squares), delay / total]
+        likelihood = jnp.exp((least - residual) / (2 * variance))
+        share = 1.0 / (sum_of @ likelihood)
+        means = [sum_of @ (likelihood * log) * share for log in logs]
+        squares = [sum_of @ (likelihood * (log - mean) ** 2) * share for log, mean in zip(logs, means, strict=True)]
+        found += [*means, *(0.5 * jnp.log(square + 1e-4) for square in squares), delays @ likelihood * share]
     found += [0.5 * jnp.log(least / (frames - 4) / noise), 0.5 * jnp.log(noise)]
     return jnp.stack(found, axis=-1).clip(-_RANGE, _RANGE)

@@ -80,6 +80,6 @@ def write_files(folder: Path, series: Series) -> tuple[Path, Path]:
     affine = np.diag([*_VOXEL_MM, 1.0])
     image, mask = folder / "volume_dce.nii.gz", folder / "volume_desc-mask.nii.gz"
     header = nifti.header_for_series(PROTOCOL.frame_interval_s)
-    nifti.write(image, values, affine, header, "dcejax benchmark", level=1)
-    nifti.write(mask, series.mask.astype(np.uint8), affine, header, "dcejax benchmark", level=1)
+    nifti.write(image, values, affine, header, "dcejax benchmark", level=2)
+    nifti.write(mask, series.mask.astype(np.uint8), affine, header, "dcejax benchmark", level=2)
     return image, mask

@@ -160,12 +160,11 @@ def changed(what: str, files: Files, place: int, tag: int, value: bytes, slices:
         files = {each: with_value(content, list(_OF_NOTHING)[place % 5], value[:4]) for each, content in files.items()}
     elif what == "cut":
         files[name] = data[: pixels.start + place % (pixels.stop - pixels.start)]
-    elif what == "compressed":
+    elif what in ("compressed", "compressed and cut"):
         files = {each: compressed(content) for each, content in files.items()}
-    elif what == "compressed and cut":
-        files = {each: compressed(content) for each, content in files.items()}
-        start = elements(files[name])[0x7FE00010].start  # an empty table and the header of the one fragment follow
-        files[name] = files[name][: start + 16 + place % (len(files[name]) - start - 24)]
+        if what == "compressed and cut":
+            start = elements(files[name])[0x7FE00010].start  # an empty table and the header of the one fragment follow
+            files[name] = files[name][: start + 16 + place % (len(files[name]) - start - 24)]
     elif what == "cut anywhere":
         files[name] = data[: place % len(data)]
     elif what == "empty":

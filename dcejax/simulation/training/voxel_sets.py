@@ -4,7 +4,7 @@ An example is a patient: small patches of neighbouring voxels about the tumour a
 brain, and the brightest voxels of all, in which a method may look for the arterial input. Unlike `patches`, a voxel is
 the mean *signal* of points within it, of any size that scanners use, with what a cut k-space and movement do to it.
 What lies between scanners (frames, TR, flip angle, dose, slab, noise) is drawn too, and what a user may know beside the
-images (T1 and B1 maps, the arterial input) is there for some.
+images (T1 and B1 maps, the arterial input, the haematocrit) is there for some.
 
 Programs are small and compiled one by one, which takes a fourth of the time of one program for all.
 """
@@ -76,6 +76,8 @@ _CLASSES = tuple(0.3 * share + 0.7 / len(TRAINING_MIX) for share in TRAINING_MIX
 _SEARCHED = 16_384  # points in which large vessels are looked for
 _TUMOUR_PLACES = 1024
 _MENINGES_MM = 2.0  # under the skull, spared by tumours
+_MIXED, _LEAST_VESSEL = 0.3, 0.05
+"""Share of patients whose patch elsewhere lies about a vessel or the meninges, which are a few voxels in a hundred."""
 
 
 @dataclass(frozen=True)
@@ -171,15 +173,18 @@ def _find(key: jax.Array, examination: Examination, conditions: Conditions, size
     artery, vein = vessel_shares(anatomy, head, depth)
     mask = brain_mask(depth) | sinus_mask(vein, depth)
     _, fullest = jax.lax.top_k((artery + vein) * mask, sizes.vessels)
-    order = mask + jax.random.uniform(fold(key, "anywhere"), mask.shape)
-    _, anywhere = jax.lax.top_k(order, sizes.brain + sizes.sample)
+    chance = jax.random.uniform(fold(key, "anywhere"), mask.shape)
+    _, anywhere = jax.lax.top_k(mask + chance, sizes.sample)
+    mixed = (artery + vein > _LEAST_VESSEL) | (depth < _MENINGES_MM)
+    preferred = mixed & (jax.random.uniform(fold(key, "mixed")) < _MIXED)
+    _, elsewhere = jax.lax.top_k(mask * (1 + preferred) + chance, sizes.brain)
     # A patch's point is any of its voxels.
     within = jax.random.randint(fold(key, "within"), (sizes.tumour + sizes.brain, 2, 1), 0, sizes.edge)
     x, y = (conditions.voxel_mm[0] * (jnp.arange(sizes.edge) - within[:, axis]) for axis in (0, 1))
     offsets = jnp.stack([*jnp.broadcast_arrays(x[:, :, None], y[:, None, :], 0.0)], axis=-1)
-    about = jnp.concatenate([at[chosen], points[anywhere[: sizes.brain]]])
+    about = jnp.concatenate([at[chosen], points[elsewhere]])
     patches = about[:, None, None] + offsets
-    alone = jnp.concatenate([points[anywhere[sizes.brain :]], points[fullest]])
+    alone = jnp.concatenate([points[anywhere], points[fullest]])
     within = tumour_depth(anatomy, to_head(placement, patches.reshape(-1, 3))) > 0
     return _Places(patches, alone, within, mask.sum())
 
@@ -268,7 +273,7 @@ def _measure(
     truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
 
     # What a user brings has errors of its own.
-    errors = jax.random.normal(key_known, (2 * predicted + 2,))
+    errors = jax.random.normal(key_known, (2 * predicted + 3,))
     t10_map = truth.t10 * jnp.exp(0.05 * errors[:predicted] + 0.03 * errors[-1])
     b1_map = b1 * jnp.exp(0.03 * errors[predicted : 2 * predicted])
     aif = kernels.artery[frame] * jnp.exp(0.05 * errors[-2])
@@ -289,6 +294,7 @@ def _measure(
         brightest=Brightest(curves[bright], places.among, centres[bright]),
         sample=Sample(curves[some], centres[some]),
         points=centres[:predicted],
+        hematocrit=Known(examination.arterial.hematocrit + 0.01 * errors[-3], known[3]),
     )
     return Batch(curves[:predicted], mask[:predicted], context, truth, jnp.zeros((), int))
 

@@ -31,7 +31,7 @@ from dcejax.methods import aligned_grid, dcejax2026, examination_posterior
 from dcejax.methods.calibration import no_calibration
 from dcejax.methods.examination_posterior import Trained
 from dcejax.models import posterior_network
-from dcejax.physics import grid_posterior
+from dcejax.physics import bolus_grid, grid_posterior
 from dcejax.physics.aif import parker
 from dcejax.rng import stream
 from dcejax.simulation.training import voxel_sets
@@ -52,7 +52,7 @@ def _wrap(name: str, change: Callable[[Any], Any], *modules: Any) -> None:
 
 def without_vessels() -> None:
     """A population's plasma curve instead of those of the brightest voxels."""
-    population = np.asarray(parker(aligned_grid.GRID - aligned_grid.GRID[0], arrival=15 / 60), np.float32)
+    population = np.asarray(parker(bolus_grid.GRID - bolus_grid.GRID[0], arrival=15 / 60), np.float32)
 
     def blind(seen):
         flat = {name: jnp.full_like(getattr(seen, name), 0.3) for name in ("bright", "signal", "baseline", "points")}
@@ -143,7 +143,7 @@ def train(config: dcejax2026.Config) -> Trained:
         state, metrics = update(state, batch, stream(config.seed, stage.name, "step", step))
         if step % 200 == 0:
             print(step, float(metrics["loss"]), file=sys.stderr, flush=True)
-    network = dcejax2026.Network(config.network, aligned_grid.STEP, config.network.rank)
+    network = dcejax2026.Network(config.network, config.network.rank)
     return Trained(network, placement.replicate(state.params), no_calibration(), config.network.rank)
 
 

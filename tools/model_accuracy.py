@@ -41,6 +41,7 @@ from dcejax.methods import dcejax2026, envelope, method
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
+from dcejax.physics.bolus_grid import GRID
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS
 
@@ -120,7 +121,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     drawn = _drawn_errors(found)
     inside = np.abs(logs - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
     normal = (label == 0) & (truth[:, 0] < NORMAL_KTRANS) & (truth[:, 1] < NORMAL_VP)
-    true_plasma = np.interp(found.arrival + dcejax2026.GRID, aif.times, aif.plasma, left=0.0)
+    covered = GRID[: len(found.plasma)]
+    true_plasma = np.interp(found.arrival + covered, aif.times, aif.plasma, left=0.0)
     tissue, names = image("desc-tissue_dseg")[scan.mask].astype(int), _tissue_names(stem)
     row = {
         "case": case.case_id,
@@ -139,7 +141,9 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
         "coverage_normal": inside[normal].mean(axis=0).tolist(),
         "normal_median_ktrans": float(np.median(median[normal, 0])),
         "normal_share_leaking": float((median[normal, 0] > LEAKING).mean()),
-        "plasma_area_log_error": float(np.log(found.plasma.sum() / true_plasma.sum())),
+        "plasma_area_log_error": float(
+            np.log(np.trapezoid(found.plasma, covered) / np.trapezoid(true_plasma, covered))
+        ),
     }
     if tumour.sum() < LEAST_VOXELS:
         return row

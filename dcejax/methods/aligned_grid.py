@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dcejax.batch import Batch, context_of_examples
 from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
 from dcejax.models.vascular_encoder import Examination
-from dcejax.physics.bolus_grid import GRID, STEP, STEPS, WIDTHS, steps_from_frames
+from dcejax.physics.bolus_grid import GRID, STEP, STEPS, WIDTHS, steps_from_frames, within_steps
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.signal import bounded_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -212,7 +211,6 @@ def prepare_batch(batch: Batch) -> tuple[Examination, Voxels, Common, jax.Array]
     aif = batch.truth.aif
 
     def true_plasma(plasma: jax.Array, times: jax.Array, arrival: jax.Array) -> jax.Array:
-        within = (np.arange(5) - 2) / 5 * WIDTHS[:, None] + STEP / 2
-        return jnp.interp(arrival + GRID[:, None] + within, times, plasma, left=0.0).mean(axis=1)
+        return jnp.interp(arrival + within_steps(5), times, plasma, left=0.0).mean(axis=1)
 
     return seen, voxels, common, jax.vmap(true_plasma)(aif.plasma, aif.times, common.arrival)

@@ -32,6 +32,11 @@ _COVERED = 0.7  # share of a step by frames, below which it is a hole
 _NOTHING = 1e-4  # min
 
 
+def within_steps(count: int) -> np.ndarray:
+    """Times [G, count] evenly within each step, min after the arrival of the bolus."""
+    return _BEGIN[:, None] + (np.arange(count) + 0.5) / count * WIDTHS[:, None]
+
+
 def steps_from_frames(times: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Weights [G, T] of frames in steps of the grid from a start in min, and which steps [G] the frames cover.
 

@@ -14,11 +14,11 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
+from dcejax.methods.known_hematocrit import RESPONSE
 
 from dcejax import api
 from dcejax.cli import infer, train
 from dcejax.data import weights as released
-from dcejax.methods.known_hematocrit import RESPONSE
 from dcejax.models.low_rank_gaussian import FLOORS
 from dcejax.training import batch_pool
 from dcejax.types import PARAMETERS

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dcejax.data import weights
-from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.plasma_band import BANDS, Band, around, known_of
+from dcejax.physics.bolus_grid import GRID, STEP
 from dcejax.types import Acquisition, Context, Known
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -44,7 +44,8 @@ def test_a_shift_is_that_of_the_curve_and_curves_have_any_axes():
 def test_what_is_known_chooses_the_band():
     unknown = Known(0.0, False)
     context = Context(GRID, Acquisition(1, 1, 1), unknown, unknown, unknown, unknown)
-    told = context._replace(hematocrit=0.4)
+    told = context._replace(hematocrit=Known(0.4, True))
     assert known_of(context) == "nothing"
+    assert known_of(context._replace(hematocrit=Known(0.42, False))) == "nothing"
     assert known_of(told) == "hematocrit"
     assert known_of(told._replace(aif=Known(GRID, True))) == "arterial input"

@@ -55,6 +55,7 @@ KNOWN = {
 }
 LEAST_VOXELS = 20
 DRAWN = 2000  # voxels of a patient, for what is pooled
+TIMES_DRAWN = 100  # for the ICC
 BINS = 20
 
 
@@ -163,6 +164,10 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
                 [float(true), intervals[name]["expected_mean"]]
                 for name, true in zip(PARAMETERS, of_region["mean"], strict=True)
             ],
+            "sdlog_of_mean": [
+                float(np.log(intervals[name]["mean_q95"] / intervals[name]["mean_q05"]) / 2 / dcejax2026.QUANTILE_SDS)
+                for name in PARAMETERS
+            ],
         }
         | {
             f"{what}_of_tumour_in_interval": [
@@ -218,7 +223,20 @@ def summary(rows: list[dict]) -> dict:
     }
     pairs = np.log([row["mean_of_tumour"] for row in rows if "mean_of_tumour" in row])  # [P, C, 2]
     told["icc_with_truth"] = [round(float(icc_agreement(pairs[:, c])), 4) for c in range(len(PARAMETERS))]
+    sds = np.array([row["sdlog_of_mean"] for row in rows if "sdlog_of_mean" in row])
+    told["icc_with_drawn_truth"] = icc_of_drawn_means(pairs[..., 1], sds)
     return told
+
+
+def icc_of_drawn_means(means: np.ndarray, sds: np.ndarray) -> list[float]:
+    """ICC of logarithms of expected means [P, C] with means that are drawn about them with these SDs: what an estimate
+    can have whose intervals are right.
+    """
+    drawn = means + sds * np.random.default_rng(0).normal(size=(TIMES_DRAWN, *means.shape))
+    each = [
+        [icc_agreement(np.stack([truth[:, c], means[:, c]], axis=-1)) for c in range(means.shape[1])] for truth in drawn
+    ]
+    return np.mean(each, axis=0).round(4).tolist()
 
 
 def shortened(value: Any) -> Any:

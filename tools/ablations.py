@@ -12,7 +12,7 @@ network, so that rows are compared with the first row. Each row is a process of 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,16 +147,21 @@ def train(config: dcejax2026.Config) -> Trained:
     return Trained(network, placement.replicate(state.params), no_calibration(), config.network.rank)
 
 
+def configured(pool: str | None, flags: Sequence[str]) -> dcejax2026.Config:
+    """The default configuration for one short run; without a pool patients are simulated as it goes."""
+    config = config_file.read(str(ROOT / "configs" / "default.py"), list(flags))
+    settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1, "warmup_steps": WARM_UP}
+    if pool:
+        settings["batches"] = f"pool:{pool}"
+    distilling = replace(config.distilling, pool_batches=0)  # not trained
+    return replace(config, training=replace(config.training, **settings), distilling=distilling)
+
+
 def row(name: str, pool: str, data: str) -> dict[str, Any]:
     """Train without a part and judge."""
     change, flags = ROWS[name]
     change()
-    config = config_file.read(str(ROOT / "configs" / "default.py"), list(flags))
-    settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1}
-    if name != POINTS:
-        settings["batches"] = f"pool:{pool}"
-    training = replace(config.training, warmup_steps=WARM_UP, **settings)
-    config = replace(config, training=training, distilling=replace(config.distilling, pool_batches=0))  # not trained
+    config = configured(None if name == POINTS else pool, flags)
     trained, found = train(config), cases.enumerate_cases([data], Facts())
     return model_accuracy.summary([model_accuracy.judge(case, trained, config, ()) for case in found])
 

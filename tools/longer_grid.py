@@ -4,7 +4,8 @@
     python train.py --config=configs/default.py --config.init_from=START.npz ...
 
 What is new, the coarse steps and the haematocrit, counts for nothing yet: its rows of the layers that see it are zero,
-and its gains of the plasma curve one. All else is as it was, so the networks say of an examination what they said.
+and its gains of the plasma curve make it the mean of the four curves of vessels. Of an examination that ends with the
+fine steps the networks say what they said.
 """
 
 import sys
@@ -41,7 +42,7 @@ def _layouts(sizes: Sizes) -> dict[tuple[str, ...], list[tuple[int, int]]]:
     facts = [(_ACQUISITION, _ACQUISITION + _TOLD), _same(_OLD_FACTS - _ACQUISITION)]
     half, width = sizes.encoder_width // 2, sizes.encoder_width
     decided = [curve] * (2 * sizes.attentions + 1) + [_same(2 * half + 3 * sizes.attentions + 2 * width), *facts]
-    voxel = [_same(16), curve, _same(3 + sizes.fields + 1 + sizes.fields - 1 + 3 + 4 + sizes.context), *facts]
+    voxel = [_same(16), curve, _same(3 + 2 * sizes.fields + 3 + 4 + sizes.context), *facts]
     return {
         ("encoder", "Dense_0", "Dense_0"): [curve, _same(5)],
         ("encoder", "Dense_3", "Dense_0"): [coarse, _same(6)],

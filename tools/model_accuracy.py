@@ -165,7 +165,11 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
                 for name, true in zip(PARAMETERS, of_region["mean"], strict=True)
             ],
             "sdlog_of_mean": [
-                float(np.log(intervals[name]["mean_q95"] / intervals[name]["mean_q05"]) / 2 / dcejax2026.QUANTILE_SDS)
+                float(
+                    np.log(intervals[name]["mean_q95"] / max(intervals[name]["mean_q05"], 1e-9))
+                    / 2
+                    / dcejax2026.QUANTILE_SDS
+                )
                 for name in PARAMETERS
             ],
         }

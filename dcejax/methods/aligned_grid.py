@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dcejax.batch import Batch, context_of_examples
 from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
 from dcejax.models.vascular_encoder import Examination
-from dcejax.physics.bolus_grid import GRID, STEP, STEPS, WIDTHS, steps_from_frames, within_steps
+from dcejax.physics.bolus_grid import FINE, GRID, STEPS, steps_from_frames, within_steps
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.signal import bounded_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -24,7 +24,7 @@ ARRIVED = 0.15
 
 _UNIT = 7.0  # median baselines, so that blood at its peak is about 1
 _TYPICAL_T10 = 1.8 / SECONDS_PER_MINUTE
-TYPICAL_HEMATOCRIT = 0.42
+_TYPICAL_HEMATOCRIT = 0.42
 _T10_RANGE, _B1_RANGE = (0.1 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE), (0.2, 3.0)
 _MM = 60.0
 _FACTS = 11
@@ -74,12 +74,12 @@ def prepare_common(context: Context) -> Common:
     unit = _UNIT * jnp.nanmedian(jnp.where(usable, baselines, jnp.nan))
     unit = jnp.where(jnp.isfinite(unit), unit, 1.0)
     noise = _noise_sd(context.sample.curves, times) / unit
-    fine = valid * (WIDTHS < 1.01 * STEP)
+    fine = valid * FINE
     averaging = jnp.sqrt((to_grid**2).sum(1) @ fine / jnp.maximum(fine.sum(), 1))
     acquisition = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), context.acquisition)
-    hematocrit = Known(TYPICAL_HEMATOCRIT, False) if context.hematocrit is None else context.hematocrit
+    hematocrit = Known(_TYPICAL_HEMATOCRIT, False) if context.hematocrit is None else context.hematocrit
     told = jnp.asarray(hematocrit.known, jnp.float32).reshape(())
-    hematocrit = jnp.where(told > 0, jnp.asarray(hematocrit.values, jnp.float32), TYPICAL_HEMATOCRIT).reshape(())
+    hematocrit = jnp.where(told > 0, jnp.asarray(hematocrit.values, jnp.float32), _TYPICAL_HEMATOCRIT).reshape(())
     known = [jnp.asarray(k.known, jnp.float32).reshape(()) for k in (context.t10, context.b1, context.aif)]
     facts = [
         (acquisition.tr * SECONDS_PER_MINUTE * 1e3 - 4.0),
@@ -89,7 +89,7 @@ def prepare_common(context: Context) -> Common:
         (times[-1] - times[arrival]) / 2.0 - 2.0,
         jnp.log(noise + 1e-5) + 5.0,
         told,
-        (hematocrit - TYPICAL_HEMATOCRIT) * 15,
+        (hematocrit - _TYPICAL_HEMATOCRIT) * 15,
         *known,
     ]
     return Common(

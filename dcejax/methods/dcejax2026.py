@@ -5,8 +5,8 @@ The brightest early voxels and random ones tell the plasma curve and what is com
 delays (`physics.grid_posterior`), and a small network turns the moments into a Gaussian over the logarithms of Ktrans,
 vp and ve whose errors are partly shared by all voxels (`models.low_rank_gaussian`).
 
-Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps and an arterial input, where they
-are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of the random voxels.
+Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps, an arterial input and the
+haematocrit, where they are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of the random voxels.
 """
 
 from collections.abc import Callable, Sequence

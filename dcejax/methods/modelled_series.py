@@ -32,7 +32,7 @@ def _signal(concentration: jax.Array, voxels: Voxels, t10: jax.Array, b1: jax.Ar
 
 def explained(series: Series, maps: np.ndarray, plasma: np.ndarray, quantity: str) -> np.ndarray:
     """Signal in the series' unit, or concentration in mM, [V, T], of extended Tofts with the delay and the gain of the
-    concentration that explain each voxel best; NaN in frames after the plasma curve.
+    concentration that explain each voxel best; NaN in frames after the time grid.
 
     Args:
         series: of V voxels and T frames.

@@ -19,6 +19,9 @@ WIDTHS = np.concatenate([np.full(_FINE, STEP), np.full(_LATE, _LATE_STEP)])
 
 STEPS = len(WIDTHS)
 
+FINE = np.arange(STEPS) < _FINE
+"""Whether a step is fine, [G]."""
+
 _BEGIN = np.concatenate([[0.0], np.cumsum(WIDTHS[:-1])]) - _BEFORE * STEP  # min after the arrival of the bolus
 
 GRID = _BEGIN + (WIDTHS - STEP) / 2
@@ -28,7 +31,7 @@ has the same mean time as the step."""
 PRECISION = np.sqrt(WIDTHS / STEP).astype(np.float32)
 """How many times less noise a step has than a fine one."""
 
-_COVERED = 0.7  # share of a step by frames, below which it is a hole
+_COVERED = 0.7 * STEP  # by frames, below which a step is a hole
 _NOTHING = 1e-4  # min
 
 
@@ -60,9 +63,9 @@ def steps_from_frames(times: jax.Array, start: jax.Array) -> tuple[jax.Array, ja
     share = ((at - times[right - 1]) / gap).clip(0.0, 1.0)[:, None]
     frames = jnp.arange(times.size)
     between = (1 - share) * (frames == right[:, None] - 1) + share * (frames == right[:, None])
-    whole = jnp.where(widths > 1.01 * STEP, begin + widths <= end.max() + _NOTHING, begin <= times[-1] + _NOTHING)
+    whole = jnp.where(FINE, begin <= times[-1] + _NOTHING, begin + widths <= end.max() + _NOTHING)
     valid = (begin >= times[0] - _NOTHING) & whole
     typical = (times[-1] - times[0]) / jnp.maximum((gaps > 0).sum(), 1)
-    long_or_hole = (typical > widths[:, None] * 1.02) | (covered < _COVERED * widths[:, None])
+    long_or_hole = (typical > widths[:, None] * 1.02) | (covered < _COVERED)
     weights = jnp.where(long_or_hole, between, averaged)
     return jnp.where(valid[:, None], weights, 0.0), valid.astype(jnp.float32)

@@ -145,7 +145,7 @@ def convolution_with_rates(rates: ArrayLike, times: np.ndarray, curve: ArrayLike
     kind = jnp.result_type(rates, curve, float)
     rates, curve = jnp.asarray(rates, kind), jnp.asarray(curve, kind)
     steps = np.diff(times)
-    changes = np.flatnonzero(~np.isclose(np.diff(steps), 0.0, atol=1e-6 * steps.min())) + 1
+    changes = np.flatnonzero(~np.isclose(np.diff(steps), 0.0, atol=1e-4 * steps.min())) + 1
     integral = jnp.zeros_like(rates)
     parts = [integral[None]]
     for begin, end in pairwise([0, *changes.tolist(), steps.size]):

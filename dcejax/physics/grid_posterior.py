@@ -105,8 +105,8 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
     """Moments of the posterior over the grid, [V, `MOMENTS`].
 
     Twice, for a likelihood of the noise alone and one that counts misfit as noise: means of log Ktrans, log vp and
-    log ve, logarithms of their SDs, mean delay as an index into `DELAYS`. Then the best
-    point's misfit, and the noise.
+    log ve, logarithms of their SDs, mean delay as an index into `DELAYS`. Then the misfit
+    of the best point, and the noise.
 
     Args:
         curves: [V, T] concentration in mM.

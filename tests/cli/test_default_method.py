@@ -176,7 +176,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     low, high = (nib.load(tmp_path / "out" / f"p1_desc-{what}_Ktrans.nii.gz").get_fdata() for what in ("q05", "q95"))
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
-    assert len(sidecar["plasma"]["mM"]) == 52
+    assert len(sidecar["plasma"]["mM"]) == len(sidecar["plasma"]["after_arrival_s"]) == 45  # as far as the scan goes
     assert sidecar["out_of_distribution_score"] >= 1
     modelled = nib.load(tmp_path / "out" / "p1_desc-median_modelled.nii.gz")
     assert modelled.header.get_zooms()[3] == 3.0

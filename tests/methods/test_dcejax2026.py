@@ -223,6 +223,7 @@ def batch_of(series):
         brightest=Brightest(padded(context.brightest.curves), np.array([count]), context.brightest.points[None]),
         sample=Sample(padded(context.sample.curves), context.sample.points[None]),
         points=context.points[None],
+        hematocrit=jax.tree.map(lambda value: np.array([value]), context.hematocrit),
     )
     batch = make_batch()._replace(
         curves=padded(series.curves), mask=np.ones((1, count), bool), context=examples, row=np.zeros(1, int)
@@ -235,8 +236,9 @@ def batch_of(series):
 SERIES = make_scan(frames=50, shape=(8, 8, 1))
 
 
-def test_a_batch_is_prepared_as_a_series(networks):
-    series = dcejax2026.series_of(SERIES, NOTHING_BESIDE, CONFIG)
+@pytest.mark.parametrize("hematocrit", [None, 0.35])
+def test_a_batch_is_prepared_as_a_series(networks, hematocrit):
+    series = dcejax2026.series_of(SERIES, Beside(hematocrit=hematocrit), CONFIG)
     batch = batch_of(series)
     seen, voxels, common, _ = aligned_grid.prepare_batch(batch)
     network, params = networks.network, networks.params

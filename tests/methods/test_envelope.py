@@ -89,7 +89,7 @@ def test_what_cannot_be_answered_is_refused(changed, message):
         ({"interval_s": 10.0, "frames": 30}, "frame interval"),
         (
             {"interval_s": 8.0, "frames": 90},
-            "length of the series (s) is 712, but the weights were trained on 100 to 620",
+            "length of the series (s) is 712, but the weights were trained on 100 to 540",
         ),
         ({"vessels": 0, "contrast": 0.15}, "no voxel of the mask brightens as large vessels do"),
         ({"arrival_s": 4.0}, "within the first two frames"),

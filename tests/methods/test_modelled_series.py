@@ -60,6 +60,14 @@ def test_maps_of_t1_and_b1_are_used():
     np.testing.assert_allclose(told(known, beside=beside)[12:], told(scan)[12:], rtol=0.02)
 
 
+def test_a_plasma_curve_that_ends_with_the_scan_says_all_of_it():
+    scan = make_scan(frames=50)
+    series = series_of(scan, NOTHING_BESIDE, Config())
+    maps = np.tile(TRUTH, (len(series.curves), 1))
+    whole, cut = (explained(series, maps, curve, "signal") for curve in (plasma(), plasma()[:46]))
+    np.testing.assert_array_equal(whole, cut)
+
+
 def test_frames_after_the_plasma_curve_have_no_model():
     scan = make_scan(8.0, 100)
     missing = np.isnan(told(scan))

@@ -12,7 +12,7 @@ from dcejax.physics.bolus_grid import GRID, STEP
 from dcejax.types import Acquisition, Context, Known
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-CURVE = np.maximum(GRID, 0) * np.exp(-GRID / 0.1)
+CURVE = np.maximum(GRID, 0) * np.exp(-GRID / 0.1) + 0.2 * (GRID > 0) * np.exp(-GRID / 5)
 
 
 def test_the_bands_are_those_that_were_calibrated():

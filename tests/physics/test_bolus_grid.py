@@ -63,6 +63,13 @@ def test_a_coarse_step_is_the_mean_of_what_it_lasts_for(interval_s):
     assert ends[last + 1] > scan_ends - 1e-3
 
 
+def test_a_lost_frame_leaves_a_coarse_step_to_the_others():
+    times = np.delete(np.arange(0, 600, 2.0), range(170, 174)) / 60
+    weights, valid = (np.asarray(a) for a in steps_from_frames(times, jnp.float32(0.25)))
+    late = (valid > 0) & (np.arange(STEPS) >= FINE)
+    assert (weights[late].astype(bool).sum(axis=1) >= 6).all()
+
+
 def test_a_lost_frame_is_interpolated():
     for interval in (2.0, 5.0):
         times = np.delete(np.arange(0, 310, interval), [30, 31]) / 60

@@ -12,7 +12,7 @@ from dcejax.protocol import Protocol
 from dcejax.rng import stream
 from dcejax.simulation.anatomy import composition
 from dcejax.simulation.training import voxel_sets
-from dcejax.simulation.training.conditions import MOST_FRAMES
+from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES
 from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.training.losses import whitened_residual
 
@@ -96,9 +96,10 @@ def test_protocols_differ_and_frames_that_lack_repeat_the_last(drawn):
     for curves, times in zip(drawn.curves, seconds, strict=True):
         frames = 1 + np.count_nonzero(np.diff(times) > 0)
         assert 30 <= frames <= MOST_FRAMES
-        assert times[-1] <= 310
+        assert times[-1] <= LONGEST_S
         assert (curves[:, frames:] == curves[:, frames - 1 : frames]).all()
     assert set(np.round(seconds[usual, -1])) == {295}
+    assert seconds.max() > 330
 
 
 def test_the_brightest_are_the_brightest_of_all(drawn):
@@ -116,8 +117,10 @@ def test_the_brightest_are_the_brightest_of_all(drawn):
 
 def test_some_users_know_more_than_others(drawn):
     context = drawn.context
-    for known in (context.t10, context.b1, context.aif):
+    for known in (context.t10, context.b1, context.aif, context.hematocrit):
         assert 0 < known.known.mean() < 1
+    assert ((context.hematocrit.values > 0.25) & (context.hematocrit.values < 0.6)).all()
+    assert context.hematocrit.values.std() > 0.02
     inside = drawn.mask
     error = np.log(context.t10.values / drawn.truth.t10)[inside]
     assert 0.03 < error.std() < 0.09

@@ -165,12 +165,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
                 for name, true in zip(PARAMETERS, of_region["mean"], strict=True)
             ],
             "sdlog_of_mean": [
-                float(
-                    np.log(intervals[name]["mean_q95"] / max(intervals[name]["mean_q05"], 1e-9))
-                    / 2
-                    / dcejax2026.QUANTILE_SDS
-                )
-                for name in PARAMETERS
+                float(np.log(high / max(low, 1e-9)) / 2 / dcejax2026.QUANTILE_SDS)
+                for low, high in ((intervals[name]["mean_q05"], intervals[name]["mean_q95"]) for name in PARAMETERS)
             ],
         }
         | {

@@ -6,7 +6,8 @@ delays (`physics.grid_posterior`), and a small network turns the moments into a 
 vp and ve whose errors are partly shared by all voxels (`models.low_rank_gaussian`).
 
 Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps, an arterial input and the
-haematocrit, where they are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of the random voxels.
+haematocrit, where they are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of
+the random voxels.
 """
 
 from collections.abc import Callable, Sequence

@@ -151,6 +151,18 @@ def test_nothing_that_newer_jax_has_removed(trees):
     assert not wrong
 
 
+def test_whether_a_file_is_there_is_asked_of_what_tells_when_the_system_does_not(trees):
+    """See `dcejax.data.presence`."""
+    wrong = [
+        f"{_name(path)}:{node.lineno} asks a path itself; use dcejax.data.presence"
+        for path in PACKAGE
+        for node in ast.walk(trees[path])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args
+        if node.func.attr in ("exists", "is_file", "is_dir")
+    ]
+    assert not wrong
+
+
 def test_names_and_lengths_of_modules():
     vague = {"util", "utils", "helper", "helpers", "misc", "common"}
     assert not [_name(path) for path in ALL if vague & set(path.stem.split("_"))]

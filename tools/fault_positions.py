@@ -1,5 +1,6 @@
 """Every operation of a target on its files fails in turn, in every manner."""
 
+import gc
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -96,6 +97,7 @@ def every_position(
 ) -> Iterator[Fault]:
     """Try the positions from the first, in a new folder; yields what was found."""
     shared.mkdir(parents=True)
+    gc.disable()  # what failed runs leave has destructors that wait for threads: within a thread that begins, for ever
     with fault_targets.pictures_drawn_once():
         count, whole = undisturbed(target, shared)
         number = 0
@@ -106,5 +108,6 @@ def every_position(
                     operation, wrong = _tried(target, shared, number, at, manner, whole)
                 except Exception as error:
                     operation, wrong = "run", repr(error)[:300]
+                gc.collect()
                 if operation:
                     yield Fault(f"{what}: {manner}", f"{operation} {at}", wrong)

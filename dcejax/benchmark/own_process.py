@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dcejax.data import presence
+
 _GIB = 2**30
 _KIB = 2**10
 _STATUS = Path("/proc/self/status")
@@ -42,7 +44,7 @@ def peak_rss_gib() -> float:
 
     On Linux from VmHWM: `getrusage` there also counts what the process that started this one held at that moment.
     """
-    if _STATUS.is_file():
+    if presence.is_file(_STATUS):
         (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * _KIB / _GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB) / _GIB

@@ -23,6 +23,7 @@ from pathlib import Path
 from absl import flags
 
 from dcejax.cli import command
+from dcejax.data import presence
 
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 _OWN = {"flag_values": _FLAGS}
@@ -65,12 +66,12 @@ def _participant(values: flags.FlagValues, bids: Path, out: Path, rest: list[str
     for name in ("input", "output_dir", "layout", "demo"):
         if name in own and own[name].present:
             raise ValueError(f"--{name}: expected BIDS_DIR and OUTPUT_DIR to say so, found the flag; leave it out")
-    if not values.skip_bids_validation and not (bids / "dataset_description.json").is_file():
+    if not values.skip_bids_validation and not presence.is_file(bids / "dataset_description.json"):
         raise ValueError(
             f"{bids}: expected a BIDS data set, found no dataset_description.json; add it, or give "
             "--skip-bids-validation"
         )
-    if out.exists() and bids.exists() and out.samefile(bids):
+    if presence.exists(out) and presence.exists(bids) and out.samefile(bids):
         raise ValueError(f"{out}: expected another folder for the results than that of the data set, found the same")
     from dcejax.data import bids_filter
 
@@ -107,7 +108,7 @@ def _run(values: flags.FlagValues, words: list[str]) -> int:
             f"{' '.join(words) or 'nothing'}; see --help"
         )
     bids, out = Path(stated[0]), Path(stated[1])
-    if not bids.is_dir():
+    if not presence.is_dir(bids):
         raise ValueError(f"{bids}: expected the folder of a BIDS data set, found none; check the path")
     return _participant(values, bids, out, words[3:]) if stated[2] == "participant" else _group(out, words[3:])
 

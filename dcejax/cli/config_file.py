@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from dcejax import config as configuration
+from dcejax.data import presence
 
 _FLAG = "config"
 
@@ -27,7 +28,7 @@ def separate(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _load(path: str) -> Any:
-    if not Path(path).is_file():
+    if not presence.is_file(Path(path)):
         raise ValueError(f"--config={path}: expected a Python file with a get_config(), found no such file")
     spec = importlib.util.spec_from_file_location("dcejax_config_file", path)
     if spec is None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from dcejax.cli import case_flags, command
+from dcejax.data import presence
 
 _FLAGS = flags.FlagValues()  # of this command only: others have flags of the same names
 _OWN = {"flag_values": _FLAGS}
@@ -46,8 +47,8 @@ def _convert(values: flags.FlagValues, folders: list[Path]) -> int:
         if values[name].present:
             raise ValueError(f"--{name}: expected one of --{', --'.join(_STEPS)} beside it, found none; give one")
     for folder in folders:
-        if not folder.is_dir():
-            found = "a file" if folder.exists() else "nothing of that name"
+        if not presence.is_dir(folder):
+            found = "a file" if presence.exists(folder) else "nothing of that name"
             raise ValueError(
                 f"{folder}: expected a folder of DICOM, found {found}; check the path, or say what a series needs: "
                 f"--{', --'.join(_STEPS)}"

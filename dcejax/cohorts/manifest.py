@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcejax import physics, rng, simulation
-from dcejax.data import access, dataset, plain_text, provenance, results
+from dcejax.data import access, dataset, plain_text, presence, provenance, results
 from dcejax.simulation.cohort_definitions import Cohort
 from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.scanner.imaging import SIZES
@@ -72,7 +72,7 @@ def check(folder: Path, manifest: Mapping[str, Any]) -> int:
         ValueError: the folder holds another data set, simulated or not.
     """
     # Looked for before the manifest, which other shards write first: what lies here without one is none of theirs.
-    foreign = [name for name in dataset.ROOT_FILES if (folder / name).exists()]
+    foreign = [name for name in dataset.ROOT_FILES if presence.exists(folder / name)]
     path = folder / FILE
     found = _read(path)
     if found is None:

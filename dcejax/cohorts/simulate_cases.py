@@ -12,7 +12,7 @@ import numpy as np
 from dcejax import rng
 from dcejax.cohorts import manifest
 from dcejax.cohorts.label_files import Labels
-from dcejax.data import access, dataset, provenance
+from dcejax.data import access, dataset, presence, provenance
 from dcejax.runner.case_record import RunSettings, Status
 from dcejax.runner.run_cases import run_cases
 from dcejax.simulation import cohort_definitions
@@ -167,7 +167,7 @@ def _read(how: RunSettings, examination: Examination, _: Reporter) -> Examinatio
     """Find out whether an examination is done already; there is nothing else to read."""
     record = dataset.record_path(how.output_dir, examination.subject, examination.session)
     # The series too: another process that made the same by mistake may have been killed while it renewed it.
-    whole = dataset.series_path(how.output_dir, examination.subject, examination.session).is_file()
+    whole = presence.is_file(dataset.series_path(how.output_dir, examination.subject, examination.session))
     if whole and how.skips(record, provenance.digest(examination.origin)):
         return "skipped"
     return "checked" if how.dry_run else examination

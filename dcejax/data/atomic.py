@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from dcejax.data import presence
+
 _TEMPORARY = ".{}.tmp"
 _KNOWN_FOLDERS = 1 << 12
 
@@ -48,7 +50,7 @@ def _temporary(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
         path = folder / _TEMPORARY.format(secrets.token_hex(8))
         with open(path, "wb") as file:
             try:
-                if _locked(file) and not path.exists():  # another process swept it away before it was locked
+                if _locked(file) and not presence.exists(path):  # another process swept it away before it was locked
                     continue
                 yield file, path
             except BaseException:

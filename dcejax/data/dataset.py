@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import aif_csv, atomic, nifti, results
+from dcejax.data import aif_csv, atomic, nifti, presence, results
 from dcejax.data.provenance import version
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS, SimulatedScan
@@ -156,7 +156,7 @@ def write_new(path: Path, text: str) -> None:
     Raises:
         ValueError: the folder cannot be written.
     """
-    if not path.is_file() or path.read_bytes() != text.encode():
+    if not presence.is_file(path) or path.read_bytes() != text.encode():
         atomic.write_text(path, text)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import dcejax
-from dcejax.data import atomic, provenance, results
+from dcejax.data import atomic, presence, provenance, results
 from dcejax.data import weights as weights_io
 from dcejax.evaluation import scoring, tumour_regions
 from dcejax.evaluation.arms import fit_arms, folder_arms, network_arms, simple_arms
@@ -149,7 +149,7 @@ class Casework:
         """Whether a record and its arrays exist and are still valid."""
         name = examination.case_id
         stored = results.stored_hash(record_path(folder, name))
-        return stored == self.expected_hash(examination) and arrays_path(folder, name).is_file()
+        return stored == self.expected_hash(examination) and presence.is_file(arrays_path(folder, name))
 
     def read(self, how: RunSettings, examination: Examination, _: Reporter) -> Examination | Status:
         """Whether an examination is to be scored. `score` loads it, so that loading disturbs no measured times."""

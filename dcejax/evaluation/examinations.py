@@ -15,7 +15,7 @@ import numpy as np
 
 from dcejax.cohorts import manifest
 from dcejax.cohorts import simulate_cases as dro
-from dcejax.data import aif_csv, loading, nifti, plain_text, provenance, results, sidecars
+from dcejax.data import aif_csv, loading, nifti, plain_text, presence, provenance, results, sidecars
 from dcejax.data.cases import Case
 from dcejax.data.dataset import PARTICIPANT_COLUMNS, TRUTH, case_id, record_path
 from dcejax.data.facts import Facts
@@ -66,7 +66,7 @@ class Cohort:
 
 def is_name(text: str) -> bool:
     """Whether a flag names a cohort; if a folder of that name holds a data set, the folder is meant."""
-    return text in COHORTS and not (Path(text) / manifest.FILE).is_file()
+    return text in COHORTS and not presence.is_file(Path(text) / manifest.FILE)
 
 
 def enumerate_cohort(text: str, settings: EvaluateSettings, flag: str) -> Cohort:
@@ -142,7 +142,7 @@ def _record(folder: Path, subject: str, session: str | None) -> dict[str, Any]:
 
 
 def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
-    if not folder.is_dir():
+    if not presence.is_dir(folder):
         raise ValueError(
             f"--{flag}: expected the folder of a simulated data set or one of {', '.join(COHORTS)}, found {folder}; "
             "check the path"
@@ -152,7 +152,7 @@ def _in_folder(folder: Path, limit: int | None, flag: str) -> Cohort:
         raise ValueError(f"--limit: expected 1 to {len(people)}, the patients of {folder}, found {limit}")
     found = []
     for subject in list(people)[:limit]:
-        sessions = sorted(path.name for path in (folder / subject).glob("ses-*") if path.is_dir()) or [None]
+        sessions = sorted(path.name for path in (folder / subject).glob("ses-*") if presence.is_dir(path)) or [None]
         for session in sessions:
             number = 0 if session is None else _session_number(folder / subject / session)
             digest = results.stored_hash(record_path(folder, subject, session)) or _UNKNOWN

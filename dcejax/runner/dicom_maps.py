@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import plain_text
+from dcejax.data import plain_text, presence
 from dcejax.data.dicom import conversion, parametric_map
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.runner.layouts.layout import Place
@@ -26,7 +26,7 @@ class DicomMaps:
         """Whether a case that is done has its objects."""
         try:
             names = plain_text.read_json(sidecar)[_KEY]
-            return all((sidecar.parent / name).is_file() for name in names)
+            return all(presence.is_file(sidecar.parent / name) for name in names)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

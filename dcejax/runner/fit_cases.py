@@ -14,7 +14,7 @@ from dcejax.conventional.analysis import Analysis
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.preparation import Prepared, prepare
 from dcejax.conventional.voxel_status import count, has_estimates
-from dcejax.data import access, atomic, provenance, results
+from dcejax.data import access, atomic, presence, provenance, results
 from dcejax.data.cases import Case
 from dcejax.runner import fit_report
 from dcejax.runner.case_record import RunSettings, Status, Stopwatch
@@ -59,7 +59,7 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     case_hash = provenance.case_hash(case, inputs, {"fit": dataclasses.asdict(settings)})
     place = run.layout.place(case.case_id)
     sidecar = fit_outputs.sidecar_path(*place)
-    whole = not how.report or fit_outputs.report_path(*place).exists()
+    whole = not how.report or presence.exists(fit_outputs.report_path(*place))
     whole &= run.dicom is None or run.dicom.written(sidecar)
     whole &= run.layout.is_whole(case.case_id)
     if whole and how.skips(sidecar, case_hash):

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import access, aif_csv, atomic, loading, provenance, ranges
+from dcejax.data import access, aif_csv, atomic, loading, presence, provenance, ranges
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
@@ -102,8 +102,8 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     case_hash = provenance.case_hash(case, inputs, shaping)
     place = run.layout.place(case.case_id)
     sidecar = map_outputs.sidecar_path(*place)
-    whole = not run.settings.modelled or map_outputs.modelled_path(*place).exists()
-    whole &= not run.how.report or map_outputs.report_path(*place).exists()
+    whole = not run.settings.modelled or presence.exists(map_outputs.modelled_path(*place))
+    whole &= not run.how.report or presence.exists(map_outputs.report_path(*place))
     whole &= run.dicom is None or run.dicom.written(sidecar)
     whole &= run.layout.is_whole(case.case_id)
     if whole and run.how.skips(sidecar, case_hash):

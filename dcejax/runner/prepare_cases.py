@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from dcejax.data import presence
 from dcejax.data.dicom import conversion
 from dcejax.data.dicom.conversion import Converted, Examination, Read
 from dcejax.runner.case_record import RunSettings, Status
@@ -33,7 +34,7 @@ def examinations(folders: Sequence[Path]) -> list[Examination]:
 def _read(series: int | None, how: RunSettings, examination: Examination, report: Reporter) -> Read | Status:
     case_hash = conversion.hash_of(examination, series)
     root, case_id = how.output_dir, examination.case_id
-    whole = conversion.series_path(root, case_id).is_file()
+    whole = presence.is_file(conversion.series_path(root, case_id))
     if whole and how.skips(conversion.record_path(root, case_id), case_hash):
         return "skipped"
     found = conversion.read(examination, series, case_hash, report.status)

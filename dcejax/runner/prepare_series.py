@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import atomic, nifti, provenance, results, sidecars
+from dcejax.data import atomic, nifti, presence, provenance, results, sidecars
 from dcejax.data.cases import Case, case_id_of
 from dcejax.data.dicom import conversion
 from dcejax.data.facts import Facts
@@ -105,7 +105,7 @@ def _on_grid(path: Path, role: str, grid: nifti.Image, steps: Steps) -> tuple[np
 def _read(steps: Steps, how: RunSettings, case: Case, report: Reporter) -> Raw | Status:
     states, inputs = provenance.states_of(case), provenance.inputs_of(case)
     case_hash = provenance.case_hash(case, inputs, {"prepare": steps.settings()})
-    whole = _path(how.output_dir, case, "dce.nii.gz").is_file()
+    whole = presence.is_file(_path(how.output_dir, case, "dce.nii.gz"))
     if whole and how.skips(record_path(how.output_dir, case), case_hash):
         return "skipped"
     image = nifti.read_series(case.path)
@@ -161,9 +161,8 @@ def _write(root: Path, made: Made) -> None:
         nifti.write(path(f"{_ENDINGS[role]}.nii.gz"), values.astype(kind), raw.image.affine, raw.image.header, _NOTE)
     names, segmentation = path("desc-tumour_dseg.tsv"), raw.case.facts.segmentation
     names.unlink(missing_ok=True)
-    if (
-        segmentation is not None
-        and (table := segmentation.with_name(f"{nifti.strip_suffix(segmentation)}.tsv")).is_file()
+    if segmentation is not None and presence.is_file(
+        table := segmentation.with_name(f"{nifti.strip_suffix(segmentation)}.tsv")
     ):
         atomic.write_bytes(names, table.read_bytes())
     if prepared.motion is not None:

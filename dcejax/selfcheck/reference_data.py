@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dcejax.data import presence
+
 FOLDERS = (
     "osipi/DCEmodels/data",
     "osipi/PopulationAIF_DCE/data",
@@ -24,9 +26,9 @@ def validate(folder: Path) -> None:
     Raises:
         ValueError: no such folder, or one without some of `FOLDERS`, with their names.
     """
-    if not folder.is_dir():
+    if not presence.is_dir(folder):
         raise ValueError(f"{folder}: expected the folder of reference data, found no such folder; check the path")
-    missing = [name for name in FOLDERS if not (folder / name).is_dir()]
+    missing = [name for name in FOLDERS if not presence.is_dir(folder / name)]
     if missing:
         raise ValueError(
             f"{folder}: expected the folder of reference data, found none of its subfolders {', '.join(missing)}; "

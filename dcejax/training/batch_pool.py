@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch
-from dcejax.data import access, atomic
+from dcejax.data import access, atomic, presence
 from dcejax.data.provenance import version
 from dcejax.methods.stage import StageConfig
 from dcejax.rng import stream
@@ -92,12 +92,12 @@ def write_pool(
         ValueError: a whole pool is there already, the folder cannot be written, there are fewer than two batches, they
             differ in shape, or their curves are not float32.
     """
-    if (folder / RECORD).exists():
+    if presence.exists(folder / RECORD):
         raise ValueError(f"{folder}: expected a folder without a pool, found a whole one; choose another or remove it")
     splits = {split: part_of(range(count), split, f"{folder}: batches") for split in get_args(Split)}
     origin = {"seed": seed, "made_from": dict(made_from), "dcejax": version("dcejax")}
     _start(folder, origin)
-    lacking = [(i, split) for split, own in splits.items() for i in own if not _file(folder, i).exists()]
+    lacking = [(i, split) for split, own in splits.items() for i in own if not presence.exists(_file(folder, i))]
     if lacking:
         fill(lacking)
     layout, hashes = None, []
@@ -105,7 +105,7 @@ def write_pool(
         source = source_for(split)
         for index in indices:
             progress(index, count)
-            if not _file(folder, index).exists():
+            if not presence.exists(_file(folder, index)):
                 write_batch(folder, index, source, seed)
             content = _file(folder, index).read_bytes()
             found = _layout_of(content)
@@ -128,7 +128,7 @@ def _start(folder: Path, origin: Mapping[str, Any]) -> None:
     mark, content = folder / _UNFINISHED, json.dumps(origin, indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        same = mark.exists() and mark.read_text(encoding="utf-8") == content
+        same = presence.exists(mark) and mark.read_text(encoding="utf-8") == content
         if not same:  # what is there is of another origin
             mark.unlink(missing_ok=True)
             for path in folder.glob("batch-*.npz"):

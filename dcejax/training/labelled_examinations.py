@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.data import aif_csv, cases, loading, nifti, results
+from dcejax.data import aif_csv, cases, loading, nifti, presence, results
 from dcejax.data.cases import Case
 from dcejax.data.dataset import TRUTH
 from dcejax.data.facts import Facts
@@ -66,7 +66,7 @@ def _label_paths(case: Case, description: str) -> tuple[Path, ...]:
 
 
 def _require(path: Path, what: str) -> None:
-    if not path.is_file():
+    if not presence.is_file(path):
         raise ValueError(f"{path}: expected {what}, found no file of that name; add it or take the examination out")
 
 
@@ -79,10 +79,10 @@ def find(folder: Path, labels: str = "") -> list[LabelledCase]:
         ValueError: no such folder, no examination, a file that is missing or damaged, or examinations that differ in
             their number of frames.
     """
-    if not folder.is_dir():
+    if not presence.is_dir(folder):
         raise ValueError(f"{folder}: expected a folder of labelled examinations, found none; check the path")
     found = cases.enumerate_cases([str(folder)], _SignalFacts())
-    with_truth = any(_label_paths(case, TRUTH)[0].is_file() for case in found)
+    with_truth = any(presence.is_file(_label_paths(case, TRUTH)[0]) for case in found)
     description = labels or (LABELS[0] if with_truth else LABELS[1])
     labelled = []
     for case in found:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import atomic
+from dcejax.data import atomic, presence
 from dcejax.training import processes
 
 FILE = "metrics{}.jsonl"
@@ -33,7 +33,7 @@ class MetricWriter:
 
     def rewind(self, stage: str, epoch: int) -> None:
         """Drop records of a stage after an epoch."""
-        if not processes.leads() or not self._path.exists():
+        if not processes.leads() or not presence.exists(self._path):
             return
         kept = [r for r in read(self._path) if r["stage"] != stage or r["epoch"] <= epoch]
         atomic.write_text(self._path, "".join(json.dumps(r) + "\n" for r in kept))

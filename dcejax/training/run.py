@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dcejax import config as configuration
-from dcejax.data import atomic, weights
+from dcejax.data import atomic, presence, weights
 from dcejax.execution.interruption import Stop
 from dcejax.execution.policy import Policy, default_policy
 from dcejax.methods import method
@@ -116,7 +116,7 @@ def _make_pool(stage: Stage, seed: int, folder: Path, report: Reporter, stop: St
         "protocol": json.loads(json.dumps(configuration.to_dict(stage.protocol))),  # as a record holds it
         "priors_sha256": priors_sha256(),
     }
-    if (folder / batch_pool.RECORD).exists():
+    if presence.exists(folder / batch_pool.RECORD):
         found = batch_pool.read_record(folder)
         if (found["seed"], found["made_from"], len(found["sha256"])) != (seed, made_from, count):
             raise ValueError(
@@ -141,7 +141,7 @@ def _claim(workdir: Path, config: MethodConfig) -> None:
     """Write the configuration, or check that the run to continue has the same."""
     path = workdir / "config.json"
     expected = method.to_dict(config)
-    if path.exists():
+    if presence.exists(path):
         try:
             # Through the class, so that a field added since has its default.
             found = method.to_dict(method.from_dict(json.loads(path.read_text())))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import atomic, nifti, provenance, results, sidecars
+from dcejax.data import atomic, nifti, presence, provenance, results, sidecars
 from dcejax.data.dicom import choice, dcm2niix, files, frame_times, headers, packages, stacks
 from dcejax.data.dicom.choice import Choice
 from dcejax.data.dicom.frame_times import FrameTimes
@@ -259,5 +259,5 @@ def write_root(root: Path, name: str = "Examinations converted from DICOM", kind
         ("dataset_description.json", results.json_text(description)),
         (".bidsignore", "perf/\n*.jsonl\n"),
     ):
-        if not (root / name).exists():
+        if not presence.exists(root / name):
             atomic.write_text(root / name, text)

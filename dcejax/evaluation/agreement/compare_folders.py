@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import dcejax
-from dcejax.data import atomic, provenance, results
+from dcejax.data import atomic, presence, provenance, results
 from dcejax.evaluation import casework
 from dcejax.evaluation.agreement import changes, examined, figures, narrative, pictures, scoring, tables
 from dcejax.evaluation.agreement.examined import Examination
@@ -53,7 +53,7 @@ def _hash(examination: Examination) -> str:
 def _is_done(folder: Path, examination: Examination) -> bool:
     name = examination.case_id
     stored = results.stored_hash(casework.record_path(folder, name))
-    return stored == _hash(examination) and casework.arrays_path(folder, name).is_file()
+    return stored == _hash(examination) and presence.is_file(casework.arrays_path(folder, name))
 
 
 def _read(how: RunSettings, examination: Examination, _: Reporter) -> examined.Loaded | Status:

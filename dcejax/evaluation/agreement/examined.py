@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import csv_rows, nifti, plain_text, results
+from dcejax.data import csv_rows, nifti, plain_text, presence, results
 from dcejax.evaluation import map_places
 from dcejax.runner.case_report.beside import label_names
 from dcejax.runner.layouts import bids_names
@@ -86,7 +86,7 @@ def enumerate_examinations(folders: Sequence[tuple[str, Path]]) -> list[Examinat
     """
     found: dict[str, dict[str, Place]] = {}
     for label, folder in folders:
-        if not folder.is_dir():
+        if not presence.is_dir(folder):
             raise ValueError(f"--maps: expected a folder for {label}, found {folder}; check the path")
         places = map_places.places_in(folder)
         if not places:
@@ -157,7 +157,7 @@ def _segmentation(places: Mapping[str, Place], told: list[str]) -> Path | None:
     """The segmentation of a case: one beside its maps, else the one that a record of its maps names, if unchanged."""
     for place in places.values():
         for ending in _SEGMENTATIONS:
-            if (path := place.folder / f"{place.stem}_{ending}").is_file():
+            if presence.is_file(path := place.folder / f"{place.stem}_{ending}"):
                 return path
     for label, place in places.items():
         for name in ("dcejax", "fit"):
@@ -179,9 +179,9 @@ def _known(place: Place, segmentation: Path | None) -> dict[tuple[int, str], Int
     if segmentation is None or stated is None or stated != _sha256(segmentation):
         return {}
     flat, derivative = (place.folder / f"{place.stem}_{end}" for end in ("rois.csv", "desc-dcejax_rois.tsv"))
-    if derivative.is_file():
+    if presence.is_file(derivative):
         rows = results.read_tsv(derivative)
-    elif flat.is_file():
+    elif presence.is_file(flat):
         try:
             (_, columns), *lines = csv_rows.read(flat)
         except ValueError as error:
@@ -210,7 +210,7 @@ def files_of(examination: Examination) -> dict[str, dict[str, str]]:
     for label, place in examination.places.items():
         paths = [*_chosen(place)[1].values(), *place.folder.glob(f"{place.stem}_desc-dcejax*")]
         paths += place.folder.glob(f"{place.stem}_rois.csv")
-        found[label] = {path.name: _sha256(path) for path in paths if path.is_file()}
+        found[label] = {path.name: _sha256(path) for path in paths if presence.is_file(path)}
     path = _segmentation(examination.places, [])
     return found | ({} if path is None else {"segmentation": {path.name: _sha256(path)}})
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import nifti, plain_text, results
+from dcejax.data import nifti, plain_text, presence, results
 from dcejax.evaluation import map_places
 from dcejax.evaluation.arms.simple_arms import INTERVAL, Description, Maps
 from dcejax.evaluation.examinations import Loaded
@@ -33,7 +33,7 @@ class MapFolder:
     """Maps of any origin."""
 
     def __init__(self, label: str, folder: Path):
-        if not folder.is_dir():
+        if not presence.is_dir(folder):
             raise ValueError(f"--maps: expected a folder for {label}, found {folder}; check the path")
         self._folder = folder
         self.description = Description(
@@ -46,7 +46,7 @@ class MapFolder:
             return []
         place = map_places.place_of(self._folder, case_id)
         paths = [results.map_path(*place, statistic, name) for name in PARAMETERS]
-        return paths if all(path.is_file() for path in paths) else []
+        return paths if all(presence.is_file(path) for path in paths) else []
 
     def _writers(self, case_id: str) -> Iterator[_Writer]:
         """Who may have written the maps; the sidecar of dcejax-infer names its estimates and their spread."""
@@ -96,7 +96,7 @@ class MapFolder:
         writer = self._writer(case_id)
         maps = [file for name in (writer.estimate, writer.sd, *INTERVAL) for file in self._files(case_id, name)]
         paths = [*maps, self._sidecar(case_id, writer.sidecar)]
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if presence.is_file(path)}
 
     def _sidecar(self, case_id: str, name: str) -> Path:
         folder, stem = map_places.place_of(self._folder, case_id)

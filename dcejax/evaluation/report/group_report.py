@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 from matplotlib.axes import Axes
 
-from dcejax.data import atomic, plain_text, provenance, results
+from dcejax.data import atomic, plain_text, presence, provenance, results
 from dcejax.evaluation.figures.panels import BLUE, GREY, LABELS, Panel, grid_of_panels, png, tidy
 from dcejax.evaluation.report import html_report
 from dcejax.evaluation.report.html_report import FigureBlock, Report, Section
@@ -60,7 +60,7 @@ def _value(text: str) -> Any:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+    if not presence.is_file(path):
         return []
     rows = results.read_tsv(path)
     return [{name: text if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
@@ -82,7 +82,7 @@ def _warnings(root: Path, analysis: str, case_id: str) -> list[str]:
 def _report(root: Path, analysis: str, case_id: str) -> Path | None:
     stem = case_id if analysis == "dcejax" else f"{case_id}_desc-{analysis}"
     path = _place(root, case_id) / f"{stem}_report.html"
-    return path if path.is_file() else None
+    return path if presence.is_file(path) else None
 
 
 def _heading(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import csv_rows, loading, nifti, sidecars
+from dcejax.data import csv_rows, loading, nifti, presence, sidecars
 from dcejax.data.cases import Case, case_id_of
 from dcejax.data.dataset import TRUTH
 from dcejax.preprocessing import motion_files
@@ -33,7 +33,7 @@ def label_names(segmentation: Path | None) -> dict[int, str]:
     if segmentation is None:
         return {}
     path = segmentation.with_name(f"{nifti.strip_suffix(segmentation)}.tsv")
-    if not path.is_file():
+    if not presence.is_file(path):
         return {}
     try:
         rows = [row[0].split("\t") if len(row) == 1 else row for _, row in csv_rows.read(path)]
@@ -45,7 +45,7 @@ def label_names(segmentation: Path | None) -> dict[int, str]:
 
 def _movement(case: Case, path: Path) -> tuple[MotionTable | None, float | None]:
     """How the head moved and from where on frames are flagged, as dcejax-prepare left it; nothing without its table."""
-    if not path.is_file():
+    if not presence.is_file(path):
         return None, None
     found, frames = motion_files.read(path), nifti.series_shape(case.path)[-1]
     if len(found.found) != frames:
@@ -69,7 +69,7 @@ def read(case: Case, scan: Scan, quantities: Iterable[str]) -> Beside:
     truth, files = {}, {}
     for quantity in quantities:
         path = case.path.with_name(f"{stem}_desc-{TRUTH}_{quantity}.nii.gz")
-        if path.is_file():
+        if presence.is_file(path):
             truth[quantity] = nifti.read_volume(path, "true map", grid).values
             files[quantity] = path.name
     provenance = {"truth": files} if files else {}

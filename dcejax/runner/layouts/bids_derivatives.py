@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import atomic, dataset, plain_text, results
+from dcejax.data import atomic, dataset, plain_text, presence, results
 from dcejax.data.cases import Case
 from dcejax.data.provenance import version
 from dcejax.runner.layouts import bids_names, quality, regions
@@ -44,7 +44,7 @@ BIDS has no names yet for contrast-enhanced series and their maps, so .bidsignor
 def _check_folder(root: Path) -> None:
     """Raise ValueError if a folder holds another data set than one of these."""
     path = root / _DESCRIPTION
-    if not path.exists():
+    if not presence.exists(path):
         return
     try:
         found = plain_text.read_json(path)
@@ -132,7 +132,7 @@ class BidsDerivatives(Layout):
 
     def is_whole(self, case_id: str) -> bool:
         """Whether there is the table of quality."""
-        return self._table(case_id, "quality").is_file()
+        return presence.is_file(self._table(case_id, "quality"))
 
     def _table(self, case_id: str, table: str) -> Path:
         place = self.place(case_id)

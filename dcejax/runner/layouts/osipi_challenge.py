@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dcejax.data import dataset, nifti, plain_text, results
+from dcejax.data import dataset, nifti, plain_text, presence, results
 from dcejax.data.cases import Case
 from dcejax.runner.layouts import methods_text, regions
 from dcejax.runner.layouts.layout import Layout, Place, Told
@@ -106,7 +106,7 @@ class OsipiChallenge(Layout):
 
     def is_whole(self, case_id: str) -> bool:
         """Whether there are the map of Ktrans and the modelled signal."""
-        return self._entry(case_id).is_file() and (self._scan(case_id) / "modelled_st.nii.gz").is_file()
+        return presence.is_file(self._entry(case_id)) and presence.is_file(self._scan(case_id) / "modelled_st.nii.gz")
 
     def write(self, case_id: str, told: Told) -> dict[str, Any]:
         """The maps and the modelled signal of a case; its record gets the rows of the table.

@@ -165,6 +165,7 @@ class Series:
     context: Context  # maps are [V]
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # input, and conversion from concentration
+    affine: np.ndarray | None = None  # [4, 4] float64, voxel to mm; None where the axes are taken as usual
 
 
 Kind = Literal["estimate", "spread", "quantile", "mask"]

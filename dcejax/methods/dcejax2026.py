@@ -39,6 +39,7 @@ from dcejax.methods.neighbours import of_patches
 from dcejax.methods.parameters import check_parameters, to_half
 from dcejax.methods.patient_posterior import regional
 from dcejax.methods.stage import Stage, StageConfig
+from dcejax.methods.usual_axes import in_usual_order
 from dcejax.models.low_rank_gaussian import FLOORS, LowRankGaussian, to_maps
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.models.vascular_encoder import Encoded
@@ -127,7 +128,8 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     series = fixed_grid.to_signal(scan, config.protocol, beside)
     size, chance = np.count_nonzero(scan.mask), np.random.default_rng(0)
     points = (np.argwhere(scan.mask) @ scan.affine[:3, :3].T + scan.affine[:3, 3]).astype(np.float32)
-    searched = chance.choice(size, min(size, _SEARCHED), replace=False)
+    _, order = in_usual_order(scan.mask, scan.affine)  # the same voxels, however the axes run
+    searched = order[chance.choice(size, min(size, _SEARCHED), replace=False)]
     score = vascular_score(series.curves[searched], scan.times)
     share = max(round(_BRIGHTEST * searched.size / _SEARCHED), min(VoxelSets().vessels, searched.size))
     found = searched[np.argsort(-score)[:share]]
@@ -137,6 +139,7 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
         values = np.maximum(scan.values[scan.mask][brightest], 0.0)
         bright = np.asarray(spgr(values, BLOOD_T10, series.context.acquisition), np.float32)
     some = chance.choice(size, _SAMPLE, replace=False) if size > _SAMPLE else np.arange(_SAMPLE) * size // _SAMPLE
+    some = order[some]
     context = series.context._replace(
         brightest=Brightest(bright, searched.size, points[brightest]),
         sample=Sample(series.curves[some], points[some]),

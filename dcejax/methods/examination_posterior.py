@@ -12,6 +12,7 @@ from dcejax.methods.calibration import Calibration, calibrated
 from dcejax.methods.known_hematocrit import higher_plasma, with_hematocrit
 from dcejax.methods.neighbours import groups_of_slices
 from dcejax.methods.patient_posterior import Posterior
+from dcejax.methods.usual_axes import in_usual_order
 from dcejax.models.low_rank_gaussian import covariance, to_maps
 from dcejax.models.neighbourhood import NEIGHBOURS
 from dcejax.models.posterior_network import Network, Voxels
@@ -164,7 +165,9 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     encoded = _encode(network, params, seen, common)
     plasma = np.asarray(encoded.plasma[0])
     whole, done = None, 0
-    for group, beside in groups_of_slices(series.mask, GROUP):
+    mask, order = in_usual_order(series.mask, series.affine)
+    for turned_group, beside in groups_of_slices(mask, GROUP):
+        group = order[turned_group]
         prepared = []
         for _, voxels, *_ in chunks_of(series, common, group):
             progress("posterior", done + CHUNK * len(prepared), count, "voxels")

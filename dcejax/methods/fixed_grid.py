@@ -229,7 +229,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         brightest=signal.brightest,
         hematocrit=beside.hematocrit if beside.aif is None else None,
     )
-    return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance})
+    return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance}, scan.affine)
 
 
 def grid_of(protocol: Protocol) -> np.ndarray:

@@ -81,18 +81,39 @@ def _read_map(path: Path, image: nifti.Image, mask: np.ndarray, plausible: _Plau
     return values, warnings
 
 
-def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
-    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s).
+def _excitation_ms(path: Path, sidecar: Mapping[str, Any]) -> tuple[float, str] | None:
+    found = sidecars.excitation_s(path, sidecar)
+    return None if found is None else (1e3 * found[0], found[1])
+
+
+def _flip_angle_deg(path: Path, sidecar: Mapping[str, Any]) -> tuple[float, str] | None:
+    key = "FlipAngle"
+    return (sidecars.positive_number(path, sidecar, key), key) if key in sidecar else None
+
+
+_ACQUISITION = {"tr_ms": _excitation_ms, "flip_angle_deg": _flip_angle_deg}
+
+
+def _acquisition(case: Case, sidecar: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """TR and flip angle as far as they are known, from the user, else from the sidecar; and where both say otherwise.
 
     Raises:
-        ValueError: what the sidecar holds is no positive number, or may be another TR.
+        ValueError: nothing is stated, and what the sidecar holds is no positive number, or may be another TR.
     """
-    known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
-    if known["tr_ms"] is None and (found := sidecars.excitation_s(case.path, sidecar)) is not None:
-        known["tr_ms"] = found[0] * 1e3
-    if known["flip_angle_deg"] is None and "FlipAngle" in sidecar:
-        known["flip_angle_deg"] = sidecars.positive_number(case.path, sidecar, "FlipAngle")
-    return {name: float(value) for name, value in known.items() if value is not None}
+    known, warnings = {}, []
+    for name, read in _ACQUISITION.items():
+        stated = getattr(case.facts, name)
+        try:
+            found = read(case.path, sidecar)
+        except ValueError:
+            if stated is None:
+                raise
+            found = None  # what cannot be told says nothing against what is stated
+        if stated is not None and found is not None:
+            warnings += sidecars.disagreement(case.path, found[1], name, [stated], [found[0]])
+        if stated is not None or found is not None:
+            known[name] = float(found[0] if stated is None else stated)
+    return known, warnings
 
 
 def load_scan(case: Case) -> Scan:
@@ -129,12 +150,13 @@ def load_scan(case: Case) -> Scan:
         t1_s, told = _read_map(case.facts.t1_map, image, mask, _T1)
         warnings += told
         t1_map = t1_s / np.float32(SECONDS_PER_MINUTE)
-    stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
-    if stated and case.quantity == "concentration":
-        warnings.append(f"{' and '.join(stated)} without effect on concentration input")
-    acquisition = _stated_acquisition(case, sidecar)
+    stated = [name for name in _ACQUISITION if getattr(case.facts, name) is not None]
+    acquisition, told = _acquisition(case, sidecar)
     if case.quantity == "signal":
         ranges.check_acquisition(acquisition, str(case.path))
+        warnings += told
+    elif stated:
+        warnings.append(f"{' and '.join(stated)} without effect on concentration input")
     labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
     if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
         warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")

@@ -15,8 +15,6 @@ import numpy as np
 from dcejax.data import plain_text, presence, sidecars
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
-AGREEMENT = 0.01  # sources may differ by this share of the scan's duration
-
 LISTS = ("VolumeTiming", "FrameTimesStart")
 """Keys of a sidecar that hold the time of each frame in s."""
 
@@ -189,15 +187,15 @@ def resolve(
                 raise
             warnings.append(f"frame times from {name}; {other_name} cannot be used ({error})")
             continue
-        if np.abs(other - seconds).max() > AGREEMENT * seconds[-1]:
+        if np.abs(other - seconds).max() > sidecars.AGREEMENT * seconds[-1]:  # of the scan's duration
             both = ((name, seconds), (other_name, other))
             difference = ", ".join(f"{source} gives {s.size} frames over {s[-1]:.6g} s" for source, s in both)
             uneven = np.ptp(np.diff(seconds)) > _UNEVEN * np.median(np.diff(seconds))
             default = other_name == _HEADER and interval == _DEFAULT_S
             if not stated and not default and not (uneven and other_name in _MEANS):
                 raise ValueError(
-                    f"{path}: expected one timing, found two that differ by more than {AGREEMENT:.0%}: {difference}; "
-                    "give --times=FILE, which always wins"
+                    f"{path}: expected one timing, found two that differ by more than {sidecars.AGREEMENT:.0%}: "
+                    f"{difference}; give --times=FILE, which always wins"
                 )
             warnings.append(f"frame times disagree and {name} is used: {difference}")
     provenance = {

@@ -30,9 +30,36 @@ def test_load(tmp_path):
 
 
 def test_flags_come_before_the_sidecar(tmp_path):
-    case = case_of(tmp_path, tr_ms=4.0)
-    scans.save_sidecar(case.path, RepetitionTime=0.0031)
-    assert loading.load_scan(case).provenance["acquisition"] == {"tr_ms": 4.0}
+    case = case_of(tmp_path, tr_ms=7.0, flip_angle_deg=20.0)
+    scans.save_sidecar(case.path, RepetitionTime=0.005, FlipAngle=15)
+    scan = loading.load_scan(case)
+    assert scan.provenance["acquisition"] == {"tr_ms": 7.0, "flip_angle_deg": 20.0}
+    assert scan.warnings == (
+        "tr_ms of scan.nii.gz is 7 as stated, though RepetitionTime in scan.json gives 5",
+        "flip_angle_deg of scan.nii.gz is 20 as stated, though FlipAngle in scan.json gives 15",
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"RepetitionTimeExcitation": 0.00702}, {"RepetitionTime": 5.0}, {"RepetitionTime": 0.15}, {"FlipAngle": 9}],
+)
+def test_a_sidecar_that_says_nothing_else_is_no_matter(tmp_path, fields):
+    case = case_of(tmp_path, tr_ms=7.0)
+    scans.save_sidecar(case.path, **fields)
+    scan = loading.load_scan(case)
+    assert scan.provenance["acquisition"]["tr_ms"] == 7.0
+    assert scan.warnings == ()
+
+
+def test_the_file_that_disagrees_is_named_where_it_is_inherited(tmp_path):
+    folder = tmp_path / "sub-1" / "perf"
+    path = scans.save_scan(folder / "sub-1_dce.nii.gz")
+    (tmp_path / "dce.json").write_text('{"FlipAngle": 15}')
+    scans.save_sidecar(path, RepetitionTimeExcitation=0.004)
+    facts = Facts(mask=scans.save_mask(tmp_path / "mask.nii.gz"), flip_angle_deg=20.0)
+    (warning,) = loading.load_scan(cases.Case("sub-1", path, facts)).warnings
+    assert warning.endswith("is 20 as stated, though FlipAngle in dce.json gives 15")
 
 
 def test_nan_in_the_mask_is_counted(tmp_path):

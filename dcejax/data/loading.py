@@ -7,19 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import foreground, frames, nifti, ranges, sidecars, timing
+from dcejax.data import facts, foreground, frames, nifti, ranges, sidecars, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
-
-
-def _check_numbers(case: Case) -> None:
-    for field in dataclasses.fields(case.facts):
-        value = getattr(case.facts, field.name)
-        if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}; correct it")
-    if case.facts.relaxivity is not None:
-        ranges.check_relaxivity(case.facts.relaxivity, str(case.path))
 
 
 class _Plausible(NamedTuple):
@@ -125,7 +116,7 @@ def load_scan(case: Case) -> Scan:
     Raises:
         ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say.
     """
-    _check_numbers(case)
+    facts.check_numbers(case.facts, str(case.path))
     image = nifti.read_series(case.path)
     sidecar = sidecars.read(case.path)
     given = {"times_file": case.facts.times, "dt_s": case.facts.dt_s}

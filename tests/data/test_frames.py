@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scans
 
-from dcejax.data import frames, loading
+from dcejax.data import frame_numbers, frames, loading
 from dcejax.data.cases import Case
 from dcejax.data.facts import Facts
 
@@ -146,13 +146,13 @@ def test_frames_are_named_and_left_out(tmp_path):
 
 @pytest.mark.parametrize(("text", "expected"), [("0", (0,)), ("0,50-52", (0, 50, 51, 52)), ("5, 3-4", (3, 4, 5))])
 def test_numbers_as_text(text, expected):
-    assert frames.parse(text) == expected
+    assert frame_numbers.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1.5"])
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - whoever calls says more
-        frames.parse(text)
+        frame_numbers.parse(text)
 
 
 def test_frames_that_do_not_exist():

@@ -206,6 +206,11 @@ def test_relaxivity_in_another_unit(tmp_path, relaxivity):
         loading.load_scan(case_of(tmp_path, relaxivity=relaxivity))
 
 
+def test_a_hematocrit_in_percent(tmp_path):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: expected a hematocrit of 0 to below 1, found 42"):
+        loading.load_scan(case_of(tmp_path, hematocrit=42.0))
+
+
 @pytest.mark.parametrize("missing", [np.nan, np.inf, 0.0])
 def test_b1_map_may_have_no_value_in_some_voxels(tmp_path, missing):
     values = np.full(scans.SHAPE, 0.9, np.float32)

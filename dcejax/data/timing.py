@@ -66,6 +66,8 @@ def check_interval(name: str, seconds: np.ndarray) -> None:
     short = seconds.size >= _MANY_FRAMES and total < _SHORTEST_SERIES_S
     if not low <= interval <= high or short:
         unit = "min (multiply by 60)" if interval < low or short else "ms (divide by 1000)"
+        if interval < low and name.endswith(_HEADER):
+            unit += ", or the interval is a TR of excitations (then give --dt_s)"
         raise ValueError(
             f"{name}: expected frames {low:g} to {high:g} s apart, and {_MANY_FRAMES} over {_SHORTEST_SERIES_S:g} s or "
             f"more, found {interval:.4g} s and {total:.4g} s in all; times seem to be in {unit}"

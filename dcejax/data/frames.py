@@ -107,9 +107,14 @@ def check(
     found = faults(values, mask, times, quantity)
     faulty = sorted({frame for frames in found.values() for frame in frames})
     usable = np.setdiff1d(np.arange(times.size), faulty)
-    odd = dynamics.look_at(values, mask, times, quantity, numbers, usable)
+    odd, disordered = dynamics.look_at(values, mask, times, quantity, numbers, usable)
     if faulty:
         told = "; ".join(f"{what}: {in_short(numbers[frames].tolist())}" for what, frames in found.items())
+        if disordered:  # frames out of their place differ from those beside
+            raise ValueError(
+                f"{name}: expected frames in the order of time, found that {odd[0]}; then see which frames cannot be "
+                f"used, now in the mask (counted from 0) {told}"
+            )
         every = in_short(numbers[faulty].tolist())
         raise ValueError(
             f"{name}: expected frames that can be used, found in the mask (counted from 0) {told}; correct the series, "

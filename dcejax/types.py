@@ -99,6 +99,7 @@ class Scan:
     start: float = 0.0  # min, the first frame on the scan's own clock, which arterial inputs may be measured on
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # how timing, mask, … were obtained
+    odd: tuple[str, ...] = ()  # of the warnings, those about the curves as a whole, which may explain a refusal
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """From a case's files to one record in the package's units, with all that can be wrong with them found here."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,8 @@ def _acquisition(case: Case, sidecar: Mapping[str, Any]) -> tuple[dict[str, floa
     """TR and flip angle as far as they are known, from the user, else from the sidecar; and where both say otherwise.
 
     Raises:
-        ValueError: nothing is stated, and what the sidecar holds is no positive number, or may be another TR.
+        ValueError: nothing is stated, and what the sidecar holds is no positive number, may be another TR, or is in
+            another unit.
     """
     known, warnings = {}, []
     for name, read in _ACQUISITION.items():
@@ -102,8 +104,12 @@ def _acquisition(case: Case, sidecar: Mapping[str, Any]) -> tuple[dict[str, floa
             found = None  # what cannot be told says nothing against what is stated
         if stated is not None and found is not None:
             warnings += sidecars.disagreement(case.path, found[1], name, [stated], [found[0]])
-        if stated is not None or found is not None:
-            known[name] = float(found[0] if stated is None else stated)
+        if stated is not None:
+            known[name], where = float(stated), str(case.path)
+        elif found is not None:
+            known[name], where = found[0], f"{case.path}: {found[1]} in the sidecar, over which --{name} wins"
+        if name in known and case.quantity == "signal":
+            ranges.check_acquisition({name: known[name]}, where)
     return known, warnings
 
 
@@ -135,7 +141,8 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
-    warnings += frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
+    odd = frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
+    warnings += odd
     t1_map = None
     if case.facts.t1_map is not None:
         t1_s, told = _read_map(case.facts.t1_map, image, mask, _T1)
@@ -144,7 +151,6 @@ def load_scan(case: Case) -> Scan:
     stated = [name for name in _ACQUISITION if getattr(case.facts, name) is not None]
     acquisition, told = _acquisition(case, sidecar)
     if case.quantity == "signal":
-        ranges.check_acquisition(acquisition, str(case.path))
         warnings += told
     elif stated:
         warnings.append(f"{' and '.join(stated)} without effect on concentration input")
@@ -169,7 +175,23 @@ def load_scan(case: Case) -> Scan:
             "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
             "acquisition": acquisition,
         },
+        odd=odd,
     )
+
+
+@contextmanager
+def explained(scan: Scan) -> Iterator[None]:
+    """Let a refusal of a scan also say what is odd about its curves, which may be why.
+
+    Raises:
+        ValueError: as raised within, with what is odd.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not scan.odd:
+            raise
+        raise ValueError(f"{error}{''.join(f' ({each})' for each in scan.odd)}") from error
 
 
 def require_finite(case: Case, scan: Scan) -> None:

@@ -74,7 +74,8 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     facts = case.facts
     aif = None if facts.aif is None else aif_csv.read(facts.aif, facts.hematocrit)
     beside = Beside(facts.relaxivity, b1_map, aif, facts.hematocrit)
-    return scan, run.method.series_of(scan, beside, run.config), beside
+    with loading.explained(scan):
+        return scan, run.method.series_of(scan, beside, run.config), beside
 
 
 def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
@@ -134,7 +135,8 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     # The name of the stream is that of the first method's only random numbers; another would change its maps.
     key = stream(run.settings.seed, "latent", case_id)
     try:
-        prediction = run.method.predict(networks, ready.series, key, progress=report.status)
+        with loading.explained(ready.scan):
+            prediction = run.method.predict(networks, ready.series, key, progress=report.status)
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
     modelled = None

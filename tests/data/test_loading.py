@@ -52,6 +52,16 @@ def test_a_sidecar_that_says_nothing_else_is_no_matter(tmp_path, fields):
     assert scan.warnings == ()
 
 
+def test_a_time_between_inversions_is_named(tmp_path):
+    case = case_of(tmp_path)
+    scans.save_sidecar(case.path, RepetitionTimeInversion=2.3, FlipAngle=15)
+    told = r"RepetitionTimeInversion in the sidecar, over which --tr_ms wins: expected tr_ms .* found 2300"
+    with pytest.raises(ValueError, match=told):
+        loading.load_scan(case)
+    found = loading.load_scan(dataclasses.replace(case, facts=dataclasses.replace(case.facts, tr_ms=5.0)))
+    assert found.provenance["acquisition"]["tr_ms"] == 5.0
+
+
 def test_the_file_that_disagrees_is_named_where_it_is_inherited(tmp_path):
     folder = tmp_path / "sub-1" / "perf"
     path = scans.save_scan(folder / "sub-1_dce.nii.gz")

@@ -75,9 +75,9 @@ def from_dict(values: Mapping[str, Any], cls: type, prefix: str = "config") -> A
     known = [field.name for field in dataclasses.fields(cls)]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        fields = ", ".join(sorted(known))
+        named = ", ".join(sorted(known))
         raise ValueError(
-            f"{prefix}: expected known fields, found the unknown field {unknown[0]!r}; the fields are {fields}"
+            f"{prefix}: expected known fields, found the unknown field {unknown[0]!r}; the fields are {named}"
         )
     fields = {
         name: from_dict(value, hints[name], f"{prefix}.{name}")

@@ -14,10 +14,14 @@ that JAX treats them as pytrees.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from jax.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+else:
+    ArrayLike = Any  # JAX takes a second to import, for which a command that refuses its flags need not wait
 
 PARAMETERS = ("Ktrans", "vp", "ve")
 """Names of the three maps, in the order of every channel axis."""
@@ -95,6 +99,7 @@ class Scan:
     start: float = 0.0  # min, the first frame on the scan's own clock, which arterial inputs may be measured on
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # how timing, mask, … were obtained
+    odd: tuple[str, ...] = ()  # of the warnings, those about the curves as a whole, which may explain a refusal
 
 
 @dataclass(frozen=True)

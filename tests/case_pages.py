@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import scans
@@ -82,3 +83,44 @@ def cell(content, sheet, z):
 def words(content):
     body = re.sub(r"<(script|style).*?</\1>", " ", content, flags=re.S)
     return " ".join(html.unescape(re.sub("<[^>]+>", " ", body)).split())
+
+
+_EMPTY = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}  # elements without an end
+
+
+class _Elements(HTMLParser):
+    """Elements as a strict reader sees them: each ends where it should; and every address that could be loaded."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.addresses, self.count, self._open = [], 0, []
+        self.feed(content)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.count += 1
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in _EMPTY:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in _EMPTY:
+            self._open.pop()
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag, self.getpos()
+
+
+def check_whole(content):
+    """A page is one document, whose facts and images can be read, and which asks no other place for anything."""
+    elements = _Elements(content)
+    assert elements.count > 100
+    assert all(address.startswith(("data:", "#")) for address in elements.addresses)
+    assert not re.search(r"url\((?![\"']?data:)|@import|fetch\(|XMLHttpRequest", content)
+    assert embedded(content)["slices"]
+    images = re.findall(r'src="data:image/png;base64,([^"]+)"', content)
+    assert images
+    for image in images:
+        Image.open(io.BytesIO(base64.b64decode(image))).load()

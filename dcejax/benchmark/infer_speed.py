@@ -21,6 +21,7 @@ from dcejax.methods import lyoo2025
 from dcejax.methods.lyoo2025 import Networks
 from dcejax.runner import infer_cases
 from dcejax.runner.case_record import RunSettings
+from dcejax.runner.infer_settings import InferSettings
 from dcejax.types import PARAMETERS, Reporter, Series, Weights
 
 SAMPLES = 4
@@ -59,7 +60,7 @@ def files(released: Weights, series: Series, report: Reporter) -> dict[str, floa
         report.status("writing a scan")
         image, mask = volume.write_files(Path(folder), series)
         found = cases.enumerate_cases([str(image)], Facts(mask=mask))
-        settings = infer_cases.InferSettings(num_samples=None, seed=SEED)
+        settings = InferSettings(num_samples=None, seed=SEED)
         how = RunSettings(output_dir=Path(folder) / "maps")
         _, seconds = timed(lambda: infer_cases.run(found, released, settings, how, report))
     return {"seconds_file_to_files": seconds}

@@ -55,15 +55,23 @@ def facts(values: flags.FlagValues, kind: type):
     """What the flags state about all cases, as the `dcejax.data.facts.Facts` of a kind.
 
     Raises:
-        ValueError: text that cannot be read as what it should be.
+        ValueError: text that cannot be read as what it should be, or a number that no case can have.
     """
+    from dcejax.data import ranges
+    from dcejax.data.facts import check_numbers
     from dcejax.data.facts import parse as parse_fact
 
     stated = {field.name: values[field.name].value for field in dataclasses.fields(kind)}
     for name, text in stated.items():
         if isinstance(text, str):
             stated[name] = parse_fact(kind, name, text, folder=Path(), where=f"--{name}", place="")
-    return kind(**stated)
+    made = kind(**stated)
+    check_numbers(made)
+    if made.input_quantity != "concentration":  # on which they have no effect
+        for name in ("tr_ms", "flip_angle_deg"):
+            if stated[name] is not None:
+                ranges.check_acquisition({name: stated[name]}, f"--{name}")
+    return made
 
 
 def run_settings(values: flags.FlagValues, default_dir: str | None = None):

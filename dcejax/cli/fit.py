@@ -73,12 +73,13 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
     read = dicom_input.resolve(values, inputs, how)
     found = choose(cases.enumerate_cases(read.inputs, facts))
     cases.refuse_missing(found)  # before what takes seconds to import
-    from dcejax.cli.console import Console
     from dcejax.conventional.fit_settings import FitSettings
-    from dcejax.runner import fit_cases
 
     shaping = {field.name: values[field.name].value for field in fields(FitSettings) if field.name in values}
     settings = FitSettings(**{name: value for name, value in shaping.items() if value is not None})
+    from dcejax.cli.console import Console
+    from dcejax.runner import fit_cases
+
     with Console(quiet=values.quiet) as report:
         return max(read.code, fit_cases.run(found, settings, how, report, read.maps))
 

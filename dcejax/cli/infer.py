@@ -60,25 +60,27 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
                 f"--demo: expected no --{refused[0]}, because the patient is simulated; leave one of them out"
             )
     how = case_flags.run_settings(values, _DEMO_DIR if values.demo else None)
-    from dcejax.data import cases
+    from dcejax.data import cases, weights
+    from dcejax.runner.infer_settings import InferSettings
+
+    settings = InferSettings(num_samples=values.num_samples, seed=values.seed, modelled=values.modelled)
+    networks = weights.load(values.weights)
 
     read = dicom_input.resolve(values, inputs, how)
     found = [] if values.demo else choose(cases.enumerate_cases(read.inputs, facts))
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
-    from dcejax.data import weights
     from dcejax.runner import infer_cases
 
-    settings = infer_cases.InferSettings(num_samples=values.num_samples, seed=values.seed, modelled=values.modelled)
     if values.demo:
         from dcejax.runner import demo
 
         with Console(quiet=values.quiet) as report:
-            shown = demo.run(weights.load(values.weights), settings, how, report)
+            shown = demo.run(networks, settings, how, report)
         print(shown)
         return 0
     with Console(quiet=values.quiet) as report:
-        done = infer_cases.run(found, weights.load(values.weights), settings, how, report, read.maps)
+        done = infer_cases.run(found, networks, settings, how, report, read.maps)
     return max(read.code, done)
 
 

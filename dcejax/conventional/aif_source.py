@@ -11,7 +11,7 @@ from dcejax.conventional.fit_facts import ArterialSource
 from dcejax.conventional.fit_settings import FitSettings
 from dcejax.data import aif_csv, loading, nifti, ranges
 from dcejax.data.cases import Case
-from dcejax.data.timing import AGREEMENT
+from dcejax.data.sidecars import AGREEMENT
 from dcejax.physics import aif as population
 from dcejax.physics import aif_detection, bolus
 from dcejax.physics.signal import invert_spgr

@@ -1,8 +1,7 @@
 """Between signal and concentration, voxel by voxel of the mask, in chunks so that memory stays bounded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,6 @@ from dcejax.conventional.fit_settings import FitSettings
 from dcejax.conventional.voxel_status import VoxelStatus
 from dcejax.data import loading, nifti, ranges, sidecars
 from dcejax.data.cases import Case
-from dcejax.data.timing import AGREEMENT
 from dcejax.physics import units
 from dcejax.physics.fitting import FitStatus
 from dcejax.physics.relaxometry import t1_nonlinear
@@ -83,32 +81,21 @@ def transmit_field(case: Case, scan: Scan) -> tuple[np.ndarray, list[str]]:
     return np.where(np.isfinite(inside) & (inside > 0), inside, 0.0).astype(np.float32), warnings
 
 
-def _agree(vfa: Path, what: str, stated: Sequence[float], sidecar: Sequence[float]) -> None:
-    """Refuse what is stated where the sidecar of a series over flip angles differs."""
-    if len(stated) == len(sidecar) and np.allclose(stated, sidecar, rtol=AGREEMENT, atol=0.0):
-        return
-    one, other = (", ".join(f"{value:g}" for value in values) for values in (stated, sidecar))
-    raise ValueError(
-        f"{vfa}: expected one {what}, found two that differ by more than {AGREEMENT:.0%}: stated {one}, sidecar "
-        f"{nifti.sidecar_path(vfa).name} {other}; correct one of them"
-    )
-
-
-def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[float, ...]:
-    """Flip angles of a series over them, as stated, else from its sidecar; empty if neither has them."""
+def _vfa_angles_deg(facts: FitFacts, sidecar: Mapping[str, Any]) -> tuple[tuple[float, ...], list[str]]:
+    """Flip angles of a series over them, as stated, else from its sidecar, empty if neither has them; and warnings."""
     stated, listed = facts.vfa_flip_angles_deg or (), sidecar.get("FlipAngle")
     if not isinstance(listed, list):  # one number is that of a single volume, as converters of DICOM leave it
-        return stated
+        return stated, []
     if not sidecars.is_list_of_numbers(listed):
         name = nifti.sidecar_path(facts.vfa)
         raise ValueError(f"{name}: expected a list of degrees for FlipAngle, found {listed!r:.60}; correct it")
-    if stated:
-        _agree(facts.vfa, "list of flip angles", stated, listed)
-    return stated or tuple(map(float, listed))
+    if not stated:
+        return tuple(map(float, listed)), []
+    return stated, sidecars.disagreement(facts.vfa, "FlipAngle", "vfa_flip_angles_deg", stated, listed)
 
 
-def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float) -> tuple[float, str]:
-    """TR of a series over flip angles, and where it comes from."""
+def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float) -> tuple[float, str, list[str]]:
+    """TR of a series over flip angles, where it comes from, and warnings."""
     stated = facts.vfa_tr_ms
     try:
         found = sidecars.excitation_s(facts.vfa, sidecar)
@@ -116,18 +103,21 @@ def _vfa_tr_ms(facts: FitFacts, sidecar: Mapping[str, Any], series_tr_ms: float)
         if stated is None:
             raise
         found = None  # what was stated wins over what may be another TR
-    listed = None if found is None else 1e3 * found[0]
-    if stated is not None and listed is not None:
-        _agree(facts.vfa, "TR in ms", [stated], [listed])
-    if stated is not None:
-        return stated, "stated"
-    return (series_tr_ms, "assumed") if listed is None else (listed, "sidecar")
+    if found is None:
+        if stated is not None:
+            return stated, "stated", []
+        told = f"no TR of {facts.vfa.name} was given; that of the series, {series_tr_ms:g} ms, is assumed: --vfa_tr_ms"
+        return series_tr_ms, "assumed", [told]
+    listed, key = 1e3 * found[0], found[1]
+    if stated is None:
+        return listed, "sidecar", []
+    return stated, "stated", sidecars.disagreement(facts.vfa, key, "vfa_tr_ms", [stated], [listed])
 
 
 def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
     facts: FitFacts = case.facts
     sidecar = sidecars.read(facts.vfa)
-    angles_deg = _vfa_angles_deg(facts, sidecar)
+    angles_deg, warnings = _vfa_angles_deg(facts, sidecar)
     if len(set(angles_deg)) < 2:
         found = ", ".join(f"{a:g}" for a in angles_deg) or "none"
         raise ValueError(
@@ -136,7 +126,8 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
         )
     for angle in angles_deg:
         ranges.check_flip_angle("flip angles", angle, str(facts.vfa))
-    tr_ms, tr_source = _vfa_tr_ms(facts, sidecar, scan.provenance["acquisition"]["tr_ms"])
+    tr_ms, tr_source, told = _vfa_tr_ms(facts, sidecar, scan.provenance["acquisition"]["tr_ms"])
+    warnings += told
     ranges.check_tr("a TR", tr_ms, str(facts.vfa))
     series = nifti.read_angles(facts.vfa, len(angles_deg), loading.grid_of(case, scan)).values[scan.mask]
     parts = [
@@ -156,11 +147,6 @@ def _t1_from_flip_angles(case: Case, scan: Scan, b1: np.ndarray) -> TissueT1:
         "tr_source": tr_source,
         "voxels": {code.name: int(np.count_nonzero(status == code)) for code in T1Status},
     }
-    warnings = []
-    if tr_source == "assumed":
-        warnings.append(
-            f"no TR of {facts.vfa.name} was given; that of the series, {tr_ms:g} ms, is assumed: --vfa_tr_ms"
-        )
     if impossible.any():
         warnings.append(
             f"{facts.vfa.name}: {np.count_nonzero(impossible)} voxels of the mask have T1 below {_T1_RANGE_S[0]:g} or "

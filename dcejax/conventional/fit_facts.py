@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcejax.data import sidecars
-from dcejax.data.facts import GRID_FILE, NUMBER, POSITIVE, Facts, fact
+from dcejax.data import ranges, sidecars
+from dcejax.data.facts import GRID_FILE, NUMBER, POSITIVE, Facts, fact, number
 
 POPULATION_INPUTS = ("parker", "georgiou", "weinmann")
 
@@ -37,7 +37,12 @@ def _angles(text: str, folder: Path) -> tuple[float, ...]:
     return tuple(float(word) for word in text.replace(",", " ").split())
 
 
+def _check_t1(value: float, where: str) -> None:
+    ranges.check_t1(where if where.startswith("--") else f"{where}: t1_s", value)
+
+
 _ARTERIAL_SOURCE = fact(_arterial_source, f"FILE.csv, roi:MASK.nii.gz, auto, {', '.join(POPULATION_INPUTS)}")
+_T1 = number(positive=True, check=_check_t1)
 _ANGLES = fact(_angles, "numbers separated by commas or spaces")
 
 
@@ -50,7 +55,7 @@ class FitFacts(Facts):
     vfa: Path | None = field(default=None, metadata=GRID_FILE)  # [X, Y, Z, A] signal at A flip angles
     vfa_flip_angles_deg: tuple[float, ...] | None = field(default=None, metadata=_ANGLES)
     vfa_tr_ms: float | None = field(default=None, metadata=POSITIVE)
-    t1_s: float | None = field(default=None, metadata=POSITIVE)
+    t1_s: float | None = field(default=None, metadata=_T1)
 
     def siblings(self) -> dict[str, str]:
         """Files beside a series of a BIDS folder that are of use, by role and ending of the name."""

@@ -167,6 +167,11 @@ def prepare(case: Case, settings: FitSettings) -> Prepared:
         ValueError: whatever is wrong with the input, or no voxel that can be fitted.
     """
     scan = loading.load_scan(case)
+    with loading.explained(scan):
+        return _prepared(case, scan, settings)
+
+
+def _prepared(case: Case, scan: Scan, settings: FitSettings) -> Prepared:
     curves = scan.values[scan.mask]
     data_arrival = partial(_arrival, case, scan, curves)  # found when it is asked for
     if scan.quantity == "concentration":

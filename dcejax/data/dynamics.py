@@ -35,6 +35,13 @@ class Sample(NamedTuple):
     slices: np.ndarray  # [V] the slice of each
 
 
+class Oddities(NamedTuple):
+    """What is odd about a series."""
+
+    told: tuple[str, ...]
+    disordered: bool  # frames or slices are in no order, and nothing else is looked at
+
+
 def sample(values: np.ndarray, mask: np.ndarray, frames: np.ndarray | slice = slice(None)) -> Sample:
     """Voxels of a series [X, Y, Z, T] evenly spread over each slice of the mask [X, Y, Z], in some frames."""
     slices = np.flatnonzero(mask.any(axis=(0, 1)))
@@ -158,7 +165,7 @@ def look_at(
     quantity: Quantity,
     numbers: np.ndarray,
     usable: np.ndarray | None = None,
-) -> tuple[str, ...]:
+) -> Oddities:
     """What is odd about a series [X, Y, Z, T] in a mask [X, Y, Z], in words.
 
     Args:
@@ -172,12 +179,12 @@ def look_at(
     usable = np.arange(times.size) if usable is None else usable
     times, numbers = times[usable], numbers[usable]
     if times.size < _LEAST_FRAMES:
-        return ()
+        return Oddities((), False)
     found = sample(values, mask, usable)
     if not len(found.curves):
-        return ()
+        return Oddities((), False)
     if disordered := _order(found):
-        return tuple(disordered)
+        return Oddities(tuple(disordered), True)
     curve = changing(found.curves)
     starts = rises(times, curve, noise_sd(times, curve))
     told = _gains(found.curves, times, numbers) if quantity == "signal" else []
@@ -187,4 +194,4 @@ def look_at(
             f"contrast rises {len(starts)} times, about {when} s after the first frame: several injections, joined "
             "series, or frames in the wrong order; the baseline ends before the first, and maps hold for one injection"
         )
-    return tuple(told)
+    return Oddities(tuple(told), False)

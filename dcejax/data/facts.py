@@ -4,12 +4,13 @@ A command that accepts more than `Facts` extends it; manifests, BIDS folders and
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from dcejax.data import frames, plain_text
+from dcejax.data import frame_numbers, plain_text, ranges
 from dcejax.types import Quantity
 
 
@@ -20,7 +21,12 @@ def _quantity(text: str, folder: Path) -> Quantity:
 
 
 def fact(
-    parse: Callable[[str, Path], Any], expected: str, *, on_grid: bool = False, positive: bool = False
+    parse: Callable[[str, Path], Any],
+    expected: str,
+    *,
+    on_grid: bool = False,
+    positive: bool = False,
+    check: Callable[[float, str], None] | None = None,
 ) -> Mapping[str, Any]:
     """Describe a field of facts.
 
@@ -29,16 +35,24 @@ def fact(
         expected: what the text should hold, for messages.
         on_grid: a file on the image's own grid, which two cases cannot share.
         positive: a number that must be above zero.
+        check: called with a number and where it stands; a ValueError says that it is in another unit.
     """
-    return {"parse": parse, "expected": expected, "on_grid": on_grid, "positive": positive}
+    return {"parse": parse, "expected": expected, "on_grid": on_grid, "positive": positive, "check": check}
+
+
+def number(*, positive: bool = False, check: Callable[[float, str], None] | None = None) -> Mapping[str, Any]:
+    """Describe a field that is a number, as `fact` does."""
+    return fact(lambda text, folder: plain_text.number(text), "a number", positive=positive, check=check)
 
 
 # In a manifest, a path is relative to the manifest, unless it is absolute.
 FILE = fact(lambda text, folder: folder / text, "a path")
 GRID_FILE = fact(lambda text, folder: folder / text, "a path", on_grid=True)
-NUMBER = fact(lambda text, folder: plain_text.number(text), "a number")
-POSITIVE = fact(lambda text, folder: plain_text.number(text), "a number", positive=True)
-FRAMES = fact(lambda text, folder: frames.parse(text), "numbers of frames such as 0,50-59")
+NUMBER = number()
+POSITIVE = number(positive=True)
+RELAXIVITY = number(positive=True, check=ranges.check_relaxivity)
+HEMATOCRIT = number(check=ranges.check_hematocrit)
+FRAMES = fact(lambda text, folder: frame_numbers.parse(text), "numbers of frames such as 0,50-59")
 QUANTITY = fact(_quantity, "signal or concentration")
 
 
@@ -56,8 +70,8 @@ class Facts:
     dt_s: float | None = field(default=None, metadata=POSITIVE)
     tr_ms: float | None = field(default=None, metadata=POSITIVE)
     flip_angle_deg: float | None = field(default=None, metadata=POSITIVE)
-    relaxivity: float | None = field(default=None, metadata=POSITIVE)  # 1/(mM s)
-    hematocrit: float | None = field(default=None, metadata=NUMBER)  # of large vessels
+    relaxivity: float | None = field(default=None, metadata=RELAXIVITY)  # 1/(mM s)
+    hematocrit: float | None = field(default=None, metadata=HEMATOCRIT)  # of large vessels
     input_quantity: Quantity | None = field(default=None, metadata=QUANTITY)  # signal unless stated
 
     def siblings(self) -> dict[str, str]:
@@ -109,3 +123,23 @@ def parse(kind: type[Facts], name: str, text: str, *, folder: Path, where: str, 
         return metadata["parse"](text, folder)
     except ValueError as error:
         raise ValueError(f"{where}: expected {metadata['expected']}{place}, found {text!r:.60}; correct it") from error
+
+
+def check_numbers(stated: Facts, where: str | None = None) -> None:
+    """Refuse numbers that no case can have, whatever its files hold.
+
+    Args:
+        stated: of one case, or of all by flags.
+        where: the case, for messages; None where flags state them.
+
+    Raises:
+        ValueError: a number that must be positive and is not, or one in another unit.
+    """
+    for each in dataclasses.fields(stated):
+        value, place = getattr(stated, each.name), where or f"--{each.name}"
+        if value is None:
+            continue
+        if each.metadata["positive"] and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{place}: expected a positive {each.name}, found {value:g}; correct it")
+        if each.metadata["check"]:
+            each.metadata["check"](value, place)

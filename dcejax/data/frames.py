@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcejax.data import dynamics
+from dcejax.data.frame_numbers import in_short
 from dcejax.types import Quantity
 
 _LOST_SHARE = 0.5  # of the mask's voxels without a finite value, from which on a frame counts as lost
@@ -12,36 +13,7 @@ _DARK = 0.7  # of both neighbours' mean signal; contrast brightens, and only its
 _BRIGHT_FIRST = 1.15  # of the next frames' mean: magnetisation that is not yet steady
 _MOST_FIRST = 4  # frames that may come before a steady state
 _FIRST_LOOK = 1000  # voxels
-_MOST_FRAMES = 1_000_000  # no series has more
 _LIKE_BEFORE = 0.1  # between the frames beside one that stands out, as a share
-
-
-def parse(text: str) -> tuple[int, ...]:
-    """Read numbers of frames from 0 on, such as 0,50-59.
-
-    Raises:
-        ValueError: text of another form.
-    """
-    found: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        low, high = int(first), int(last) if dash else int(first)
-        if not low <= high < _MOST_FRAMES:
-            raise ValueError(part)
-        found.update(range(low, high + 1))
-    return tuple(sorted(found))
-
-
-def _numbers(values: Sequence[int]) -> str:
-    """Numbers in short, ranges as such: 0,50-59."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][-1] + 1:
-            runs[-1].append(value)
-        else:
-            runs.append([value])
-    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    return ",".join(shown)
 
 
 def _without_image(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,10 +107,15 @@ def check(
     found = faults(values, mask, times, quantity)
     faulty = sorted({frame for frames in found.values() for frame in frames})
     usable = np.setdiff1d(np.arange(times.size), faulty)
-    odd = dynamics.look_at(values, mask, times, quantity, numbers, usable)
+    odd, disordered = dynamics.look_at(values, mask, times, quantity, numbers, usable)
     if faulty:
-        told = "; ".join(f"{what}: {_numbers(numbers[frames].tolist())}" for what, frames in found.items())
-        every = _numbers(numbers[faulty].tolist())
+        told = "; ".join(f"{what}: {in_short(numbers[frames].tolist())}" for what, frames in found.items())
+        if disordered:  # frames out of their place differ from those beside
+            raise ValueError(
+                f"{name}: expected frames in the order of time, found that {odd[0]}; then see which frames cannot be "
+                f"used, now in the mask (counted from 0) {told}"
+            )
+        every = in_short(numbers[faulty].tolist())
         raise ValueError(
             f"{name}: expected frames that can be used, found in the mask (counted from 0) {told}; correct the series, "
             f"or leave them out with --drop_frames={every}{''.join(f' ({each})' for each in odd)}"

@@ -1,25 +1,17 @@
 """From a case's files to one record in the package's units, with all that can be wrong with them found here."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.data import foreground, frames, nifti, ranges, sidecars, timing
+from dcejax.data import facts, foreground, frames, nifti, ranges, sidecars, timing
 from dcejax.data.cases import Case
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Scan
-
-
-def _check_numbers(case: Case) -> None:
-    for field in dataclasses.fields(case.facts):
-        value = getattr(case.facts, field.name)
-        if field.metadata["positive"] and value is not None and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{case.path}: expected a positive {field.name}, found {value:g}; correct it")
-    if case.facts.relaxivity is not None:
-        ranges.check_relaxivity(case.facts.relaxivity, str(case.path))
 
 
 class _Plausible(NamedTuple):
@@ -81,18 +73,44 @@ def _read_map(path: Path, image: nifti.Image, mask: np.ndarray, plausible: _Plau
     return values, warnings
 
 
-def _stated_acquisition(case: Case, sidecar: Mapping[str, Any]) -> dict[str, float]:
-    """TR and flip angle as far as they are known: from the user, else from the sidecar (which has TR in s).
+def _excitation_ms(path: Path, sidecar: Mapping[str, Any]) -> tuple[float, str] | None:
+    found = sidecars.excitation_s(path, sidecar)
+    return None if found is None else (1e3 * found[0], found[1])
+
+
+def _flip_angle_deg(path: Path, sidecar: Mapping[str, Any]) -> tuple[float, str] | None:
+    key = "FlipAngle"
+    return (sidecars.positive_number(path, sidecar, key), key) if key in sidecar else None
+
+
+_ACQUISITION = {"tr_ms": _excitation_ms, "flip_angle_deg": _flip_angle_deg}
+
+
+def _acquisition(case: Case, sidecar: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """TR and flip angle as far as they are known, from the user, else from the sidecar; and where both say otherwise.
 
     Raises:
-        ValueError: what the sidecar holds is no positive number, or may be another TR.
+        ValueError: nothing is stated, and what the sidecar holds is no positive number, may be another TR, or is in
+            another unit.
     """
-    known = {"tr_ms": case.facts.tr_ms, "flip_angle_deg": case.facts.flip_angle_deg}
-    if known["tr_ms"] is None and (found := sidecars.excitation_s(case.path, sidecar)) is not None:
-        known["tr_ms"] = found[0] * 1e3
-    if known["flip_angle_deg"] is None and "FlipAngle" in sidecar:
-        known["flip_angle_deg"] = sidecars.positive_number(case.path, sidecar, "FlipAngle")
-    return {name: float(value) for name, value in known.items() if value is not None}
+    known, warnings = {}, []
+    for name, read in _ACQUISITION.items():
+        stated = getattr(case.facts, name)
+        try:
+            found = read(case.path, sidecar)
+        except ValueError:
+            if stated is None:
+                raise
+            found = None  # what cannot be told says nothing against what is stated
+        if stated is not None and found is not None:
+            warnings += sidecars.disagreement(case.path, found[1], name, [stated], [found[0]])
+        if stated is not None:
+            known[name], where = float(stated), str(case.path)
+        elif found is not None:
+            known[name], where = found[0], f"{case.path}: {found[1]} in the sidecar, over which --{name} wins"
+        if name in known and case.quantity == "signal":
+            ranges.check_acquisition({name: known[name]}, where)
+    return known, warnings
 
 
 def load_scan(case: Case) -> Scan:
@@ -104,7 +122,7 @@ def load_scan(case: Case) -> Scan:
     Raises:
         ValueError: whatever is wrong with the files, as the modules `nifti`, `timing` and `foreground` say.
     """
-    _check_numbers(case)
+    facts.check_numbers(case.facts, str(case.path))
     image = nifti.read_series(case.path)
     sidecar = sidecars.read(case.path)
     given = {"times_file": case.facts.times, "dt_s": case.facts.dt_s}
@@ -123,18 +141,19 @@ def load_scan(case: Case) -> Scan:
             f"no mask was given; the automatic foreground ({np.count_nonzero(mask)} voxels) is used and may hold "
             f"{content}: give a mask"
         )
-    warnings += frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
+    odd = frames.check(str(case.path), image.values, mask, times, case.quantity, numbers)
+    warnings += odd
     t1_map = None
     if case.facts.t1_map is not None:
         t1_s, told = _read_map(case.facts.t1_map, image, mask, _T1)
         warnings += told
         t1_map = t1_s / np.float32(SECONDS_PER_MINUTE)
-    stated = [name for name in ("tr_ms", "flip_angle_deg") if getattr(case.facts, name) is not None]
-    if stated and case.quantity == "concentration":
-        warnings.append(f"{' and '.join(stated)} without effect on concentration input")
-    acquisition = _stated_acquisition(case, sidecar)
+    stated = [name for name in _ACQUISITION if getattr(case.facts, name) is not None]
+    acquisition, told = _acquisition(case, sidecar)
     if case.quantity == "signal":
-        ranges.check_acquisition(acquisition, str(case.path))
+        warnings += told
+    elif stated:
+        warnings.append(f"{' and '.join(stated)} without effect on concentration input")
     labels = None if case.facts.segmentation is None else nifti.read_labels(case.facts.segmentation, image)
     if labels is not None and (outside := np.count_nonzero((labels > 0) & ~mask)):
         warnings.append(f"{outside} voxels of the segmentation lie outside the mask and are left out of the ROI table")
@@ -156,7 +175,23 @@ def load_scan(case: Case) -> Scan:
             "mask": {"source": mask_source, "voxels": int(np.count_nonzero(mask))},
             "acquisition": acquisition,
         },
+        odd=odd,
     )
+
+
+@contextmanager
+def explained(scan: Scan) -> Iterator[None]:
+    """Let a refusal of a scan also say what is odd about its curves, which may be why.
+
+    Raises:
+        ValueError: as raised within, with what is odd.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not scan.odd:
+            raise
+        raise ValueError(f"{error}{''.join(f' ({each})' for each in scan.odd)}") from error
 
 
 def require_finite(case: Case, scan: Scan) -> None:

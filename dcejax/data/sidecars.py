@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcejax.data import nifti, plain_text, presence
 
 EXCITATION = ("RepetitionTimeExcitation", "RepetitionTimeInversion")
@@ -20,6 +22,9 @@ LONGEST_EXCITATION_S = 0.1
 
 SHORTEST_FRAME_S = 0.2
 """A `RepetitionTime` above it is that of frames."""
+
+AGREEMENT = 0.01
+"""Two statements of one number may differ by this share."""
 
 _NOTHING = ("n/a", None)
 """Values that say nothing; BIDS writes n/a."""
@@ -92,6 +97,23 @@ def read(path: Path) -> dict[str, Any]:
     for file in files(path):
         content |= {key: value for key, value in _read(file).items() if value not in _NOTHING}
     return content
+
+
+def disagreement(path: Path, key: str, name: str, stated: Sequence[float], found: Sequence[float]) -> list[str]:
+    """A warning where what is stated of an image, which is used, differs from what a key of its sidecar says.
+
+    Args:
+        path: the image.
+        key: that the sidecar has.
+        name: how the user states it, such as tr_ms.
+        stated: one or several numbers.
+        found: those of the sidecar, in the same unit.
+    """
+    if len(stated) == len(found) and np.allclose(stated, found, rtol=AGREEMENT, atol=0.0):
+        return []
+    file = next(file for file in reversed(files(path)) if _read(file).get(key) not in _NOTHING)
+    one, other = (", ".join(f"{value:g}" for value in values) for values in (stated, found))
+    return [f"{name} of {path.name} is {one} as stated, though {key} in {file.name} gives {other}"]
 
 
 def is_list_of_numbers(value: Any) -> bool:

@@ -15,8 +15,6 @@ import numpy as np
 from dcejax.data import plain_text, presence, sidecars
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
-AGREEMENT = 0.01  # sources may differ by this share of the scan's duration
-
 LISTS = ("VolumeTiming", "FrameTimesStart")
 """Keys of a sidecar that hold the time of each frame in s."""
 
@@ -68,6 +66,8 @@ def check_interval(name: str, seconds: np.ndarray) -> None:
     short = seconds.size >= _MANY_FRAMES and total < _SHORTEST_SERIES_S
     if not low <= interval <= high or short:
         unit = "min (multiply by 60)" if interval < low or short else "ms (divide by 1000)"
+        if interval < low and name.endswith(_HEADER):
+            unit += ", or the interval is a TR of excitations (then give --dt_s)"
         raise ValueError(
             f"{name}: expected frames {low:g} to {high:g} s apart, and {_MANY_FRAMES} over {_SHORTEST_SERIES_S:g} s or "
             f"more, found {interval:.4g} s and {total:.4g} s in all; times seem to be in {unit}"
@@ -189,15 +189,15 @@ def resolve(
                 raise
             warnings.append(f"frame times from {name}; {other_name} cannot be used ({error})")
             continue
-        if np.abs(other - seconds).max() > AGREEMENT * seconds[-1]:
+        if np.abs(other - seconds).max() > sidecars.AGREEMENT * seconds[-1]:  # of the scan's duration
             both = ((name, seconds), (other_name, other))
             difference = ", ".join(f"{source} gives {s.size} frames over {s[-1]:.6g} s" for source, s in both)
             uneven = np.ptp(np.diff(seconds)) > _UNEVEN * np.median(np.diff(seconds))
             default = other_name == _HEADER and interval == _DEFAULT_S
             if not stated and not default and not (uneven and other_name in _MEANS):
                 raise ValueError(
-                    f"{path}: expected one timing, found two that differ by more than {AGREEMENT:.0%}: {difference}; "
-                    "give --times=FILE, which always wins"
+                    f"{path}: expected one timing, found two that differ by more than {sidecars.AGREEMENT:.0%}: "
+                    f"{difference}; give --times=FILE, which always wins"
                 )
             warnings.append(f"frame times disagree and {name} is used: {difference}")
     provenance = {

@@ -8,7 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from dcejax.data import atomic
@@ -27,6 +26,8 @@ _MOST_BYTES = 4 << 30  # of parameters; those in the package have a hundredth of
 
 
 def _flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    import jax  # which takes a second that reading does not need
+
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 

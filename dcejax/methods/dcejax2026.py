@@ -134,9 +134,8 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     if scan.quantity == "concentration":  # of blood, as the encoder takes it
         values = np.maximum(scan.values[scan.mask][brightest], 0.0)
         bright = np.asarray(spgr(values, BLOOD_T10, series.context.acquisition), np.float32)
-    some = order[
-        chance.choice(size, _SAMPLE, replace=False) if size > _SAMPLE else np.arange(_SAMPLE) * size // _SAMPLE
-    ]
+    some = chance.choice(size, _SAMPLE, replace=False) if size > _SAMPLE else np.arange(_SAMPLE) * size // _SAMPLE
+    some = order[some]
     context = series.context._replace(
         brightest=Brightest(bright, searched.size, points[brightest]),
         sample=Sample(series.curves[some], points[some]),

@@ -18,7 +18,7 @@ from dcejax.data.facts import Facts
 from dcejax.methods import method
 from dcejax.runner import infer_cases, map_outputs, map_picture
 from dcejax.runner.case_record import RunSettings
-from dcejax.runner.infer_cases import InferSettings
+from dcejax.runner.infer_settings import InferSettings
 from dcejax.simulation.cohort_definitions import ScanPriors
 from dcejax.simulation.priors import priors_sha256
 from dcejax.simulation.reference_object.render import render

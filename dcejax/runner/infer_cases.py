@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import access, aif_csv, atomic, loading, presence, provenance, ranges
+from dcejax.data import access, aif_csv, atomic, loading, presence, provenance
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
@@ -21,27 +21,13 @@ from dcejax.runner.case_record import RunSettings, Status, Stopwatch
 from dcejax.runner.case_report import beside as beside_case
 from dcejax.runner.case_report.curves import Curves, Line
 from dcejax.runner.dicom_maps import DicomMaps
+from dcejax.runner.infer_settings import InferSettings
 from dcejax.runner.layouts import choice, quality
 from dcejax.runner.layouts.layout import Layout, Told
 from dcejax.runner.run_cases import run_cases
 from dcejax.types import Reporter, Scan, Series, Weights
 
 _VERSIONED = ("dcejax", "jax", "flax", "llvmlite", "numpy", "nibabel")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferSettings:
-    """What shapes the maps, beside a case's files and facts and the weights."""
-
-    num_samples: int | None  # in place of the number in the weights' configuration
-    seed: int
-    modelled: bool = False  # write the series that the maps explain, which is as large as the input
-
-    def __post_init__(self):
-        if self.num_samples is not None and self.num_samples < 1:
-            raise ValueError(f"--num_samples: expected 1 latent sample or more, found {self.num_samples}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"--seed: expected 0 to 2**32 - 1, found {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -86,11 +72,10 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     b1_map, told = loading.load_b1_map(case, scan)
     scan = replace(scan, warnings=(*scan.warnings, *told))
     facts = case.facts
-    if facts.hematocrit is not None:
-        ranges.check_hematocrit(facts.hematocrit, str(case.path))
     aif = None if facts.aif is None else aif_csv.read(facts.aif, facts.hematocrit)
     beside = Beside(facts.relaxivity, b1_map, aif, facts.hematocrit)
-    return scan, run.method.series_of(scan, beside, run.config), beside
+    with loading.explained(scan):
+        return scan, run.method.series_of(scan, beside, run.config), beside
 
 
 def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
@@ -150,7 +135,8 @@ def _compute(run: _Run, networks: Any, ready: _Ready, report: Reporter) -> _Made
     # The name of the stream is that of the first method's only random numbers; another would change its maps.
     key = stream(run.settings.seed, "latent", case_id)
     try:
-        prediction = run.method.predict(networks, ready.series, key, progress=report.status)
+        with loading.explained(ready.scan):
+            prediction = run.method.predict(networks, ready.series, key, progress=report.status)
     except ValueError as error:
         raise ValueError(f"{case_id}: {error}") from error
     modelled = None

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 
+import bids_validator
 import exams
 import nibabel as nib
 import numpy as np
@@ -76,6 +77,18 @@ def test_derivatives_of_dicom(series, run_fit, tmp_path):
     assert (out / links["raw"] / "sub-study1/perf/sub-study1_dce.nii.gz").is_file()
     assert run_fit(**flags)[0] == 0
     assert results.lines(out)[-1]["status"] == "skipped"
+
+
+@pytest.mark.slow
+def test_the_official_validator_finds_no_error(series, run_fit, tmp_path):
+    prepared = {"input": series.folder, "reslice": True, "mask": series.mask, "output_dir": tmp_path / "prepared"}
+    code, _, told = call(prepare.main, **prepared)
+    assert code == 0, told
+    assert run_fit(input=series.folder, layout="bids", **series.flags(tmp_path / "maps"))[0] == 0
+    for folder in (tmp_path / "maps", tmp_path / "prepared"):
+        for data_set in (folder, folder / "dicom"):
+            assert list(data_set.glob("sub-*"))
+            bids_validator.assert_clean(data_set)
 
 
 def test_the_fit_of_dicom_is_that_of_the_nifti(series, run_fit, tmp_path):

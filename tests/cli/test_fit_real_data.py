@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import case_pages
 import exams
 import nibabel as nib
 import numpy as np
@@ -66,9 +67,10 @@ def test_real_glioblastoma(run_fit, reference_data, tmp_path, how):
     stem = reference_data / "glioblastoma_rrift" / "TCGA-06-0185-1"
     image, mask = (Path(f"{stem}_{name}.nii.gz") for name in ("concentration", "tumour_mask"))
     flags = {"input": image, "mask": mask, "input_quantity": "concentration", "aif": f"{stem}_aif.csv"}
-    code, err = run_fit(output_dir=tmp_path, **how, **flags)
+    code, err = run_fit(output_dir=tmp_path, report=True, **how, **flags)
     assert code == 0, err
     case = "TCGA-06-0185-1_concentration"
+    case_pages.check_whole((tmp_path / f"{case}_desc-fit_report.html").read_text(encoding="utf-8"))
     ktrans = results.fitted(tmp_path, case, "Ktrans")[nib.load(mask).get_fdata() > 0]
     if "method" in how:
         arterial = aif_csv.read(Path(flags["aif"]))
@@ -94,8 +96,11 @@ def test_real_breast_tumour(run_fit, reference_data, tmp_path):
     }
     flags |= {"vfa_flip_angles_deg": angles, "aif": folder / "aif.csv", "relaxivity": facts["relaxivity_per_mM_s"]}
     flags |= {"mask": scans.save(tmp_path / "m.nii.gz", tumour, nib.load(folder / "dce_signal.nii.gz").affine)}
-    code, err = run_fit(input=folder / "dce_signal.nii.gz", output_dir=tmp_path / "out", **exams.PLAIN, **flags)
+    code, err = run_fit(
+        input=folder / "dce_signal.nii.gz", output_dir=tmp_path / "out", report=True, **exams.PLAIN, **flags
+    )
     assert code == 0, err
+    case_pages.check_whole((tmp_path / "out" / "dce_signal_desc-fit_report.html").read_text(encoding="utf-8"))
     status = results.fitted(tmp_path / "out", "dce_signal", "status")
     converged = status == FitStatus.CONVERGED
     assert converged.sum() > tumour.sum() / 2

@@ -170,7 +170,7 @@ def test_bad_input(run_infer, scan, tmp_path, what, message):
         ({"colour": "red"}, "colour"),
         ({"dt_s": -5}, "expected a positive dt_s"),
         ({"relaxivity": 0}, "expected a positive relaxivity"),
-        ({"hematocrit": 42}, "p1.nii.gz: expected a hematocrit of 0 to below 1, found 42; divide percent by 100"),
+        ({"hematocrit": 42}, "--hematocrit: expected a hematocrit of 0 to below 1, found 42; divide percent by 100"),
         ({"demo": True}, "--demo: expected no --input"),
         ({"modelled": True}, "--modelled: expected weights of a method that models the series, found tiny"),
         ({"weights": "nothing.npz"}, "nothing.npz: expected weights"),

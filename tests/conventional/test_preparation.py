@@ -47,6 +47,15 @@ def test_contrast_close_to_the_end(prepared, arrival_s, refused):
         )
 
 
+def test_a_refusal_says_what_is_odd_about_the_series(prepared):
+    """Slices that were written frame by frame, read as if all frames of a slice came first."""
+    right = values(shape=(8, 7, 4), vessels=40, arrival_s=30.0) * np.float32([1.0, 1.1, 1.2, 1.15])[:, None]
+    with pytest.raises(
+        ValueError, match=r"expected a bolus .* \(curves do not cohere in time in .* look at the series\)$"
+    ):
+        prepared(np.ascontiguousarray(np.moveaxis(right, 2, 3)).reshape(right.shape))
+
+
 @pytest.mark.parametrize("second", [1.0, 3.0])
 def test_two_injections_leave_the_baseline(prepared, second):
     later = values(arrival_s=150.0, contrast=second)

@@ -21,7 +21,7 @@ def exam(**changes):
 
 def told(values, times=TIMES, quantity="signal", mask=None):
     mask = np.ones(values.shape[:3], bool) if mask is None else mask
-    return dynamics.look_at(values, mask, times, quantity, np.arange(times.size))
+    return dynamics.look_at(values, mask, times, quantity, np.arange(times.size)).told
 
 
 @pytest.mark.parametrize("arrival_s", [30.0, 270.0])
@@ -72,7 +72,7 @@ def test_a_step_of_the_gain():
     (warning,) = told(values)
     assert warning.startswith("the signal of all voxels changes alike, by a factor of 0.6 at frame 40")
     # The frames' numbers are those of the file, where some were left out.
-    (warning,) = dynamics.look_at(values, np.ones((8, 7, 4), bool), TIMES, "signal", NUMBERS + 2)
+    (warning,) = dynamics.look_at(values, np.ones((8, 7, 4), bool), TIMES, "signal", NUMBERS + 2).told
     assert "at frame 42" in warning
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scans
 
-from dcejax.data import frames, loading
+from dcejax.data import frame_numbers, frames, loading
 from dcejax.data.cases import Case
 from dcejax.data.facts import Facts
 
@@ -144,15 +144,27 @@ def test_frames_are_named_and_left_out(tmp_path):
         loading.load_scan(dataclasses.replace(case, facts=Facts(mask=mask, drop_frames=(3,))))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_in_no_order_are_put_in_order_before_any_is_left_out(seed):
+    values = examinations.make_scan(shape=(8, 7, 4), vessels=40).values
+    values = values[..., np.random.default_rng(seed).permutation(60)]
+    values[..., 7] *= 0.3
+    given = np.ones(values.shape[:3], bool), np.arange(60) * 5 / 60, "signal", np.arange(60)
+    with pytest.raises(ValueError, match=r"x: expected frames in the order of time, found that curves do not") as told:
+        frames.check("x", values, *given)
+    assert "7" in str(told.value).split("much darker than the frames beside: ")[1]
+    assert "--drop_frames" not in str(told.value)
+
+
 @pytest.mark.parametrize(("text", "expected"), [("0", (0,)), ("0,50-52", (0, 50, 51, 52)), ("5, 3-4", (3, 4, 5))])
 def test_numbers_as_text(text, expected):
-    assert frames.parse(text) == expected
+    assert frame_numbers.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1.5"])
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - whoever calls says more
-        frames.parse(text)
+        frame_numbers.parse(text)
 
 
 def test_frames_that_do_not_exist():

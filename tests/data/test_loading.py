@@ -30,9 +30,46 @@ def test_load(tmp_path):
 
 
 def test_flags_come_before_the_sidecar(tmp_path):
-    case = case_of(tmp_path, tr_ms=4.0)
-    scans.save_sidecar(case.path, RepetitionTime=0.0031)
-    assert loading.load_scan(case).provenance["acquisition"] == {"tr_ms": 4.0}
+    case = case_of(tmp_path, tr_ms=7.0, flip_angle_deg=20.0)
+    scans.save_sidecar(case.path, RepetitionTime=0.005, FlipAngle=15)
+    scan = loading.load_scan(case)
+    assert scan.provenance["acquisition"] == {"tr_ms": 7.0, "flip_angle_deg": 20.0}
+    assert scan.warnings == (
+        "tr_ms of scan.nii.gz is 7 as stated, though RepetitionTime in scan.json gives 5",
+        "flip_angle_deg of scan.nii.gz is 20 as stated, though FlipAngle in scan.json gives 15",
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"RepetitionTimeExcitation": 0.00702}, {"RepetitionTime": 5.0}, {"RepetitionTime": 0.15}, {"FlipAngle": 9}],
+)
+def test_a_sidecar_that_says_nothing_else_is_no_matter(tmp_path, fields):
+    case = case_of(tmp_path, tr_ms=7.0)
+    scans.save_sidecar(case.path, **fields)
+    scan = loading.load_scan(case)
+    assert scan.provenance["acquisition"]["tr_ms"] == 7.0
+    assert scan.warnings == ()
+
+
+def test_a_time_between_inversions_is_named(tmp_path):
+    case = case_of(tmp_path)
+    scans.save_sidecar(case.path, RepetitionTimeInversion=2.3, FlipAngle=15)
+    told = r"RepetitionTimeInversion in the sidecar, over which --tr_ms wins: expected tr_ms .* found 2300"
+    with pytest.raises(ValueError, match=told):
+        loading.load_scan(case)
+    found = loading.load_scan(dataclasses.replace(case, facts=dataclasses.replace(case.facts, tr_ms=5.0)))
+    assert found.provenance["acquisition"]["tr_ms"] == 5.0
+
+
+def test_the_file_that_disagrees_is_named_where_it_is_inherited(tmp_path):
+    folder = tmp_path / "sub-1" / "perf"
+    path = scans.save_scan(folder / "sub-1_dce.nii.gz")
+    (tmp_path / "dce.json").write_text('{"FlipAngle": 15}')
+    scans.save_sidecar(path, RepetitionTimeExcitation=0.004)
+    facts = Facts(mask=scans.save_mask(tmp_path / "mask.nii.gz"), flip_angle_deg=20.0)
+    (warning,) = loading.load_scan(cases.Case("sub-1", path, facts)).warnings
+    assert warning.endswith("is 20 as stated, though FlipAngle in dce.json gives 15")
 
 
 def test_nan_in_the_mask_is_counted(tmp_path):
@@ -177,6 +214,11 @@ def test_an_acquisition_in_another_unit(tmp_path, stated, message):
 def test_relaxivity_in_another_unit(tmp_path, relaxivity):
     with pytest.raises(ValueError, match=rf"expected a relaxivity of 1 to 20 1/\(mM s\), found {relaxivity:g}"):
         loading.load_scan(case_of(tmp_path, relaxivity=relaxivity))
+
+
+def test_a_hematocrit_in_percent(tmp_path):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: expected a hematocrit of 0 to below 1, found 42"):
+        loading.load_scan(case_of(tmp_path, hematocrit=42.0))
 
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf, 0.0])

@@ -89,6 +89,13 @@ def test_minutes_are_refused(tmp_path, seconds):
         resolve(len(seconds), sidecar={"VolumeTiming": seconds.tolist()})
 
 
+def test_an_interval_that_may_be_a_tr_is_said_to_be_one():
+    with pytest.raises(ValueError, match=r"header pixdim\[4\]: .* in min \(.*, or the interval is a TR .* give --dt_s"):
+        resolve(head=header(0.15, "sec"))
+    with pytest.raises(ValueError, match=r"in min \(multiply by 60\)$"):
+        resolve(dt_s=0.15)
+
+
 def test_milliseconds_are_refused():
     with pytest.raises(ValueError, match=r"times seem to be in ms \(divide by 1000\)"):
         resolve(dt_s=5000.0)

@@ -27,6 +27,19 @@ from dcejax.data.dicom.stacks import Stack
 _SAYS_NOTHING = {"dicom", "dicoms", "dcm", "dcms", "export", "images", "image", "data", "series", "scan", "scans", ""}
 _EVENLY = 1e-3  # of the interval: times of even frames are rounded
 _NOTE = "converted from DICOM by dcm2niix, dcejax"
+_README = """{name}
+
+Made by dcejax. Research only; not for clinical decisions.
+
+Each examination, in sub-<id>/[ses-<n>/]perf: the series (_dce.nii.gz) with its frame times and acquisition in the JSON
+beside it, what belongs to it, and a record of how all was made (_desc-dicom.json or _desc-prepared.json).
+
+BIDS has no names yet for contrast-enhanced series, so .bidsignore lists the folders perf; and dicom, where it is, is a
+data set of its own: the series as converted.
+
+  dcejax-infer --input=THIS_FOLDER --output_dir=DIR
+  dcejax-fit --input=THIS_FOLDER --output_dir=DIR
+"""
 
 Progress = Callable[..., None]
 """Told a stage, and perhaps how much of how much is done."""
@@ -255,9 +268,10 @@ def write_root(root: Path, name: str = "Examinations converted from DICOM", kind
         "DatasetType": kind,
         "GeneratedBy": [{"Name": "dcejax", "Version": provenance.version("dcejax")}],
     }
-    for name, text in (
+    for file, text in (
         ("dataset_description.json", results.json_text(description)),
-        (".bidsignore", "perf/\n*.jsonl\n"),
+        ("README", _README.format(name=name)),
+        (".bidsignore", "perf/\n*.jsonl\n/dicom\n"),  # the validator does not apply dicom/ to the folder itself
     ):
-        if not presence.exists(root / name):
-            atomic.write_text(root / name, text)
+        if not presence.exists(root / file):
+            atomic.write_text(root / file, text)

@@ -26,7 +26,7 @@ ANALYSES = ("dcejax", "fit")
 _DESCRIPTION = "dataset_description.json"
 _IDENTITY = ("participant_id", "session_id", "case_id")
 _TABLES = ("quality", "rois")
-_IGNORED = "perf/\ngroup_*\n*.jsonl\ndicom/\n"
+_IGNORED = "perf/\ngroup_*\n*.jsonl\n/dicom\n"  # the validator does not apply dicom/ to the folder itself
 _README = """Maps by dcejax
 
 Pharmacokinetic maps from DCE-MRI. Research only; not for clinical decisions.
@@ -37,7 +37,8 @@ settings, warnings and versions; a picture; and tables of quality figures and of
 
 The tables group_* hold the rows of all cases. share_covered is the share of a region that has an estimate.
 
-BIDS has no names yet for contrast-enhanced series and their maps, so .bidsignore lists the folders perf.
+BIDS has no names yet for contrast-enhanced series and their maps, so .bidsignore lists the folders perf; and
+dicom, where it is, is a data set of its own: the series as converted.
 """
 
 

@@ -165,7 +165,7 @@ def test_no_file_tells_who_the_patient_is(tmp_path):
     record, case = convert(folder)
     assert case.case_id == record["case_id"] != "sub-DOEJANE"
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(written) == 5
+    assert len(written) == 6
     plane = conversion.dynamic_stack(folder, None).first
     uids = [plane.instance_uid, plane.series_uid, plane.study_uid]
     for path in written:

@@ -45,7 +45,7 @@ def main() -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     seconds = (arrival + GRID[: len(plasma)]) * SECONDS_PER_MINUTE
-    (line,) = axes.plot(seconds, plasma, label="found by default-v4")
+    (line,) = axes.plot(seconds, plasma, label="found by default-v5")
     axes.fill_between(seconds, low, high, color=line.get_color(), alpha=0.18, lw=0, label="its 90 % band")
     axes.plot(published.times * SECONDS_PER_MINUTE, published.plasma, "o--", ms=4, label="published with the scan")
     axes.set_xlabel("time after the first frame (s)")

@@ -25,8 +25,8 @@ CASE = "TCGA-06-0185-{visit}"
 RELAXIVITY = 3.3  # 1/(mM s), of the data's own conversion to concentration
 QUANTITIES = ("Ktrans", "vp", "kep")
 ARMS = (
-    "default-v4, mask only",
-    "default-v4, relaxivity and AIF given",
+    "default-v5, mask only",
+    "default-v5, relaxivity and AIF given",
     "paper-v1, mask only",
     "fit with the patient's AIF, no flags",
     "the same, --model=extended_tofts --nofit_delay",
@@ -99,8 +99,8 @@ def compare(folder: Path, visit: int) -> dict[str, dict[str, dict[str, float]]]:
     area = np.zeros(mask.shape, np.float32)
     area[mask] = curves.sum(axis=1)
     maps_of = (
-        network_maps(folder, case, "default-v4", informed=False),
-        network_maps(folder, case, "default-v4", informed=True),
+        network_maps(folder, case, "default-v5", informed=False),
+        network_maps(folder, case, "default-v5", informed=True),
         network_maps(folder, case, "paper-v1", informed=False),
         fitted_maps(curves, mask, folder, case),
         fitted_maps(curves, mask, folder, case, model="extended_tofts", fit_delay=False),

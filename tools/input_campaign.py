@@ -91,7 +91,8 @@ def explore(kind: hostile_inputs.Kind, examples: int, seed: int | None = None) -
         with tempfile.TemporaryDirectory(prefix="dcejax-inputs-") as folder:
             (work := Path(folder) / "work").mkdir()
             began = time.perf_counter()
-            found = kind.judge(work, drawn)
+            with hostile_inputs.nothing_logged():
+                found = kind.judge(work, drawn)
             seconds = time.perf_counter() - began
             beside = [path.name for path in Path(folder).iterdir() if path != work]
         assert not beside, f"files outside the folder: {beside}"

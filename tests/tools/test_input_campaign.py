@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -43,8 +44,9 @@ def test_commands_and_weights(tmp_path, group):
     [
         (lambda folder, drawn: hostile_inputs.answer(lambda: [][0], "scan"), IndexError),
         (lambda folder, drawn: (folder.parent / "elsewhere").touch(), AssertionError),
+        (lambda folder, drawn: str(nib.imageglobals.logger.warning("odd")), AssertionError),
     ],
-    ids=["traceback", "file outside"],
+    ids=["traceback", "file outside", "log"],
 )
 def test_faults_are_seen(judge, fault):
     with pytest.raises(fault):

@@ -47,9 +47,9 @@ def plain_values() -> np.ndarray:
     return (whole_numbers() * SLOPE).astype(np.float32)
 
 
-def plasma() -> tuple[np.ndarray, np.ndarray]:
+def plasma(frames: int = FRAMES, dt_s: float = DT_S) -> tuple[np.ndarray, np.ndarray]:
     """Times in min and an arterial input in mM, without any library's model."""
-    times = np.arange(FRAMES) * DT_S / 60
+    times = np.arange(frames) * dt_s / 60
     since = np.maximum(times - 0.25, 0)
     return times, 30 * since * np.exp(-since / 0.25) + 1.0 * (1 - np.exp(-since / 0.1))
 

@@ -129,8 +129,8 @@ class MapFolder:
             if lost.any():
                 worst = int(lost.argmax())
                 raise ValueError(
-                    f"{paths[worst]}: expected finite maps in the brain, found NaN or infinity in {lost[worst]} voxels; "
-                    "make the maps again"
+                    f"{paths[worst]}: expected finite maps in the brain, found NaN or infinity in {lost[worst]} voxels"
+                    "; make the maps again"
                 )
             return np.where(scan.mask[..., None], found, np.float32(0.0))
 

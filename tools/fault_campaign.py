@@ -18,8 +18,9 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import failing_writes
 import fault_kills
@@ -28,17 +29,17 @@ import fault_surroundings
 import fault_targets
 from fault_positions import Fault
 
-_POSITIONS_A_PROCESS = 60  # a checkpoint that fails leaves threads that wait for minutes
 _MOST_POSITIONS = 6000
 
 Part = Callable[[Path], Iterator[Fault]]
 
 
-def _positions(what: str, target: Callable[[Path], fault_targets.Target], first: int, stride: int) -> Part:
-    def tried(shared: Path) -> Iterator[Fault]:
-        last = first + _POSITIONS_A_PROCESS * stride - 1
-        made = target(shared)
-        return fault_positions.every_position(what, made, shared / "work", first=first, stride=stride, last=last)
+def _positions(what: str, first: int, last: int, stride: int) -> Part:
+    def tried(shared: Path) -> Generator[Fault, None, None]:
+        target = _TARGETS[what].make(shared)
+        block = fault_positions.every_position(what, target, shared / "work", first=first, stride=stride, last=last)
+        if (yield from block):
+            (shared / _OVER).touch()
 
     return tried
 
@@ -56,29 +57,46 @@ def _in_a_process(part: Part, shared: Path) -> Iterator[Fault]:
     code, said = fault_kills.Child(write, shared / "part.log").ended(within=3600)
     yield from (Fault(*json.loads(line)) for line in found.read_text().splitlines())
     if code != 0:
-        yield Fault("campaign", str(part), f"ends with {code}: {said[-500:]}")
+        yield Fault("campaign", shared.name, f"ends with {code}: {said[-500:]}")
+
+
+class _Swept(NamedTuple):
+    """A target whose operations fail in turn."""
+
+    make: Callable[[Path], fault_targets.Target]
+    positions: int = 60  # in one process
 
 
 _TARGETS = {
-    "dcejax-fit": fault_targets.fit_target,
-    "dcejax-infer": fault_targets.infer_target,
-    "data set": lambda shared: fault_targets.data_set_target(),
-    "checkpoint": lambda shared: fault_targets.checkpoint_target(),
+    "dcejax-fit": _Swept(fault_targets.fit_target),
+    "dcejax-infer": _Swept(fault_targets.infer_target),
+    "data set": _Swept(lambda shared: fault_targets.data_set_target()),
+    "checkpoint": _Swept(lambda shared: fault_targets.checkpoint_target(), 20),  # one that fails leaves threads
 }
+_OVER = "over"  # a file that says that there are no more positions
 
 
-def parts(only: str, stride: int, kills: int, seed: int, shared: Path) -> Iterator[tuple[str, Iterator[Fault]]]:
+def _swept(what: str, first: int, last: int, stride: int, shared: Path) -> Iterator[Fault]:
+    """The positions of a target in their order, so many in a process."""
+    step = _TARGETS[what].positions * stride
+    for start in range(first, last + 1, step):
+        (own := shared / f"{what} from {start}").mkdir()
+        yield from _in_a_process(_positions(what, start, min(start + step - 1, last), stride), own)
+        over = (own / _OVER).exists()
+        shutil.rmtree(own, ignore_errors=True)
+        if over:
+            return
+    if last == _MOST_POSITIONS:
+        yield Fault("campaign", what, f"there are more than {last} positions")
+
+
+def parts(
+    only: str, kills: int, seed: int, shared: Path, *, first: int, last: int, stride: int
+) -> Iterator[tuple[str, Iterator[Fault]]]:
     """Names of the parts that were asked for, and what each finds."""
-    for what, target in _TARGETS.items():
-        for first in range(1, _MOST_POSITIONS, _POSITIONS_A_PROCESS * stride):
-            if only not in f"{what}: positions":
-                break
-            (own := shared / f"{what} {first}").mkdir()
-            found = list(_in_a_process(_positions(what, target, first, stride), own))
-            yield f"{what}: positions", iter(found)
-            shutil.rmtree(own, ignore_errors=True)
-            if len(found) < _POSITIONS_A_PROCESS * len(failing_writes.MANNERS):  # there are no more
-                break
+    for what in _TARGETS:
+        if only in f"{what}: positions":
+            yield f"{what}: positions", _swept(what, first, last, stride, shared)
     names = ("full disk", "read-only", "changing input", "one shard", "clock")
     (own := shared / "programs").mkdir()
     programs = fault_kills.programs(own) if kills or any(only in name for name in names) else {}
@@ -102,9 +120,15 @@ def parts(only: str, stride: int, kills: int, seed: int, shared: Path) -> Iterat
             yield name, part(folder)
 
 
+def _place(fault: Fault) -> str:
+    """Its position, if it has one: which operation that is may differ, where threads do them."""
+    swept = fault.kind.partition(": ")[2] in failing_writes.MANNERS
+    return fault.name.rsplit(" ", 1)[-1] if swept else fault.name
+
+
 def latest(faults: list[Fault]) -> list[Fault]:
     """Of faults that were tried again the last answer."""
-    return list({(fault.kind, fault.name): fault for fault in faults}.values())
+    return list({(fault.kind, _place(fault)): fault for fault in faults}.values())
 
 
 def table(faults: list[Fault]) -> str:
@@ -122,6 +146,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True, help="file that results are appended to")
     parser.add_argument("--only", default="", help="part of the name of a part")
     parser.add_argument("--stride", type=int, default=1, help="try every n-th position only")
+    parser.add_argument("--first", type=int, default=1, help="position")
+    parser.add_argument("--last", type=int, default=_MOST_POSITIONS, help="position")
     parser.add_argument("--kills", type=int, default=20, help="of each program")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--markdown", action="store_true", help="print the table of what is in the file")
@@ -129,7 +155,8 @@ def main() -> int:
     if not chosen.markdown:
         failing_writes.start_again()
         with tempfile.TemporaryDirectory(prefix="dcejax-faults-") as folder:
-            for name, found in parts(chosen.only, chosen.stride, chosen.kills, chosen.seed, Path(folder)):
+            positions = {"first": chosen.first, "last": chosen.last, "stride": chosen.stride}
+            for name, found in parts(chosen.only, chosen.kills, chosen.seed, Path(folder), **positions):
                 tried = []
                 with chosen.results.open("a") as file:
                     for fault in found:

@@ -34,9 +34,9 @@ from dcejax.runner import map_picture
 _FIT = {"input_quantity": "concentration", "model": "tofts", "method": "linear", "fit_delay": "false"}
 _FIT_SIGNAL = {"tr_ms": 5, "flip_angle_deg": 15, "baseline_frames": 3, "model": "tofts", "method": "linear"}
 _NAMES = ("scan", "mask", "aif", "times", "cases", "none.nii", "t1_map", "b1_map", "segmentation")
-_INFER_FRAMES = 60  # every 5 s, the grid of these weights
+INFER_FRAMES = 60  # every 5 s, the grid of these weights
 _ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-40, 3e38, -3e38, 7.5)
-_INFER_SHAPE = (6, 5, 1)
+INFER_SHAPE = (6, 5, 1)
 
 
 def _config() -> lyoo2025.Config:
@@ -137,9 +137,9 @@ def same_maps(maps: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> str:
     return "same"
 
 
-def aif() -> bytes:
-    """The plain arterial input as a table."""
-    times, curve = inputs.plasma()
+def aif(*frames: float) -> bytes:
+    """The plain arterial input as a table, of the plain frames or of others."""
+    times, curve = inputs.plasma(*frames)
     lines = [f"{60 * t!r},{c!r}" for t, c in zip(times.tolist(), curve.tolist(), strict=True)]
     return "\n".join(["time_s,cp_plasma_mM", *lines]).encode()
 
@@ -168,14 +168,15 @@ def _signal_files(folder: Path, name: str = "scan.nii") -> dict:
 
 def infer_signal() -> np.ndarray:
     """Whole numbers."""
-    speed = np.linspace(1, 6, int(np.prod(_INFER_SHAPE))).reshape(*_INFER_SHAPE, 1)
-    since = np.maximum(np.arange(_INFER_FRAMES) / _INFER_FRAMES - 0.15, 0)
-    baseline = 45 + np.arange(np.prod(_INFER_SHAPE)).reshape(*_INFER_SHAPE, 1) % 7
+    speed = np.linspace(1, 6, int(np.prod(INFER_SHAPE))).reshape(*INFER_SHAPE, 1)
+    since = np.maximum(np.arange(INFER_FRAMES) / INFER_FRAMES - 0.15, 0)
+    baseline = 45 + np.arange(np.prod(INFER_SHAPE)).reshape(*INFER_SHAPE, 1) % 7
     return np.rint(baseline + 70 * (1 - np.exp(-speed * since))).astype(np.int64)
 
 
-def _infer_files(folder: Path, data: bytes, name: str = "scan.nii", **how: Any) -> dict:
-    mask = inputs.content(np.ones(_INFER_SHAPE, np.uint8), **how)
+def infer_files(folder: Path, data: bytes, name: str = "scan.nii", **how: Any) -> dict:
+    """Files of a series of `infer_signal`'s shape, by their flags."""
+    mask = inputs.content(np.ones(INFER_SHAPE, np.uint8), **how)
     return {
         "input": inputs.put(folder / "in" / name, data),
         "mask": inputs.put(folder / "in" / "mask.nii", mask),
@@ -229,7 +230,8 @@ def damaged_bytes(name: str, content: bytes, how: str, place: int, data: bytes) 
     return gzip.compress(changed) if within else changed
 
 
-def _damage(path: Path, how: str, place: int, data: bytes) -> None:
+def damage(path: Path, how: str, place: int, data: bytes) -> None:
+    """The same of a file."""
     path.write_bytes(damaged_bytes(path.name, path.read_bytes(), how, place, data))
 
 
@@ -250,7 +252,7 @@ def _fit_kinds(plain: dict[str, np.ndarray], of_signal: dict[str, np.ndarray]) -
         signal = which.endswith("_map") or which == "segmentation" or place % 3 == 0
         name = "scan.nii.gz" if zipped else "scan.nii"
         files = _signal_files(folder, name) if signal else _fit_files(folder, name=name)
-        _damage(folder / "in" / "scan.json" if which == "sidecar" else files[which], how, place, data)
+        damage(folder / "in" / "scan.json" if which == "sidecar" else files[which], how, place, data)
         found, maps = run(fit, folder, **files, **(_FIT_SIGNAL if signal else _FIT))
         if which == "input" or found == "refused":
             return found
@@ -277,13 +279,13 @@ def _infer_kinds(plain: dict[str, np.ndarray], own: Path) -> dict[str, Kind]:
         kind, order, version, zipped, extension, (*how, coded, _) = drawn
         rest = {"affine": hostile_images.turned(*how), "coded": coded, "version": version, "order": order}
         data = inputs.content(infer_signal().astype(kind), extension=extension, **rest)
-        files = _infer_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", **rest)
+        files = infer_files(folder, data, "scan.nii.gz" if zipped else "scan.nii", **rest)
         return same_maps(run(infer, folder, good=True, **files, weights=own)[1], plain)
 
     def damaged(folder: Path, drawn: tuple) -> str:
         which, how, place, data, zipped = drawn
-        files = _infer_files(folder, inputs.content(infer_signal()), "scan.nii.gz" if zipped else "scan.nii")
-        _damage(files.get(which, files["input"]), how, place, data)
+        files = infer_files(folder, inputs.content(infer_signal()), "scan.nii.gz" if zipped else "scan.nii")
+        damage(files.get(which, files["input"]), how, place, data)
         return run(infer, folder, **files, weights=own)[0]
 
     return {
@@ -307,6 +309,6 @@ def fit_kinds(shared: Path) -> dict[str, Kind]:
 def infer_kinds(shared: Path) -> dict[str, Kind]:
     """What inference reads; as `fit_kinds`."""
     own = tiny_weights(shared / "tiny")
-    files = _infer_files(shared / "infer", inputs.content(infer_signal()))
+    files = infer_files(shared / "infer", inputs.content(infer_signal()))
     _, plain = run(infer, shared / "infer", good=True, **files, weights=own)
     return _infer_kinds(plain, own)

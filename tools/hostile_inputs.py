@@ -5,9 +5,12 @@ else and that is read as an independent reader here reads it, or "refused" by a 
 was expected, what was found and a remedy. Anything else is a fault, and so is a file outside the folder.
 """
 
+import contextlib
 import gzip
+import io
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,9 +47,9 @@ def plain_values() -> np.ndarray:
     return (whole_numbers() * SLOPE).astype(np.float32)
 
 
-def plasma() -> tuple[np.ndarray, np.ndarray]:
+def plasma(frames: int = FRAMES, dt_s: float = DT_S) -> tuple[np.ndarray, np.ndarray]:
     """Times in min and an arterial input in mM, without any library's model."""
-    times = np.arange(FRAMES) * DT_S / 60
+    times = np.arange(frames) * dt_s / 60
     since = np.maximum(times - 0.25, 0)
     return times, 30 * since * np.exp(-since / 0.25) + 1.0 * (1 - np.exp(-since / 0.1))
 
@@ -100,6 +103,25 @@ def check_refusal(text: str, *names: object) -> str:
     )
     assert "Traceback" not in text
     return "refused"
+
+
+@contextlib.contextmanager
+def nothing_logged() -> Iterator[None]:
+    """Refuse what libraries log beside an answer: their handlers have the standard error of the process's beginning."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    own = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    own = [handler for handler in own if type(handler) is logging.StreamHandler]  # no files, and none of a test's
+    seen, last = io.StringIO(), logging.lastResort
+    streams = [handler.setStream(seen) for handler in own]
+    logging.lastResort = logging.StreamHandler(seen)
+    logging.lastResort.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.lastResort = last
+        for handler, stream in zip(own, streams, strict=True):
+            handler.setStream(stream)
+    assert not seen.getvalue(), f"logged: {seen.getvalue()}"
 
 
 def answer(call: Callable[[], str], *names: object) -> str:

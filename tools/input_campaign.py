@@ -27,6 +27,7 @@ import hostile_evaluations
 import hostile_headers
 import hostile_images
 import hostile_inputs
+import hostile_recommended
 import hostile_text
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
@@ -38,6 +39,7 @@ COMMANDS = (
     hostile_commands.weights_kinds,
     hostile_commands.fit_kinds,
     hostile_commands.infer_kinds,
+    hostile_recommended.recommended_kinds,
     hostile_dicom.dicom_kinds,
     hostile_evaluations.evaluate_kinds,
     hostile_data_sets.bids_kinds,
@@ -91,7 +93,8 @@ def explore(kind: hostile_inputs.Kind, examples: int, seed: int | None = None) -
         with tempfile.TemporaryDirectory(prefix="dcejax-inputs-") as folder:
             (work := Path(folder) / "work").mkdir()
             began = time.perf_counter()
-            found = kind.judge(work, drawn)
+            with hostile_inputs.nothing_logged():
+                found = kind.judge(work, drawn)
             seconds = time.perf_counter() - began
             beside = [path.name for path in Path(folder).iterdir() if path != work]
         assert not beside, f"files outside the folder: {beside}"

@@ -36,8 +36,12 @@ def refuse_words(words: list[str]) -> None:
 
 
 def last_word(text: str) -> None:
-    """Tell how the command ends, in place of a status that a terminal shows."""
-    print("\r\033[K" * sys.stderr.isatty() + text, file=sys.stderr)
+    """Tell in one line how the command ends, in place of a status that a terminal shows.
+
+    What ends a line, or controls a terminal, comes from a file or a flag: it is shown as Python writes it.
+    """
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
 
 
 def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) -> None:
@@ -81,7 +85,8 @@ def entry_point(
         try:
             _, *words = parsed([*argv[:1], *rewrite(argv[1:])], known_only=known_only)
         except flags.Error as error:
-            raise ValueError(f"{error}; see --help") from error
+            known = "" if "expected" in str(error) else "expected flags and values as --help tells, found "
+            raise ValueError(f"{known}{error}; see --help") from error
         if parsed.help:
             shown = about() if callable(about) else about
             print(f"{shown}\nAfter Ctrl-C the exit code is 130, after SIGTERM 143.\n\nFlags:\n{parsed.get_help()}")

@@ -67,7 +67,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"--bids-filter-file={path}: expected JSON, found {error}; correct it") from error
     found = content.get(QUERY) if isinstance(content, dict) else None
     if not isinstance(found, dict) or set(content) != {QUERY}:
-        keys = ", ".join(content) or "an empty object" if isinstance(content, dict) else type(content).__name__
+        keys = (
+            ", ".join(map(repr, content)) or "an empty object" if isinstance(content, dict) else type(content).__name__
+        )
         raise ValueError(
             f'--bids-filter-file={path}: expected {{"{QUERY}": {{...}}}} and nothing else, found {keys:.80}; correct it'
         )

@@ -5,6 +5,7 @@ content shows only when it is read, memory is touched as far as there is content
 nothing of use here, and state sizes of their own.
 """
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ _BYTES_PER_READ = 1 << 20
 _MOST_DEFLATED = 1032  # bytes that one byte of gzip can stand for
 _HEADERS = ((348, nib.Nifti1Header), (540, nib.Nifti2Header))
 _MOST_DIMENSIONS = 7
+_UNHEARD = logging.Logger("headers", logging.CRITICAL + 1)  # what nibabel finds is repaired, or is in the error
 _PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _SPACE_UNITS, _TIME_UNITS = 4, range(0, 56, 8)  # codes that NIfTI knows: below, and among
 _FLATTEST = 1e-6  # volume of a voxel, as a share of that of a box with its edges
@@ -57,7 +59,8 @@ def _parse(block: bytes) -> Any:
     for size, kind in _HEADERS:
         for order, word in (("<", "little"), (">", "big")):
             if int.from_bytes(block[:4], word) == size and len(block) >= size:
-                header = kind(block[:size], endianness=order)
+                header = kind(block[:size], endianness=order, check=False)
+                header.check_fix(logger=_UNHEARD)
                 if not 1 <= header["dim"][0] <= _MOST_DIMENSIONS:
                     raise ValueError(f"it declares {header['dim'][0]} dimensions")
                 return header

@@ -27,6 +27,7 @@ from dcejax.methods.aligned_grid import nothing, prepare_batch
 from dcejax.methods.calibration import Calibration, no_calibration
 from dcejax.methods.ensemble import teach
 from dcejax.methods.examination_posterior import Trained, posterior
+from dcejax.methods.finite import require_finite
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.modelled_series import explained
@@ -188,6 +189,7 @@ def load(params: Params, config: Config, policy: Policy) -> Trained:
     return Trained(network, own, calibrated, config.network.rank)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
 def predict(
     trained: Trained, series: Series, key: jax.Array, *, progress: Callable[..., None] = lambda *_: None
 ) -> Prediction:
@@ -214,8 +216,7 @@ def predict(
         "residual": found.residual[:, None],
     }
     values["identifiable"][:, PARAMETERS.index("ve")] &= values["q05"][:, PARAMETERS.index("Ktrans")] > _LEAST_KTRANS
-    if not all(np.isfinite(value).all() for value in values.values()):
-        raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
+    require_finite(values.values())
     maps, inside = {}, np.flatnonzero(series.mask)
     for output in OUTPUTS:
         column = PARAMETERS.index(output.quantity) if output.quantity in PARAMETERS else 0

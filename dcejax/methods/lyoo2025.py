@@ -22,6 +22,7 @@ from dcejax.execution.curves import apply_in_chunks, map_curves
 from dcejax.execution.policy import Policy
 from dcejax.execution.unet_volumes import encode_prior, sample_volume, slices_of
 from dcejax.methods import envelope, fixed_grid
+from dcejax.methods.finite import require_finite
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.parameters import check_parameters, to_half
@@ -275,8 +276,7 @@ def _named(mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
     Raises:
         ValueError: values that are not finite.
     """
-    if not np.isfinite(mean).all() or not np.isfinite(std).all():
-        raise ValueError("expected finite maps, found NaN or infinity; these weights do not fit this input")
+    require_finite((mean, std))
     defined = mean > CV_FLOOR
     cv = np.where(defined, std / np.where(defined, mean, 1.0), 0.0).astype(np.float32)
     found = {"mean": mean, "std": std, "cv": cv}

@@ -13,7 +13,7 @@ import results
 import scans
 from commands import call
 
-from dcejax.cli import prepare
+from dcejax.cli import infer, prepare
 from dcejax.data import aif_csv
 from dcejax.data.dicom import conversion
 
@@ -121,6 +121,50 @@ def test_the_fit_of_dicom_is_that_of_the_nifti(series, run_fit, tmp_path):
     code, err = run_fit(input=series.folder, dry_run=True, dicom_maps=True, **series.flags(tmp_path / "a"))
     assert "sub-study1: checked" in err
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*.nii.gz")}
+
+
+@pytest.mark.slow
+def test_the_recommended_maps_of_dicom_are_those_of_the_nifti_however_its_axes_run(series, tmp_path):
+    inside, grid = scans.head(exams.SHAPE), affine(exams.SHAPE)
+    stated = {"tr_ms": exams.TR_MS, "flip_angle_deg": exams.FLIP_DEG}
+    turn = nib.orientations.axcodes2ornt("PLI")
+
+    def turned(values):
+        return nib.orientations.apply_orientation(
+            values, nib.orientations.ornt_transform(nib.io_orientation(grid), turn)
+        )
+
+    files = {"dicom": (series.folder, series.mask)}
+    for name in ("same", "turned"):
+        image, mask = (
+            nib.Nifti1Image(series.stored.astype(np.int16), grid),
+            nib.Nifti1Image(inside.astype(np.uint8), grid),
+        )
+        if name == "turned":
+            image, mask = (
+                each.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(grid), turn))
+                for each in (image, mask)
+            )
+        image.header.set_zooms((*image.header.get_zooms()[:3], exams.DT_S))
+        image.header.set_xyzt_units("mm", "sec")
+        (tmp_path / name).mkdir()
+        files[name] = tmp_path / name / "study1.nii.gz", tmp_path / name / "mask.nii.gz"
+        for made, path in zip((image, mask), files[name], strict=True):
+            nib.save(made, path)
+    found = {}
+    for name, (source, mask) in files.items():
+        out = tmp_path / f"maps-{name}"
+        known = {} if name == "dicom" else stated
+        code, _, told = call(infer.main, input=source, mask=mask, output_dir=out, **known)
+        assert code == 0, told
+        found[name] = [
+            nib.load(next(out.glob(f"*_desc-{what}.nii.gz"))).get_fdata(dtype=np.float32)
+            for what in ("median_Ktrans", "q05_vp", "sdlog_ve", "residual_curve")
+        ]
+    for ours, theirs, other in zip(*found.values(), strict=True):
+        assert theirs[inside].std() > 0
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_allclose(other, turned(theirs), rtol=1e-3, atol=1e-5)
 
 
 def test_maps_of_networks_as_dicom(run_infer, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import scans
 from commands import call
 
-from dcejax.cli import train
+from dcejax.cli import bids, train
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 SCRIPTS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["scripts"]
@@ -23,6 +23,15 @@ def test_every_command_tells_its_version_and_does_nothing_else(name):
     assert (code, err) == (0, "")
     assert out.startswith("dcejax ")
     assert out.endswith(f"(jax {jax.__version__}, Python {platform.python_version()})\n")
+
+
+@pytest.mark.parametrize("words", [["--participant_label=\r0\x85"], ["--no\nsuch"], ["a\x1b[2Jb"]])
+def test_a_refusal_is_one_line_whatever_a_flag_holds(words):
+    code, _, err = call(bids.main, *words)
+    assert code == 2
+    assert err.endswith("\n")
+    assert err[:-1].isprintable()
+    assert all(word in err for word in ("error: ", "expected ", "found ", "; see --help")), err
 
 
 def test_a_quiet_run_tells_the_bad_case_and_neither_progress_nor_the_good_one(run_infer, scan, tmp_path):

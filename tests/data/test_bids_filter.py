@@ -81,7 +81,8 @@ def test_a_filter_file(tmp_path):
     [
         ("{", "expected JSON, found"),
         ("[]", "and nothing else, found list"),
-        ('{"bold": {}}', "and nothing else, found bold; correct it"),
+        ('{"bold": {}}', "and nothing else, found 'bold'; correct it"),
+        (r'{"\r\n": {}}', r"and nothing else, found '\\r\\n'; correct it"),  # in one line
         ("{}", "and nothing else, found an empty object; correct it"),
         (
             '{"dce": {"run": {}}}',

@@ -46,6 +46,22 @@ def test_maps_keep_the_space_of_the_input_and_reset_what_described_its_values(tm
     assert len(out.header.get_zooms()) == 3
 
 
+@pytest.mark.parametrize(("place", "value"), [(344, b"odd!"), (80, b"\0\0\0\xc0")])
+def test_what_is_wrong_with_a_header_is_said_once(tmp_path, monkeypatch, place, value):
+    """In the error, or nowhere where it is repaired: nibabel's own words would stand beside it."""
+    said = []
+    monkeypatch.setattr(nib.imageglobals.logger, "handle", lambda record: said.append(record.getMessage()))
+    content = bytearray(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)).to_bytes())
+    content[place : place + len(value)] = value
+    (path := tmp_path / "in.nii").write_bytes(content)
+    if value == b"odd!":
+        with pytest.raises(ValueError, match=r"in\.nii: expected .*magic string 'odd!' is not valid"):
+            nifti.read_series(path)
+    else:
+        assert nifti.read_series(path).values.shape == (2, 2, 2, 3)
+    assert not said
+
+
 def test_nifti2_stays_nifti2(tmp_path):
     nib.save(nib.Nifti2Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)), tmp_path / "in.nii")
     source = nifti.read_series(tmp_path / "in.nii")

@@ -211,6 +211,16 @@ def test_maps_are_ordered_quantiles_and_zero_outside_the_mask(networks):
     assert all((values[~mask] == 0).all() for values in maps.values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_maps_that_are_not_finite_are_refused_in_one_line(networks):
+    """As an examination gives that is far from all that were trained on: its SDs overflow."""
+    wild = jax.tree.map(lambda leaf: 30 * leaf, networks.params)
+    series = dcejax2026.series_of(make_scan(), NOTHING_BESIDE, CONFIG)
+    expected = r"expected finite maps, found NaN or infinity in \d+ voxels; check the signal .*mask, TR, flip angle"
+    with pytest.raises(ValueError, match=expected):
+        dcejax2026.predict(networks._replace(params=wild), series, stream(0))
+
+
 def batch_of(series):
     """One example whose voxels are those of a series of 50 frames; frames that lack repeat the last."""
     context, count = series.context, len(series.curves)

@@ -1,5 +1,6 @@
 """A small share of the campaign of `tools/fault_campaign.py`; see docs/robustness.md."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -61,6 +62,37 @@ def test_the_operation_of_that_number_fails(tmp_path):
     assert done.stdout.split() == ["file", "write", "sync", "rename"], done.stderr
 
 
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_sweep_ends_where_all_is_done_and_no_earlier(tmp_path, monkeypatch, loses):
+    """Three operations, of which one run comes to two and another to four."""
+    folders = []
+
+    @contextlib.contextmanager
+    def failing(folder, at=0, manner=failing_writes.MANNERS["no space"]):
+        of_this_run = {failing_writes.MANNERS["I/O error"]: 2, failing_writes.MANNERS["killed"]: 4}.get(manner, 3)
+        yield (found := [])
+        found.append(failing_writes.Hit(3, "write" if 0 < at <= of_this_run else ""))
+
+    def run(folder):
+        folders.append(folder)
+        (folder / "a").write_bytes(b"" if loses and len(folders) > 20 else b"whole")
+        return 0
+
+    monkeypatch.setattr(failing_writes, "failing", failing)
+    target = Target(Path.mkdir, run, fault_targets.bytes_of, lambda name: None)
+    sweep, found = fault_positions.every_position("t", target, tmp_path / "work", last=6), []
+    with contextlib.suppress(StopIteration):
+        while True:
+            found.append(next(sweep))
+    reached = [fault for fault in found if not fault.kind.endswith(fault_positions.NOT_REACHED)]
+    missed = [fault for fault in found if fault.kind.endswith(fault_positions.NOT_REACHED)]
+    assert [fault.name for fault in reached] == [f"write {at}" for at in (1, *[1] * 4, *[2] * 5, *[3] * 4, 4)]
+    expected = ["I/O error 3", *(f"{manner} 4" for manner in list(failing_writes.MANNERS)[:4])]
+    assert [fault.name for fault in missed][:5] == expected
+    assert len(missed) == (5 if not loses else 15)
+    assert bool([fault for fault in missed if fault.wrong]) == loses
+
+
 def test_what_is_wrong_is_seen():
     target = Target(None, None, None, lambda name: name.removesuffix(".json") if name.endswith(".json") else None)
     whole = {"a.json": b"1", "a.nii": b"2", "b.nii": b"3"}
@@ -87,7 +119,7 @@ def test_a_message_is_judged(code, said, wrong):
 
 
 def test_the_table_counts_distinct_faults():
-    faults = [Fault("a: no space", "write 1"), Fault("a: no space", "write 1"), Fault("b", "x", "lost")]
+    faults = [Fault("a: no space", "write 1"), Fault("a: no space", "sync 1"), Fault("b", "x", "lost")]
     assert fault_campaign.table(faults).splitlines()[2:] == [
         "| a: no space | 1 | 0 |",
         "| b | 1 | 1 |",

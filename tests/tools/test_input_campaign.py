@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ import hostile_dicom
 import hostile_headers
 import hostile_images
 import hostile_inputs
+import hostile_recommended
 import input_campaign
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ def test_functions_that_read(name):
     assert sum(found["inputs"].values()) >= EXAMPLES
 
 
-_SLOW = {hostile_dicom.dicom_kinds: pytest.mark.slow}  # eight seconds
+_SLOW = dict.fromkeys([hostile_dicom.dicom_kinds, hostile_recommended.recommended_kinds], pytest.mark.slow)  # 8 s
 
 
 @pytest.mark.parametrize(
@@ -38,13 +40,23 @@ def test_commands_and_weights(tmp_path, group):
         assert input_campaign.explore(kind, EXAMPLES)["inputs"]
 
 
+@pytest.mark.slow
+def test_an_examination_far_from_all_others_is_refused_in_one_line(tmp_path):
+    """A TR of 0.085 s, with which SDs overflow; no line of Python beside."""
+    damaged = hostile_recommended.recommended_kinds(tmp_path)["dcejax-infer, recommended: damaged files"]
+    (folder := tmp_path / "work").mkdir()
+    assert damaged.judge(folder, ("sidecar", "number", 2, b"\x08", False)) == "refused"
+    assert b": 0.085," in (folder / "in" / "scan.json").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("judge", "fault"),
     [
         (lambda folder, drawn: hostile_inputs.answer(lambda: [][0], "scan"), IndexError),
         (lambda folder, drawn: (folder.parent / "elsewhere").touch(), AssertionError),
+        (lambda folder, drawn: str(nib.imageglobals.logger.warning("odd")), AssertionError),
     ],
-    ids=["traceback", "file outside"],
+    ids=["traceback", "file outside", "log"],
 )
 def test_faults_are_seen(judge, fault):
     with pytest.raises(fault):

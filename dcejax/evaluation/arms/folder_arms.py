@@ -125,8 +125,13 @@ class MapFolder:
             if not paths:
                 return None
             found = np.stack([nifti.read_volume(path, "map", grid).values for path in paths], axis=-1)
-            if not np.isfinite(found[scan.mask]).all():
-                raise ValueError(f"{paths[0]}: expected finite maps in the brain, found NaN or infinity")
+            lost = np.count_nonzero(~np.isfinite(found[scan.mask]), axis=0)
+            if lost.any():
+                worst = int(lost.argmax())
+                raise ValueError(
+                    f"{paths[worst]}: expected finite maps in the brain, found NaN or infinity in {lost[worst]} voxels"
+                    "; make the maps again"
+                )
             return np.where(scan.mask[..., None], found, np.float32(0.0))
 
         names = (writer.estimate, writer.sd, *INTERVAL)

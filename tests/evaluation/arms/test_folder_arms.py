@@ -74,6 +74,17 @@ def test_a_sidecar_that_is_damaged_says_no_seconds(tmp_path, text):
     assert found.seconds == {}
 
 
+def test_a_map_that_is_not_finite_is_named(tmp_path):
+    simulated = gliomas.simulate(0)
+    truth = simulated.truth.copy()
+    truth[(*np.argwhere(simulated.scan.mask)[0], 1)] = np.nan
+    for channel, name in enumerate(PARAMETERS):
+        path = results.map_path(tmp_path, simulated.scan.case_id, "fit", name)
+        nifti.write(path, truth[..., channel], simulated.scan.affine, None, "made")
+    with pytest.raises(ValueError, match=r"_vp\.nii\.gz: expected finite maps .*, found .* in 1 voxels; make"):
+        MapFolder("mine", tmp_path).maps(Loaded(simulated, None))
+
+
 def test_every_case_of_a_folder_is_found_by_one_name_in_every_layout(tmp_path):
     for name in (
         "sub-01/ses-1/perf/sub-01_ses-1_desc-fit_vp.nii.gz",

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -112,6 +113,20 @@ def _give_up(seconds: float, found: Mapping[str, Any]) -> None:
     os._exit(APART)
 
 
-def part() -> None:
-    """Wait until all processes are done, and let go of them; without it one that ends first would end the others."""
-    jax.distributed.shutdown()
+def part(within_s: float | None = None) -> None:
+    """Wait until all processes are done, and let go of them; without it one that ends first would end the others.
+
+    JAX ends the process itself where the others are not there after a minute. A process that has to leave in any case
+    waits so many seconds only.
+    """
+    if within_s is None:
+        jax.distributed.shutdown()
+        return
+
+    def leave() -> None:
+        with suppress(Exception):  # others have gone
+            jax.distributed.shutdown()
+
+    parting = threading.Thread(target=leave, daemon=True)
+    parting.start()
+    parting.join(within_s)

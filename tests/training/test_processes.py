@@ -1,22 +1,17 @@
 """One run on several devices and in several processes, which are real and on this machine."""
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import training_processes
 from training_examples import make_batch
+from training_processes import end, losses
 
 from dcejax.training.batch_pool import write_pool
 
-TESTS = Path(__file__).resolve().parents[1]
 CONFIG = """
 import dataclasses
 import toy_method
@@ -43,28 +38,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, name, processes=1, devices=1, *flags):
-    """The processes of a run, as the pods of an Indexed Job."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    words = [f"--config={folder / 'config.py'}", f"--workdir={folder / name}", "--distributed=auto", *flags]
-    common = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
-    }
-    job = {"JOB_COMPLETIONS": str(processes), "JAX_COORDINATOR_ADDRESS": f"localhost:{port}"}
-    found = []
-    for index in range(processes):
-        own = common | (job | {"JOB_COMPLETION_INDEX": str(index)} if processes > 1 else {})
-        command = [sys.executable, "-m", "dcejax.cli.train", *words]
-        found.append(subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
-    return found
-
-
-def end(processes, code=0):
-    told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [code] * len(processes), told
-    return told
+    return training_processes.start(folder / "config.py", folder / name, processes, devices, *flags)
 
 
 def stopped(folder, name, count, epoch, number, code):
@@ -78,11 +52,6 @@ def stopped(folder, name, count, epoch, number, code):
     assert time.monotonic() - began < 30.0
     assert [found for _, found in ended[:-1]] == [code] * (count - 1), ended
     assert ended[-1][1] == (143 if number == signal.SIGTERM else -number)
-
-
-def losses(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [(r["stage"], r["epoch"], r["training"]["loss"], r["validation"]["loss"]) for r in rows]
 
 
 def same_losses(one, other):

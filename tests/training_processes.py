@@ -7,7 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+from training_examples import make_batch
+
+from dcejax.training import batch_pool
+
 TESTS = Path(__file__).resolve().parent
+
+
+def write_pool(folder):
+    """Batches that need no simulator."""
+
+    def source(key):
+        return make_batch((4, 8, 8), seed=int(jax.random.bits(key)) % 1009)
+
+    batch_pool.write_pool(folder, lambda split: source, 8, 0, {"what": "random"})
 
 
 def environment(index=0, processes=1, devices=1, port=0):

@@ -3,14 +3,10 @@
 import signal
 import time
 
-import jax
 import numpy as np
 import pytest
 import training_processes
-from training_examples import make_batch
 from training_processes import end, losses
-
-from dcejax.training.batch_pool import write_pool
 
 CONFIG = """
 import dataclasses
@@ -26,13 +22,7 @@ def get_config():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("processes")
-    write_pool(
-        found / "pool",
-        lambda split: lambda key: make_batch((4, 8, 8), seed=int(jax.random.bits(key)) % 1009),
-        8,
-        0,
-        {"what": "random"},
-    )
+    training_processes.write_pool(found / "pool")
     (found / "config.py").write_text(CONFIG.format(pool=found / "pool"))
     return found
 

@@ -54,12 +54,40 @@ def test_losses_do_not_depend_on_devices_and_processes(folder):
     end(start(folder, "one"))
     expected = losses(folder / "one")
     assert len(expected) == 12
-    for processes, devices in ((1, 2), (1, 4), (2, 1), (2, 2)):
+    for processes, devices in ((1, 2), (1, 4), (2, 1), (2, 2), (4, 1)):
         name = f"{processes}x{devices}"
         told = end(start(folder, name, processes, devices))
         same_losses(losses(folder / name), expected)
         assert "weights exported" in told[0]
         assert not any("epoch" in other for other in told[1:])
+
+
+@pytest.mark.slow
+def test_tasks_of_slurm_train_together(folder):
+    """With the variables of a step of `srun` on one node; the port is one that is free."""
+    port = str(training_processes.free_port())
+    step = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_NODEID": "0",
+        "JAX_COORDINATOR_PORT": port,
+    }
+    tasks = [
+        training_processes.launch(
+            folder / "config.py",
+            folder / "slurm",
+            training_processes.environment() | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            "--distributed=auto",
+        )
+        for rank in range(2)
+    ]
+    told = end(tasks)
+    assert "weights exported" in told[0]
+    assert told[1] == ""
+    end(start(folder, "pods", 2))
+    assert losses(folder / "slurm") == losses(folder / "pods")
 
 
 @pytest.mark.slow

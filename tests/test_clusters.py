@@ -17,14 +17,14 @@ JOBS = [each for language, code in BLOCKS if language == "yaml" for each in yaml
 JOBS = [each for each in JOBS if each["kind"] == "Job"]
 
 
-def run(script, folder, code):
+def run(script, folder, code, **more):
     """Run a script of SLURM; its exit code, and the calls of the scheduler's programs in order."""
     for name, ends in (("srun", code), ("scontrol", 0)):
         (folder / name).write_text(
             f'#!/bin/sh\nprintf "%s|" "${{0##*/}}" "$@" >> {folder}/calls; echo >> {folder}/calls\nexit {ends}\n'
         )
         (folder / name).chmod(0o755)
-    known = {"PATH": f"{folder}:/usr/bin:/bin", "SCRATCH": "/scratch", "TMPDIR": "/node", "SLURM_JOB_ID": "4711"}
+    known = {"PATH": f"{folder}:/usr/bin:/bin", "SCRATCH": "/scratch", "TMPDIR": "/node", "SLURM_JOB_ID": "4711"} | more
     done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, env=known)
     assert done.stderr == ""
     return done.returncode, [line.split("|")[:-1] for line in (folder / "calls").read_text().splitlines()]
@@ -45,6 +45,17 @@ def test_a_task_is_tried_again_where_that_may_help(script, tmp_path, code):
     assert "--shard=auto" in calls[0]
     assert "--output_dir=/scratch/maps" in calls[0]
     assert calls[1:] in ([], [["scontrol", "requeue", "4711"]])
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 134, 137, 143])
+def test_training_is_tried_again_where_that_may_help(tmp_path, code):
+    (script,) = set(SCRIPTS) - set(ARRAYS)
+    ended, calls = run(script, tmp_path, code)
+    assert ended == code
+    assert [call[0] for call in calls] == ["srun", "scontrol"][: 1 + (code in (1, 4, 134, 137))]
+    (tmp_path / "calls").unlink()
+    _, calls = run(script, tmp_path, code, SLURM_RESTART_COUNT="20")
+    assert [call[0] for call in calls] == ["srun"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

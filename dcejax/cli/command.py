@@ -44,6 +44,17 @@ def last_word(text: str) -> None:
     print("\r\033[K" * sys.stderr.isatty() + line, file=sys.stderr)
 
 
+FAILURES = (ValueError, OSError, MemoryError)
+"""Errors of which the user is told in one line."""
+
+
+def tell_failure(error: ValueError | OSError | MemoryError) -> int:
+    """Tell it as the last word; returns the exit code: 2 for bad input, 1 for what is wrong with the machine
+    (`access.may_pass`)."""
+    last_word(f"error: {error if isinstance(error, ValueError) else access.refusal(error)}")
+    return 1 if access.may_pass(error) else 2
+
+
 def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) -> None:
     """Run a command and exit: with its code, 2 for what is wrong with its input, 1 for what is wrong with the machine
     (`access.may_pass`), 130 or 143 after Ctrl-C or SIGTERM.
@@ -55,9 +66,8 @@ def exit_with(run: Callable[[list[str]], int], argv: list[str] | None = None) ->
         try:
             with stop.raising():
                 code = run(sys.argv if argv is None else argv)
-        except (ValueError, OSError, MemoryError) as error:
-            last_word(f"error: {error if isinstance(error, ValueError) else access.refusal(error)}")
-            code = 1 if access.may_pass(error) else 2
+        except FAILURES as error:
+            code = tell_failure(error)
         except KeyboardInterrupt as error:
             stop.note(getattr(error, "number", SIGINT))
             last_word(f"interrupted{': ' if str(error) else ''}{error}")

@@ -7,6 +7,7 @@ cannot be used; 3 a loss that is not finite; 4 the processes of a run did not me
 import logging as standard_logging
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from dcejax.types import Reporter
 _FLAGS = flags.FlagValues()  # of this command only
 _WITHOUT_EFFECT_ON_RESULTS = ("workdir", "compilation_cache", "part", "pool_processes", "distributed")
 _GRACE_S = 25.0  # of the 30 that SLURM and Kubernetes give by default between SIGTERM and SIGKILL
+_PARTING_S = 5.0  # in which the others come to the same error; they wait in vain for one that has its own
 _GOES_ON = "the same command goes on from the latest checkpoint"
 flags.DEFINE_string(
     "config",
@@ -125,10 +127,16 @@ def _together(train: Callable[[Reporter, interruption.Stop], int], report: Repor
             if processes.lost(error):
                 command.last_word(f"error: another process of this run has gone; {_GOES_ON} ({error})")
                 interruption.leave(rendezvous.APART)  # to part would wait for it
-            if not isinstance(error, ValueError | OSError | FloatingPointError):
-                raise
-            command.last_word(f"error: {error}")  # before parting, which fails where the others are not at their end
-            code = 3 if isinstance(error, FloatingPointError) else 1 if access.may_pass(error) else 2
+            if isinstance(error, FloatingPointError):
+                command.last_word(f"error: {error}")
+                code = 3
+            elif isinstance(error, command.FAILURES):
+                code = command.tell_failure(error)
+            else:
+                traceback.print_exc()
+                code = 1
+            rendezvous.part(within_s=_PARTING_S)
+            interruption.leave(code)
         except KeyboardInterrupt:
             rendezvous.part()
             raise

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dcejax import cores
+from dcejax.batch import Batch
 from dcejax.execution import placement
 from dcejax.execution.interruption import Interrupted, Stop
 from dcejax.execution.policy import Policy
@@ -103,7 +105,8 @@ def run_stage(
     writer.rewind(stage.name, progress.epoch)
     if not progress.finished:
         source, held_out = (
-            source_of(config, stage.protocol, split, stage.per_curve) for split in ("train", "validation")
+            processes.each(partial(source_of, config, stage.protocol, split, stage.per_curve))
+            for split in ("train", "validation")
         )
         report.status(f"{stage.name}: compiling")
         validate.compile(state.params, held_out)  # now, when nothing is lost where a signal ends it
@@ -127,7 +130,7 @@ def run_stage(
             "seconds": round(seconds, 3),
             "device": f"{jax.devices()[0].device_kind}, {cores.usable()} CPU cores",
         }
-        writer.write(record)
+        processes.from_leader(partial(writer.write, record))
         checkpoints.save(state, progress, scores["loss"])
         report.note(
             f"{stage.name}: epoch {progress.epoch}, training loss {training['loss']:.5f}, validation loss "
@@ -156,12 +159,16 @@ class _Epoch:
         name, config = self._stage.name, self._stage.config
         processes.check(stop)
         for step in range(self._done, self._end):
-            wishes = processes.ask(lambda: stop.told, lambda: checkpoints.due)
-            batch = source(stream(self._seed, name, "train", step))
-            self.state, metrics = update(self.state, batch, stream(self._seed, name, "step", step))
-            self.means.add(step, metrics)
-            report.status(f"{name}: training", step + 1, config.max_epochs * config.steps_per_epoch, "steps at most")
-            told, due = wishes()
+            batch, error = processes.attempt(partial(source, stream(self._seed, name, "train", step)))
+            wishes = processes.ask(lambda: stop.told, lambda: checkpoints.due, partial(processes.gravity, error))
+            if error is None:
+                self.state, metrics = update(self.state, batch, stream(self._seed, name, "step", step))
+                self.means.add(step, metrics)
+                report.status(
+                    f"{name}: training", step + 1, config.max_epochs * config.steps_per_epoch, "steps at most"
+                )
+            told, due, gravest = wishes()
+            processes.settle(error, gravest)
             processes.heed(stop, told)
             if due:
                 checkpoints.save_within(self.state, self.progress())
@@ -177,17 +184,23 @@ class _Validation:
     def __call__(self, params: Any, source: Source, stop: Stop) -> dict[str, float]:
         means = Means("validation batch")
         for i in range(self._batches):
-            processes.check(stop)
-            means.add(i, self._metrics(params, source, i))
+            batch, error = processes.attempt(partial(source, self._key("validation", i)))
+            told, gravest = processes.ask(lambda: stop.told, partial(processes.gravity, error))()
+            processes.settle(error, gravest)
+            processes.heed(stop, told)
+            means.add(i, self._metrics(params, batch, i))
         return means.result()
 
     def compile(self, params: Any, source: Source) -> None:
         """Have its programs compiled."""
-        jax.block_until_ready(self._metrics(params, source, 0))
+        batch = processes.each(partial(source, self._key("validation", 0)))
+        jax.block_until_ready(self._metrics(params, batch, 0))
 
-    def _metrics(self, params: Any, source: Source, i: int) -> dict[str, jax.Array]:
-        batch = source(stream(self._seed, self._name, "validation", i))
-        return self._judge(params, batch, stream(self._seed, self._name, "validation latent", i))
+    def _key(self, what: str, i: int) -> jax.Array:
+        return stream(self._seed, self._name, what, i)
+
+    def _metrics(self, params: Any, batch: Batch, i: int) -> dict[str, jax.Array]:
+        return self._judge(params, batch, self._key("validation latent", i))
 
 
 def advance(progress: Progress, loss: float, max_epochs: int, patience: int) -> Progress:

@@ -1,9 +1,11 @@
 """How the processes of one run find each other: as the scheduler that started them says."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -29,6 +31,29 @@ def _integer(environment: Mapping[str, str], name: str) -> int:
         ) from None
 
 
+def _tasks_of_node(environment: Mapping[str, str]) -> int:
+    """How many tasks of a step of SLURM are on this node: the variable says it of all nodes, as 2(x3),1."""
+    found = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
+    counts = []
+    for part in found.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if match is None:
+            raise ValueError(
+                "--distributed=auto: expected numbers such as 2(x3),1 in the variable SLURM_STEP_TASKS_PER_NODE, found "
+                f"{found!r}; see docs/clusters.md"
+            )
+        counts += [int(match[1])] * int(match[2] or 1)
+    if len(set(counts)) == 1:
+        return counts[0]
+    node = _integer(environment, "SLURM_NODEID")
+    if node not in range(len(counts)):
+        raise ValueError(
+            f"--distributed=auto: expected one of the {len(counts)} nodes of SLURM_STEP_TASKS_PER_NODE={found} in the "
+            f"variable SLURM_NODEID, found {node}; see docs/clusters.md"
+        )
+    return counts[node]
+
+
 def _devices_of_task(environment: Mapping[str, str]) -> list[int] | None:
     """Which of the GPUs that a task of SLURM sees are its own; None where it sees none.
 
@@ -37,7 +62,7 @@ def _devices_of_task(environment: Mapping[str, str]) -> list[int] | None:
     seen = len(list(filter(None, environment.get("CUDA_VISIBLE_DEVICES", "").split(","))))
     if not seen:
         return None
-    tasks = int(environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0])
+    tasks = _tasks_of_node(environment)
     if seen % tasks or "SLURM_GPUS_PER_TASK" in environment or seen < tasks:  # the scheduler has shared them out
         return list(range(seen))
     own, task = seen // tasks, _integer(environment, "SLURM_LOCALID")
@@ -112,6 +137,20 @@ def _give_up(seconds: float, found: Mapping[str, Any]) -> None:
     os._exit(APART)
 
 
-def part() -> None:
-    """Wait until all processes are done, and let go of them; without it one that ends first would end the others."""
-    jax.distributed.shutdown()
+def part(within_s: float | None = None) -> None:
+    """Wait until all processes are done, and let go of them; without it one that ends first would end the others.
+
+    JAX ends the process itself where the others are not there after a minute. A process that has to leave in any case
+    waits so many seconds only.
+    """
+    if within_s is None:
+        jax.distributed.shutdown()
+        return
+
+    def leave() -> None:
+        with suppress(Exception):  # others have gone
+            jax.distributed.shutdown()
+
+    parting = threading.Thread(target=leave, daemon=True)
+    parting.start()
+    parting.join(within_s)

@@ -56,7 +56,7 @@ def train(
         "keep_best": config.keep_best,
         "every_s": config.checkpoint_minutes * SECONDS_PER_MINUTE,
     }
-    begin = weights.load(config.init_from).params if config.init_from else {}
+    begin = processes.each(lambda: weights.load(config.init_from).params) if config.init_from else {}
 
     def run(stage: Stage, writer: MetricWriter) -> Any:
         folder = str(workdir / "checkpoints" / stage.name)

@@ -7,6 +7,7 @@ evidence.
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,13 +84,13 @@ def _predict(config: MethodConfig, stages: Sequence[Stage], params: Params, stop
     drawn = last.config
     if drawn.batches in _SIMULATED:
         drawn = dataclasses.replace(drawn, patches_per_patient=_PATCHES_PER_PATIENT, patients_per_step=1)
-    source = source_of(drawn, last.protocol, "validation")
+    source = processes.each(partial(source_of, drawn, last.protocol, "validation"))
     run = {stage.name: jax.jit(_mean_of_draws(stage)) for stage in stages}
     predictions: dict[str, list[np.ndarray]] = {stage.name: [] for stage in stages}
     truths, tissues = [], []
     for i in range(last.config.validation_patients):
         processes.check(stop)
-        batch: Batch = source(stream(config.seed, "release validation", i))
+        batch: Batch = processes.each(partial(source, stream(config.seed, "release validation", i)))
         keys = jax.random.split(stream(config.seed, "release validation latent", i), _DRAWS)
         for stage in stages:
             inputs, _ = stage.prepare(stage.reduced(batch))

@@ -1,22 +1,13 @@
 """One run on several devices and in several processes, which are real and on this machine."""
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from training_examples import make_batch
+import training_processes
+from training_processes import end, losses
 
-from dcejax.training.batch_pool import write_pool
-
-TESTS = Path(__file__).resolve().parents[1]
 CONFIG = """
 import dataclasses
 import toy_method
@@ -31,40 +22,13 @@ def get_config():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("processes")
-    write_pool(
-        found / "pool",
-        lambda split: lambda key: make_batch((4, 8, 8), seed=int(jax.random.bits(key)) % 1009),
-        8,
-        0,
-        {"what": "random"},
-    )
+    training_processes.write_pool(found / "pool")
     (found / "config.py").write_text(CONFIG.format(pool=found / "pool"))
     return found
 
 
 def start(folder, name, processes=1, devices=1, *flags):
-    """The processes of a run, as the pods of an Indexed Job."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    words = [f"--config={folder / 'config.py'}", f"--workdir={folder / name}", "--distributed=auto", *flags]
-    common = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
-    }
-    job = {"JOB_COMPLETIONS": str(processes), "JAX_COORDINATOR_ADDRESS": f"localhost:{port}"}
-    found = []
-    for index in range(processes):
-        own = common | (job | {"JOB_COMPLETION_INDEX": str(index)} if processes > 1 else {})
-        command = [sys.executable, "-m", "dcejax.cli.train", *words]
-        found.append(subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
-    return found
-
-
-def end(processes, code=0):
-    told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [code] * len(processes), told
-    return told
+    return training_processes.start(folder / "config.py", folder / name, processes, devices, *flags)
 
 
 def stopped(folder, name, count, epoch, number, code):
@@ -80,11 +44,6 @@ def stopped(folder, name, count, epoch, number, code):
     assert ended[-1][1] == (143 if number == signal.SIGTERM else -number)
 
 
-def losses(workdir):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [(r["stage"], r["epoch"], r["training"]["loss"], r["validation"]["loss"]) for r in rows]
-
-
 def same_losses(one, other):
     assert [row[:2] for row in one] == [row[:2] for row in other]
     np.testing.assert_allclose([row[2:] for row in one], [row[2:] for row in other], rtol=1e-5)
@@ -95,12 +54,40 @@ def test_losses_do_not_depend_on_devices_and_processes(folder):
     end(start(folder, "one"))
     expected = losses(folder / "one")
     assert len(expected) == 12
-    for processes, devices in ((1, 2), (1, 4), (2, 1), (2, 2)):
+    for processes, devices in ((1, 2), (1, 4), (2, 1), (2, 2), (4, 1)):
         name = f"{processes}x{devices}"
         told = end(start(folder, name, processes, devices))
         same_losses(losses(folder / name), expected)
         assert "weights exported" in told[0]
         assert not any("epoch" in other for other in told[1:])
+
+
+@pytest.mark.slow
+def test_tasks_of_slurm_train_together(folder):
+    """With the variables of a step of `srun` on one node; the port is one that is free."""
+    port = str(training_processes.free_port())
+    step = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_NODEID": "0",
+        "JAX_COORDINATOR_PORT": port,
+    }
+    tasks = [
+        training_processes.launch(
+            folder / "config.py",
+            folder / "slurm",
+            training_processes.environment() | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            "--distributed=auto",
+        )
+        for rank in range(2)
+    ]
+    told = end(tasks)
+    assert "weights exported" in told[0]
+    assert told[1] == ""
+    end(start(folder, "pods", 2))
+    assert losses(folder / "slurm") == losses(folder / "pods")
 
 
 @pytest.mark.slow

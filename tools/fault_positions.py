@@ -1,8 +1,9 @@
 """Every operation of a target on its files fails in turn, in every manner."""
 
+import contextlib
 import gc
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,20 @@ def undisturbed(target: Target, shared: Path) -> tuple[int, dict[str, bytes]]:
     return hits[0].counted, dict(target.outputs(shared / "whole"))
 
 
+@contextlib.contextmanager
+def _garbage_between() -> Iterator[None]:
+    """Garbage is collected where it is asked for alone, and quickly: what failed runs leave has destructors that wait
+    for threads, and would do so for ever within a thread that begins.
+    """
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
 def every_position(
     what: str, target: Target, shared: Path, *, first: int = 1, stride: int = 1, last: int
 ) -> Generator[Fault, None, bool]:
@@ -107,8 +122,7 @@ def every_position(
         Whether there are no more.
     """
     shared.mkdir(parents=True)
-    gc.disable()  # what failed runs leave has destructors that wait for threads: within a thread that begins, for ever
-    with fault_targets.pictures_drawn_once():
+    with _garbage_between(), fault_targets.pictures_drawn_once():
         count, whole = undisturbed(target, shared)
         number = 0
         for at in range(first, last + 1, stride):

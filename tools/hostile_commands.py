@@ -156,14 +156,18 @@ def _fit_files(folder: Path, data: bytes = inputs.PLAIN, name: str = "scan.nii",
     return files
 
 
+def map_files(folder: Path, shape: tuple[int, ...]) -> dict[str, Path]:
+    """All maps that may lie beside a series of signal, by their flags."""
+    ones = np.ones(shape, np.float32)
+    maps = {"t1_map": 1.4 * ones, "b1_map": 0.9 * ones, "segmentation": ones}
+    return {role: inputs.put(folder / "in" / f"{role}.nii.gz", inputs.content(values)) for role, values in maps.items()}
+
+
 def _signal_files(folder: Path, name: str = "scan.nii") -> dict:
     """The same as signal, with all maps that may lie beside it."""
-    ones = np.ones(inputs.SHAPE, np.float32)
-    level = (100 + np.arange(ones.size).reshape(*inputs.SHAPE, 1)).astype(np.float32)
+    level = (100 + np.arange(np.prod(inputs.SHAPE)).reshape(*inputs.SHAPE, 1)).astype(np.float32)
     files = _fit_files(folder, inputs.content(level * (1 + inputs.plain_values())), name)
-    for role, values in (("t1_map", 1.4 * ones), ("b1_map", 0.9 * ones), ("segmentation", ones)):
-        files[role] = inputs.put(folder / "in" / f"{role}.nii.gz", inputs.content(values))
-    return files
+    return files | map_files(folder, inputs.SHAPE)
 
 
 def infer_signal() -> np.ndarray:
@@ -184,14 +188,16 @@ def infer_files(folder: Path, data: bytes, name: str = "scan.nii", **how: Any) -
     }
 
 
-SAME = st.tuples(
+STORED = (
     st.sampled_from(["u1", "i1", "u2", "i2", "i4", "i8", "u8", "f4", "f8"]),
     st.sampled_from("<>"),
     st.sampled_from([1, 2]),
     st.booleans(),
     st.integers(0, 3).map(lambda number: bytes(range(16 * number))),
-    hostile_images.ROTATIONS,
 )
+"""How whole numbers may be stored: type, byte order, version of NIfTI, whether compressed, an extension."""
+
+SAME = st.tuples(*STORED, hostile_images.ROTATIONS)
 DAMAGE = st.tuples(
     st.sampled_from(["input", "input", "mask", "aif", "times", "sidecar", "t1_map", "b1_map", "segmentation"]),
     st.sampled_from(["change", "number", "number", "cut", "insert", "repeat"]),

@@ -19,14 +19,6 @@ from dcejax.rng import stream
 _SIZES = Sizes(encoder_width=8, context=4, voxel_width=16, voxel_layers=1, neighbour_width=8, neighbour_layers=1)
 _GRID = hostile_commands.INFER_FRAMES, 5.0
 
-SAME = st.tuples(
-    st.sampled_from(["u1", "i1", "u2", "i2", "i4", "i8", "u8", "f4", "f8"]),
-    st.sampled_from("<>"),
-    st.sampled_from([1, 2]),
-    st.booleans(),
-    st.integers(0, 3).map(lambda number: bytes(range(16 * number))),
-)
-
 
 def tiny_weights(stem: Path) -> Path:
     """Random parameters of small networks, as training exports them."""
@@ -42,10 +34,8 @@ def _files(folder: Path, data: bytes, name: str = "scan.nii", *, known: bool = F
     files = hostile_commands.infer_files(folder, data, name, **how)
     inputs.put(folder / "in" / "scan.json", b'{"RepetitionTimeExcitation": 0.005, "FlipAngle": 15}')
     if known:
-        ones = np.ones(hostile_commands.INFER_SHAPE, np.float32)
         files["aif"] = inputs.put(folder / "in" / "aif.csv", hostile_commands.aif(*_GRID))
-        for role, values in (("t1_map", 1.4 * ones), ("b1_map", 0.9 * ones), ("segmentation", ones)):
-            files[role] = inputs.put(folder / "in" / f"{role}.nii.gz", inputs.content(values))
+        files |= hostile_commands.map_files(folder, hostile_commands.INFER_SHAPE)
     return files
 
 
@@ -84,6 +74,6 @@ def recommended_kinds(shared: Path) -> dict[str, Kind]:
         return "same" if alike else "accepted"
 
     return {
-        "dcejax-infer, recommended: the same examination": Kind(SAME, same, share=0.2),
+        "dcejax-infer, recommended: the same examination": Kind(st.tuples(*hostile_commands.STORED), same, share=0.2),
         "dcejax-infer, recommended: damaged files": Kind(hostile_commands.DAMAGE, damaged, share=0.2),
     }

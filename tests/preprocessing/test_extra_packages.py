@@ -28,6 +28,35 @@ def test_a_missing_program_is_told(monkeypatch):
         brain_mask.find(np.ones((6, 6, 6), np.float32), np.eye(4), "hd-bet")
 
 
+FAKE = """#!{python}
+import argparse, sys, nibabel, numpy
+parser = argparse.ArgumentParser()
+for flag in ("-i", "-o", "-device"):
+    parser.add_argument(flag, required=True)
+for flag in ("--disable_tta", "--save_bet_mask", "--no_bet_image"):
+    parser.add_argument(flag, action="store_true", required=True)
+told = parser.parse_args()
+image = nibabel.load(told.i)
+if image.get_fdata().max() < 100:
+    sys.exit("no head")
+mask = nibabel.Nifti1Image((image.get_fdata() > 100).astype("uint8"), image.affine)
+nibabel.save(mask, told.o.replace(".nii.gz", "_bet.nii.gz"))
+"""
+
+
+def test_the_program_is_called_and_its_mask_read(tmp_path, monkeypatch):
+    """A program of the name that takes the flags of hd-bet 2.0 and names the mask as it does."""
+    program = tmp_path / "hd-bet"
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    volume = np.full((6, 5, 4), 50.0, np.float32)
+    volume[2:4, 1:3, 1:3] = 300.0
+    np.testing.assert_array_equal(brain_mask.find(volume, np.diag([2.0, 2, 4, 1]), "hd-bet"), volume > 100)
+    with pytest.raises(ValueError, match=r"found none by hd-bet \(no head\); give --mask"):
+        brain_mask.find(np.full((6, 5, 4), 50.0, np.float32), np.eye(4), "hd-bet")
+
+
 @pytest.mark.slow
 def test_n4_evens_out_a_known_field():
     pytest.importorskip("SimpleITK", reason="needs pip install 'dcejax[prep]'")

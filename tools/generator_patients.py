@@ -61,6 +61,8 @@ def chosen_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
         g_factor=jnp.float32(1.0),
         known=jnp.zeros_like(found.known),
         lesion_only=jnp.array(False),
+        departure=jnp.float32(0.0),
+        concentration=jnp.array(False),
     )
 
 

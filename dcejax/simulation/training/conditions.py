@@ -17,6 +17,8 @@ LONGEST_S = 640.0
 
 _SLAB_MM = 60.0  # half of what is excited
 _KNOWN = {"T1 map": 0.5, "AIF": 0.3, "hematocrit": 0.35}  # to so many
+_DEPARTS = {"share": 0.5, "median": 0.06, "log-SD": 0.6}  # of tissue from extended Tofts
+_CONCENTRATION = 0.08  # of users bring it instead of signal, converted with T1 and B1 maps of their own
 _MOVEMENTS = 3  # at most, of a patient who moves
 
 
@@ -36,6 +38,8 @@ class Conditions(NamedTuple):
     g_factor: jax.Array
     known: jax.Array  # [4] bool: T1 map, B1 map, arterial input, haematocrit
     lesion_only: jax.Array  # bool, whether the mask is that of the tumour, as some users' masks are
+    departure: jax.Array  # of tissue from extended Tofts, relative to its concentration
+    concentration: jax.Array  # bool, whether a user brings concentration instead of signal
 
 
 def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Array) -> Conditions:
@@ -69,6 +73,9 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
     moves = uniform("moves", 0, 1) < 0.15
     present = jnp.arange(_MOVEMENTS) <= jax.random.randint(fold(key, "how many"), (), 0, _MOVEMENTS)
     b1_map = t10_map ^ (uniform("B1 map", 0, 1) < 0.2)  # who maps one usually maps both
+    converted = uniform("concentration", 0, 1) < _CONCENTRATION
+    departs = uniform("departs", 0, 1) < _DEPARTS["share"]
+    departure = _DEPARTS["median"] * jnp.exp(_DEPARTS["log-SD"] * jax.random.normal(fold(key, "departure")))
     return Conditions(
         acquisition=jax.tree.map(lambda a, b: jnp.where(usual, jnp.asarray(a, jnp.float32), b), acquisition, other),
         frame_interval=interval / SECONDS_PER_MINUTE,
@@ -81,6 +88,8 @@ def sample_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
         movements=jnp.where(moves, uniform("movements", 0.5, 3.5, (_MOVEMENTS,)) * present, 0.0),
         gain_drift=uniform("gain", -0.02, 0.02),
         g_factor=uniform("g-factor", 1.0, 1.6),
-        known=jnp.stack([t10_map, b1_map, aif, hematocrit]),
+        known=jnp.stack([t10_map | converted, b1_map | converted, aif, hematocrit]),
         lesion_only=uniform("mask", 0, 1) < 0.12,
+        departure=jnp.where(departs, departure, 0.0),
+        concentration=converted,
     )

@@ -46,8 +46,10 @@ from dcejax.simulation.scanner.session_fields import (
     to_scanner,
     transmit_field,
 )
-from dcejax.simulation.tissue_kinetics import Properties, properties, sample_kinetics, true_maps
+from dcejax.simulation.tissue_kinetics import Properties, properties, relaxation, sample_kinetics, true_maps
+from dcejax.simulation.training import brought
 from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES, Conditions, sample_conditions
+from dcejax.simulation.training.departures import Departure, factor, sample_departure
 from dcejax.simulation.training.movement import moved, sample_poses
 from dcejax.simulation.training.patient import Examination, Patient
 from dcejax.simulation.training.point_measurement import (
@@ -68,11 +70,12 @@ from dcejax.simulation.training.voxel_images import (
     patch_points,
     points_along,
 )
-from dcejax.types import Acquisition, Brightest, Context, Known, Sample
+from dcejax.types import Brightest, Context, Known, Sample
 
 _CLASSES = tuple(0.3 * share + 0.7 / len(TRAINING_MIX) for share in TRAINING_MIX)
 """Relative frequency of each tumour class: with the cohorts' own, rare classes would be read as the common one."""
 
+_BROUGHT = ("T1", "B1", "AIF", "hematocrit")  # beside the images
 _SEARCHED = 16_384  # points in which large vessels are looked for
 _TUMOUR_PLACES = 1024
 _MENINGES_MM = 2.0  # under the skull, spared by tumours
@@ -112,6 +115,7 @@ class Drawn(NamedTuple):
     examination: Examination
     conditions: Conditions
     kernels: Kernels
+    departure: Departure
 
 
 _anatomy = jax.jit(sample_anatomy)
@@ -148,7 +152,8 @@ def draw(key: jax.Array, protocol: Protocol) -> Drawn:
     conditions, scanner, arterial = _sample_session(key, anatomy.tumour.centre[2], protocol)
     interval = conditions.frame_interval
     kernels = _kernels(arterial, interval, frames=MOST_FRAMES, duration_s=LONGEST_S)
-    return Drawn(Examination(patient, arterial, scanner, interval), conditions, kernels)
+    departure = sample_departure(fold(key, "departure"))
+    return Drawn(Examination(patient, arterial, scanner, interval), conditions, kernels, departure)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -206,10 +211,12 @@ def _paint(examination: Examination, points: jax.Array) -> tuple[Properties, jax
 
 
 @jax.jit
-def _signal(
-    tissue: Properties, points: jax.Array, examination: Examination, kernels: Kernels, acquisition: Acquisition
-) -> jax.Array:
-    return noise_free(tissue, points, examination.scanner, examination.arterial, kernels, acquisition)
+def _signal(tissue: Properties, points: jax.Array, drawn: Drawn) -> jax.Array:
+    examination, conditions, kernels, departure = drawn
+    arterial, scanner = examination.arterial, examination.scanner
+    since = (jnp.arange(MOST_FRAMES) + 0.5) * conditions.frame_interval - arterial.arrival
+    departs = factor(departure, conditions.departure, to_head(scanner.placement, points), since)
+    return noise_free(tissue, points, scanner, arterial, kernels, conditions.acquisition, departs)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -222,7 +229,7 @@ def _measure(
     sizes: VoxelSets,
 ) -> Batch:
     """One patient from the signal [P, T] of all points; without the axes of examples and examinations."""
-    examination, conditions, kernels = drawn
+    examination, conditions, kernels, _ = drawn
     tissue, maps, shares, inside = painted
     count, side = len(places.alone) * LONE_POINTS, points_along(sizes.edge)
 
@@ -248,7 +255,8 @@ def _measure(
     image *= 1 + conditions.gain_drift * (jnp.arange(image.shape[-1]) / (conditions.frames - 1) - 0.5)
     image = jnp.hypot(image + sd * real, sd * imaginary)
     frame = jnp.minimum(jnp.arange(image.shape[-1]), conditions.frames - 1)  # those that lack repeat the last
-    image, times = image[:, frame], frame * conditions.frame_interval
+    all_times = jnp.arange(frame.size) * conditions.frame_interval
+    image, times = image[:, frame], all_times[frame]
 
     def true(values: jax.Array) -> jax.Array:
         return in_voxels(of_patches(values)).reshape(predicted, *values.shape[1:])
@@ -272,29 +280,40 @@ def _measure(
     )
     truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
 
-    # What a user brings has errors of its own.
-    errors = jax.random.normal(key_known, (2 * predicted + 3,))
-    t10_map = truth.t10 * jnp.exp(0.05 * errors[:predicted] + 0.03 * errors[-1])
-    b1_map = b1 * jnp.exp(0.03 * errors[predicted : 2 * predicted])
-    aif = kernels.artery[frame] * jnp.exp(0.05 * errors[-2])
-    curves = jnp.where(mask[:, None], image, 0.0)
+    brings = dict(zip(_BROUGHT, jax.random.split(key_known, len(_BROUGHT)), strict=True))
+    t10_map, b1_map = brought.t10_map(brings["T1"], truth.t10), brought.b1_map(brings["B1"], b1)
+    aif = brought.arterial_input(brings["AIF"], kernels.artery, all_times)[frame]
+    hematocrit = brought.hematocrit(brings["hematocrit"], examination.arterial.hematocrit)
+
+    protons, rate = (jnp.concatenate([true(a), in_lone_voxels(alone(a))]) for a in relaxation(tissue))
+    found = brought.concentration(
+        image,
+        all_times <= jnp.maximum(examination.arterial.arrival - conditions.frame_interval, 0.0),
+        brought.t10_map(brings["T1"], jnp.maximum(protons / jnp.maximum(rate, 1e-6), 1e-3)),
+        brought.b1_map(brings["B1"], transmit_field(examination.scanner, centres)),
+        conditions.acquisition,
+    )
+    converted = conditions.concentration
+    curves = jnp.where(converted, brought.as_signal(found, conditions.acquisition), image)
+    curves = jnp.where(mask[:, None], curves, 0.0)
     # Where a mask has too few voxels they come again, as often as it takes.
     bright = _again(jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -jnp.inf), sizes.vessels)[1], mask)
     anywhere = predicted + jnp.arange(sizes.sample)
     of_lesion = _again(jax.lax.top_k(lesion + jax.random.uniform(key_sample, lesion.shape), sizes.sample)[1], mask)
     some = jnp.where(lesion_only, of_lesion, anywhere)
+    blood = jnp.where(converted, brought.as_blood(found[bright], conditions.acquisition), curves[bright])
     known = conditions.known
     context = Context(
         times=times,
         acquisition=conditions.acquisition,
         noise_sd=Known(examination.scanner.noise, jnp.array(False)),
         aif=Known(aif, known[2]),
-        t10=Known(t10_map, known[0]),
-        b1=Known(b1_map, known[1]),
-        brightest=Brightest(curves[bright], places.among, centres[bright]),
+        t10=Known(jnp.where(converted, brought.CONVERTED_T10, t10_map), known[0]),
+        b1=Known(jnp.where(converted, 1.0, b1_map), known[1]),
+        brightest=Brightest(blood, places.among, centres[bright]),
         sample=Sample(curves[some], centres[some]),
         points=centres[:predicted],
-        hematocrit=Known(examination.arterial.hematocrit + 0.01 * errors[-3], known[3]),
+        hematocrit=Known(hematocrit, known[3]),
     )
     return Batch(curves[:predicted], mask[:predicted], context, truth, jnp.zeros((), int))
 
@@ -305,12 +324,12 @@ def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
 
     The key is that of their places and their noise.
     """
-    examination, conditions, kernels = drawn
+    examination, conditions = drawn.examination, drawn.conditions
     places = _find(fold(key, "places"), examination, conditions, sizes)
     parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
     points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
     painted = _paint(examination, points)
-    clean = _signal(painted[0], points, examination, kernels, conditions.acquisition)
+    clean = _signal(painted[0], points, drawn)
     return _measure(fold(key, "measured"), clean, painted, places, drawn, sizes)
 
 

@@ -10,7 +10,6 @@ Programs are small and compiled one by one, which takes a fourth of the time of 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,22 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch, TrueInput, Truth
-from dcejax.config import require_positive
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
 from dcejax.rng import fold
 from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
 from dcejax.simulation.anatomy.head_anatomy import (
-    brain_depth,
-    brain_mask,
     sample_anatomy,
-    sinus_mask,
     tissue_shares,
-    tumour_depth,
-    vessel_shares,
 )
-from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.cohort_definitions import TRAINING_MIX
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.imaging import noise_sd
@@ -43,7 +35,6 @@ from dcejax.simulation.scanner.session_fields import (
     receive_field,
     sample_scanner,
     to_head,
-    to_scanner,
     transmit_field,
 )
 from dcejax.simulation.tissue_kinetics import Properties, properties, relaxation, sample_kinetics, true_maps
@@ -52,6 +43,7 @@ from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES, Condit
 from dcejax.simulation.training.departures import Departure, factor, sample_departure
 from dcejax.simulation.training.movement import moved, sample_poses
 from dcejax.simulation.training.patient import Examination, Patient
+from dcejax.simulation.training.places import Places, VoxelSets, find_places
 from dcejax.simulation.training.point_measurement import (
     Kernels,
     complex_noise,
@@ -76,37 +68,6 @@ _CLASSES = tuple(0.3 * share + 0.7 / len(TRAINING_MIX) for share in TRAINING_MIX
 """Relative frequency of each tumour class: with the cohorts' own, rare classes would be read as the common one."""
 
 _BROUGHT = ("T1", "B1", "AIF", "hematocrit")  # beside the images
-_SEARCHED = 16_384  # points in which large vessels are looked for
-_TUMOUR_PLACES = 1024
-_MENINGES_MM = 2.0  # under the skull, spared by tumours
-_MIXED, _LEAST_VESSEL = 0.3, 0.05
-"""Share of patients whose patch elsewhere lies about a vessel or the meninges, which are a few voxels in a hundred."""
-
-
-@dataclass(frozen=True)
-class VoxelSets:
-    """How many voxels of a patient are drawn."""
-
-    tumour: int = 2  # patches that hold a voxel of it
-    brain: int = 1  # patches elsewhere
-    edge: int = 8  # of a patch, which lies in a slice, in voxels
-    sample: int = 96  # random voxels of the brain, from which nothing is predicted
-    vessels: int = 96  # the fullest of large vessels; with the others the brightest are chosen from them
-
-    def __post_init__(self):
-        require_positive(self, "tumour", "brain", "edge", "sample", "vessels")
-
-    @property
-    def predicted(self) -> int:
-        """Voxels of all patches, those of the tumour first."""
-        return (self.tumour + self.brain) * self.edge**2
-
-
-class _Places(NamedTuple):
-    patches: jax.Array  # [P, E, E, 3] mm in the scanner
-    alone: jax.Array  # [V, 3] random voxels of the brain, then vessels
-    solid: jax.Array  # [P E E] bool, in the tumour
-    among: jax.Array  # voxels of the mask among those searched
 
 
 class Drawn(NamedTuple):
@@ -156,44 +117,6 @@ def draw(key: jax.Array, protocol: Protocol) -> Drawn:
     return Drawn(Examination(patient, arterial, scanner, interval), conditions, kernels, departure)
 
 
-@partial(jax.jit, static_argnames="sizes")
-def _find(key: jax.Array, examination: Examination, conditions: Conditions, sizes: VoxelSets) -> _Places:
-    """Centres of the voxels: patches about random points of the tumour and of the brain, other random points of the
-    brain, and the fullest of large vessels."""
-    anatomy, placement = examination.patient.anatomy, examination.scanner.placement
-    low, high = conditions.slab
-    reach = 1.4 * anatomy.tumour.radius
-    offsets = jax.random.uniform(fold(key, "tumour"), (_TUMOUR_PLACES, 3), minval=-reach, maxval=reach)
-    inside = anatomy.tumour.centre + offsets
-    at = to_scanner(placement, inside)
-    solid = (tumour_depth(anatomy, inside) > 0) & (brain_depth(anatomy, inside) > _MENINGES_MM)
-    solid &= (at[:, 2] > low) & (at[:, 2] < high)
-    _, chosen = jax.lax.top_k(solid + jax.random.uniform(fold(key, "which"), solid.shape), sizes.tumour)
-
-    wide = jnp.array([*BRAIN_SEMI_AXES_MM[:2], 0.0]) * 1.1
-    u = jax.random.uniform(fold(key, "brain"), (_SEARCHED, 3), minval=-1.0)
-    points = (u * wide).at[:, 2].set(low + (high - low) * (u[:, 2] + 1) / 2)
-    head = to_head(placement, points)
-    depth = brain_depth(anatomy, head)
-    artery, vein = vessel_shares(anatomy, head, depth)
-    mask = brain_mask(depth) | sinus_mask(vein, depth)
-    _, fullest = jax.lax.top_k((artery + vein) * mask, sizes.vessels)
-    chance = jax.random.uniform(fold(key, "anywhere"), mask.shape)
-    _, anywhere = jax.lax.top_k(mask + chance, sizes.sample)
-    mixed = (artery + vein > _LEAST_VESSEL) | (depth < _MENINGES_MM)
-    preferred = mixed & (jax.random.uniform(fold(key, "mixed")) < _MIXED)
-    _, elsewhere = jax.lax.top_k(mask * (1 + preferred) + chance, sizes.brain)
-    # A patch's point is any of its voxels.
-    within = jax.random.randint(fold(key, "within"), (sizes.tumour + sizes.brain, 2, 1), 0, sizes.edge)
-    x, y = (conditions.voxel_mm[0] * (jnp.arange(sizes.edge) - within[:, axis]) for axis in (0, 1))
-    offsets = jnp.stack([*jnp.broadcast_arrays(x[:, :, None], y[:, None, :], 0.0)], axis=-1)
-    about = jnp.concatenate([at[chosen], points[elsewhere]])
-    patches = about[:, None, None] + offsets
-    alone = jnp.concatenate([points[anywhere], points[fullest]])
-    within = tumour_depth(anatomy, to_head(placement, patches.reshape(-1, 3))) > 0
-    return _Places(patches, alone, within, mask.sum())
-
-
 def _again(chosen: jax.Array, mask: jax.Array) -> jax.Array:
     """Indices [K] with those outside the mask [V] at their end, which are replaced by the first ones again."""
     usable = mask[chosen].sum()
@@ -224,7 +147,7 @@ def _measure(
     key: jax.Array,
     clean: jax.Array,
     painted: tuple[Properties, jax.Array, jax.Array, jax.Array],
-    places: _Places,
+    places: Places,
     drawn: Drawn,
     sizes: VoxelSets,
 ) -> Batch:
@@ -325,7 +248,7 @@ def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
     The key is that of their places and their noise.
     """
     examination, conditions = drawn.examination, drawn.conditions
-    places = _find(fold(key, "places"), examination, conditions, sizes)
+    places = find_places(fold(key, "places"), examination, conditions, sizes)
     parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
     points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
     painted = _paint(examination, points)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from dcejax import rng
 from dcejax.conventional import plausibility
-from dcejax.data import loading, nifti, ranges, results, timing
+from dcejax.data import aif_on_scan, loading, nifti, ranges, results, timing
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.cases import Case, case_id_of
 from dcejax.data.facts import Facts
@@ -186,7 +186,8 @@ def predict(
         scan: from `make_scan`, `open_scan` or `simulate`.
         released: from `load_weights`; those in the package if absent.
         seed: root of the random streams.
-        aif: times in min and plasma concentration in mM, where the method takes an arterial input.
+        aif: times in min and plasma concentration in mM, where the method takes an arterial input; as the command's
+            `--aif`.
         b1_map: [X, Y, Z] true over nominal flip angle.
         hematocrit: of large vessels.
         num_samples: in place of the number in the weights' configuration.
@@ -204,7 +205,11 @@ def predict(
     released = load_weights(None) if released is None else released
     config = method.config_of(released, num_samples)
     used = method.of(config)
-    measured = None if aif is None else MeasuredAif(np.asarray(aif[0], np.float64), np.asarray(aif[1], np.float64))
+    measured, told = None, ()
+    if aif is not None:
+        given = MeasuredAif(np.asarray(aif[0], np.float64), np.asarray(aif[1], np.float64))
+        measured, _, told = aif_on_scan.on_scan(Path("aif"), given, scan.start, scan.times)
+        aif_on_scan.check_peak("aif", measured.plasma)
     if hematocrit is not None:
         ranges.check_hematocrit(hematocrit, "hematocrit")
     b1 = None if b1_map is None else np.asarray(b1_map, np.float32)
@@ -212,7 +217,7 @@ def predict(
     networks = used.load(released.params, config, policy or default_policy())
     series = used.series_of(scan, beside, config)
     found = used.predict(networks, series, stream(seed, "latent", scan.case_id))
-    for message in (*scan.warnings, *series.warnings, *found.warnings):
+    for message in (*scan.warnings, *told, *series.warnings, *found.warnings):
         warnings.warn(f"{scan.case_id}: {message}", stacklevel=2)  # Python shows what it has shown before only once
     return dict(found.maps)
 
@@ -250,7 +255,7 @@ def fit(
             f"{aif.shape}"
         )
     _check_minutes(times)
-    plausibility.check_arterial_peak("aif", aif)
+    aif_on_scan.check_peak("aif", aif)
     plausibility.check_tissue("concentration", curves, aif)
     found = fitting.fit(model, curves, times, aif, **options)
     shape = concentration.shape[:-1]

@@ -29,6 +29,13 @@ flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms; fro
 flags.DEFINE_float("flip_angle_deg", None, "Flip angle in degrees; from the sidecar if absent.", **_OWN)
 flags.DEFINE_float("relaxivity", None, "Agent's r1 in 1/(mM s); 4.5 if absent.", **_OWN)
 flags.DEFINE_string("aif", None, "CSV time_min|time_s,cp_plasma_mM, where the arterial input is known.", **_OWN)
+flags.DEFINE_enum(
+    "aif_clock",
+    None,
+    ["scan", "frames"],
+    "Times of --aif: the scan's own, or one sample a frame (by its samples).",
+    **_OWN,
+)
 flags.DEFINE_float("hematocrit", None, "Of large vessels, where it is known; 0.42 if absent.", **_OWN)
 flags.DEFINE_integer("num_samples", None, "Latent samples (the weights' own number, 4 as published).", **_OWN)
 flags.DEFINE_boolean("modelled", False, "Write the series that the maps explain, as large as the input.", **_OWN)
@@ -63,7 +70,9 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
     from dcejax.data import cases, weights
     from dcejax.runner.infer_settings import InferSettings
 
-    settings = InferSettings(num_samples=values.num_samples, seed=values.seed, modelled=values.modelled)
+    settings = InferSettings(
+        num_samples=values.num_samples, seed=values.seed, aif_clock=values.aif_clock, modelled=values.modelled
+    )
     networks = weights.load(values.weights)
 
     read = dicom_input.resolve(values, inputs, how)

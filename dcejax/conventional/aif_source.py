@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcejax.conventional import plausibility
 from dcejax.conventional.fit_facts import ArterialSource
 from dcejax.conventional.fit_settings import FitSettings
-from dcejax.data import aif_csv, loading, nifti, ranges
+from dcejax.data import aif_csv, aif_on_scan, loading, nifti, ranges
 from dcejax.data.cases import Case
-from dcejax.data.sidecars import AGREEMENT
 from dcejax.physics import aif as population
 from dcejax.physics import aif_detection, bolus
 from dcejax.physics.signal import invert_spgr
@@ -42,46 +40,16 @@ class ResolvedAif(NamedTuple):
 
 
 def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan, clock: str | None = None) -> ResolvedAif:
-    """Bring a curve from a file to the scan's frames.
+    """Bring a curve from a file to the scan's frames, linearly on the clock of `aif_on_scan.on_scan`.
 
-    By the clock "frames" it is taken sample for sample, by "scan" interpolated linearly on the scan's own clock, where
-    it is zero before its first sample. If nothing is stated, a curve with as many samples as the scan has frames,
-    equally spaced within 1 %, is taken sample for sample, with a warning where that ignores a shift of more than half a
-    frame; any other is interpolated. The provenance says what was done.
+    It is zero before its first sample.
 
     Raises:
-        ValueError: the file's times are in another unit, it ends more than half a frame before the scan, or its samples
-            are to be frames and are not.
+        ValueError: as `aif_on_scan.on_scan`.
     """
-    plausibility.check_arterial_duration(path, curve.times, scan.times)
-    own = curve.times - curve.times[0]
-    at = scan.start + scan.times
-    half_frame = float(np.median(np.diff(at))) / 2
-    shift = float(curve.times[0] - at[0])
-    shift_s = round(shift * SECONDS_PER_MINUTE, 3)
-    provenance = {"source": f"file {path.name}", "clock_offset_s": shift_s}
-    alike = own.size == scan.times.size and np.abs(own - scan.times).max() <= AGREEMENT * scan.times[-1]
-    if clock == "frames" and not alike:
-        raise ValueError(
-            f"{path}: expected one sample for each of {scan.times.size} frames, spaced as they are, for "
-            f"--aif_clock=frames, found {own.size} over {own[-1] * SECONDS_PER_MINUTE:g} s; use --aif_clock=scan"
-        )
-    if alike and clock != "scan":
-        warning = (
-            f"{path.name}: its clock starts {abs(shift_s):g} s {'after' if shift > 0 else 'before'} the series'; it is "
-            "taken sample for sample and the shift ignored: --aif_clock=scan if the shift is real, --aif_clock=frames "
-            "if not"
-        )
-        warnings = (warning,) if abs(shift) > half_frame and clock is None else ()
-        return ResolvedAif(curve.plasma, None, provenance | {"sampling": "sample for sample"}, warnings)
-    if curve.times[-1] < at[-1] - half_frame:
-        first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], at[-1]))
-        raise ValueError(
-            f"{path}: expected an arterial input to the last frame at {end:.4g} s, found one from {first:.4g} to "
-            f"{last:.4g} s: AIF shorter than the scan; give a longer one, or one sample per frame"
-        )
-    plasma = np.interp(at, curve.times, curve.plasma, left=0.0)
-    return ResolvedAif(plasma, None, provenance | {"sampling": "linear interpolation"}, ())
+    curve, provenance, warnings = aif_on_scan.on_scan(path, curve, scan.start, scan.times, clock)
+    plasma = np.interp(scan.start + scan.times, curve.times, curve.plasma, left=0.0)
+    return ResolvedAif(plasma, None, provenance, warnings)
 
 
 def _blood_concentration(curve: np.ndarray, voxels: np.ndarray, blood: BloodSignal, name: str) -> np.ndarray:
@@ -108,7 +76,7 @@ def _from_voxels(
 ) -> np.ndarray:
     concentration = curve if blood is None else _blood_concentration(curve, voxels, blood, name)
     plasma = concentration / (1.0 - hematocrit)
-    plausibility.check_arterial_peak(name, plasma)
+    aif_on_scan.check_peak(name, plasma)
     return plasma
 
 
@@ -173,7 +141,7 @@ def _of_population(
     else:
         start, how = arrival_s / SECONDS_PER_MINUTE, "stated"
     plasma = starting(start)
-    plausibility.check_arterial_peak(f"--aif={name}", plasma)
+    aif_on_scan.check_peak(f"--aif={name}", plasma)
     provenance = {"source": name, "start_s": round(start * SECONDS_PER_MINUTE, 3), "start": how}
     return ResolvedAif(plasma, None, provenance, ())
 
@@ -206,7 +174,7 @@ def arterial_input(
     if source.kind == "file":
         curve = aif_csv.read(source.path, hematocrit)
         result = on_frames(source.path, curve, scan, settings.aif_clock)
-        plausibility.check_arterial_peak(str(source.path), result.plasma)
+        aif_on_scan.check_peak(str(source.path), result.plasma)
         if curve.hematocrit is not None:
             return result._replace(provenance=result.provenance | {"hematocrit": hematocrit})
     elif source.kind == "roi":

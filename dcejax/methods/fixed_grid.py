@@ -183,9 +183,9 @@ def _within_frames(aif: MeasuredAif, times: np.ndarray) -> np.ndarray:
     """
     frame = float(np.median(np.diff(times)))
     if float(np.median(np.diff(aif.times))) > 0.75 * frame:
-        return np.interp(times, aif.times, aif.plasma)
+        return np.interp(times, aif.times, aif.plasma, left=0.0)
     within = times[:, None] + frame * (np.arange(16) + 0.5) / 16
-    return np.interp(within, aif.times, aif.plasma).mean(axis=1)
+    return np.interp(within, aif.times, aif.plasma, left=0.0).mean(axis=1)
 
 
 def _known(value: np.ndarray | float | None, absent: np.ndarray | float) -> Known:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcejax.data import access, aif_csv, atomic, loading, presence, provenance
+from dcejax.data import access, aif_csv, aif_on_scan, atomic, loading, presence, provenance
 from dcejax.data.cases import Case
 from dcejax.data.dicom.parametric_map import NamedMap
 from dcejax.execution.policy import default_policy
@@ -71,8 +71,12 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     loading.require_finite(case, scan)
     b1_map, told = loading.load_b1_map(case, scan)
     scan = replace(scan, warnings=(*scan.warnings, *told))
-    facts = case.facts
-    aif = None if facts.aif is None else aif_csv.read(facts.aif, facts.hematocrit)
+    facts, aif = case.facts, None
+    if facts.aif is not None:
+        curve = aif_csv.read(facts.aif, facts.hematocrit)
+        aif_on_scan.check_peak(str(facts.aif), curve.plasma)
+        aif, told, warnings = aif_on_scan.on_scan(facts.aif, curve, scan.start, scan.times, run.settings.aif_clock)
+        scan = replace(scan, warnings=(*scan.warnings, *warnings), provenance=scan.provenance | {"aif": told})
     beside = Beside(facts.relaxivity, b1_map, aif, facts.hematocrit)
     with loading.explained(scan):
         return scan, run.method.series_of(scan, beside, run.config), beside
@@ -84,6 +88,7 @@ def _read(run: _Run, case: Case, report: Reporter) -> _Ready | Status:
     states, inputs = provenance.states_of(case), provenance.inputs_of(case)
     config = method.to_dict(run.config)
     shaping = {"weights": run.weights.record["sha256"], "config": config, "seed": run.settings.seed}
+    shaping |= {"aif_clock": run.settings.aif_clock} if run.settings.aif_clock else {}
     case_hash = provenance.case_hash(case, inputs, shaping)
     place = run.layout.place(case.case_id)
     sidecar = map_outputs.sidecar_path(*place)

@@ -9,6 +9,7 @@ class InferSettings:
 
     num_samples: int | None  # in place of the number in the weights' configuration
     seed: int
+    aif_clock: str | None = None  # of an arterial input from a file; None looks at its samples
     modelled: bool = False  # write the series that the maps explain, which is as large as the input
 
     def __post_init__(self):

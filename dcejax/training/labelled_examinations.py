@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.data import aif_csv, cases, loading, nifti, presence, results
+from dcejax.data import aif_csv, aif_on_scan, cases, loading, nifti, presence, results
 from dcejax.data.cases import Case
 from dcejax.data.dataset import TRUTH
 from dcejax.data.facts import Facts
@@ -134,7 +134,10 @@ def load(labelled: LabelledCase, protocol: Protocol, brightest: int) -> Labelled
     case = labelled.case
     scan = loading.load_scan(case)
     loading.require_finite(case, scan)
-    aif = None if case.facts.aif is None else aif_csv.read(case.facts.aif)
+    aif = None
+    if case.facts.aif is not None:
+        given = aif_csv.read(case.facts.aif)
+        aif = aif_on_scan.on_scan(case.facts.aif, given, scan.start, scan.times).curve
     series = fixed_grid.series_of(scan, protocol, Beside(b1_map=loading.load_b1_map(case, scan)[0], aif=aif))
     try:
         encoded, _ = fixed_grid.encode_series(series, protocol)

@@ -278,7 +278,7 @@ def test_concentration_uses_every_flag(run_infer, mask, tmp_path):
         name: scans.save(folder / f"{name}.nii.gz", np.full(scans.SHAPE, v, np.float32))
         for name, v in (("t1_map", 1.3), ("b1_map", 0.9))
     }
-    (folder / "aif.csv").write_text("time_s,cp_plasma_mM\n0,0\n10,7\n20,2\n")
+    (folder / "aif.csv").write_text("time_s,cp_plasma_mM\n0,0\n10,7\n20,2\n400,1\n")
     common = {"input": image, "mask": mask, "input_quantity": "concentration"}
     found = []
     aif = {"aif": folder / "aif.csv"}
@@ -292,6 +292,31 @@ def test_concentration_uses_every_flag(run_infer, mask, tmp_path):
     assert len(set(found)) == len(found)
     assert results.sidecar(tmp_path / "out1", "c")["input"]["relaxivity_per_mM_s"] == 3.3
     assert results.sidecar(tmp_path / "out0", "c")["resampling"]["method"] == "linear"
+
+
+def test_the_clock_of_an_arterial_input(run_infer, mask, tmp_path, capsys):
+    """One sample a frame on a clock that starts a frame later is the same input, and a warning says so."""
+    times = 5.3 * np.arange(70)
+    values = (scans.head()[..., None] * np.clip((np.arange(70) - 5) / 70, 0, 0.6)).astype(np.float32)
+    image = scans.save(tmp_path / "c.nii.gz", values, dt_s=5.3)
+    plasma = np.where(times > 27, 5 * np.exp(-(times - 27) / 100), 0)
+    common = {"input": image, "mask": mask, "input_quantity": "concentration", "weights": "default-v5"}
+    found, warned = [], []
+    for number, (late, extra) in enumerate(
+        ((0.0, {}), (5.3, {}), (5.3, {"aif_clock": "frames"}), (5.3, {"aif_clock": "scan"}))
+    ):
+        path = tmp_path / f"aif{number}.csv"
+        path.write_text(
+            "time_s,cp_plasma_mM\n" + "".join(f"{t + late},{c}\n" for t, c in zip(times, plasma, strict=True))
+        )
+        out = tmp_path / f"out{number}"
+        code = run_infer(output_dir=out, aif=path, **common, **extra)[0]
+        assert code == 0
+        found.append((out / "c_desc-median_Ktrans.nii.gz").read_bytes())
+        warned.append([w for w in results.sidecar(out, "c")["warnings"] if "its clock starts 5.3 s after" in w])
+        assert results.sidecar(out, "c")["aif"]["clock_offset_s"] == pytest.approx(late, abs=0.01)
+    assert found[0] == found[1] == found[2] != found[3]
+    assert [len(w) for w in warned] == [0, 1, 0, 0]
 
 
 def subprocess_run(*words, cwd=ROOT):

@@ -38,34 +38,6 @@ def test_samples_that_are_frames_are_taken_whatever_their_clock():
         assert found.provenance["sampling"] == "sample for sample"
 
 
-@pytest.mark.parametrize(
-    ("offset_s", "told"), [(0.0, ""), (2.4, ""), (-2.4, ""), (2.6, "2.6 s after the"), (-60.0, "60 s before the")]
-)
-def test_a_shift_between_the_clocks_is_told(offset_s, told):
-    clock = 2.0 + exams.TIMES + offset_s / 60
-    found = aif_source.on_frames(CSV, MeasuredAif(clock, exams.PLASMA), scan_of(start=2.0))
-    np.testing.assert_array_equal(found.plasma, exams.PLASMA)
-    assert found.provenance["clock_offset_s"] == pytest.approx(offset_s, abs=1e-3)
-    assert len(found.warnings) == bool(told)
-    for warning in found.warnings:
-        assert f"aif.csv: its clock starts {told} series'" in warning
-        assert "--aif_clock=scan" in warning
-
-
-def test_the_clock_of_a_file_can_be_stated():
-    late = MeasuredAif(2.0 + exams.TIMES + 3.0 / 60, exams.PLASMA)
-    frames = aif_source.on_frames(CSV, late, scan_of(start=2.0), "frames")
-    np.testing.assert_array_equal(frames.plasma, exams.PLASMA)
-    more = np.append(exams.TIMES, 9.0)
-    ahead = MeasuredAif(2.0 - 3.0 / 60 + more, np.append(exams.PLASMA, 0.0))
-    by_clock = aif_source.on_frames(CSV, ahead, scan_of(start=2.0), "scan")
-    expected = np.interp(exams.TIMES + 3.0 / 60, more, ahead.plasma)
-    np.testing.assert_allclose(by_clock.plasma, expected, rtol=1e-9)
-    assert frames.warnings == by_clock.warnings == ()
-    with pytest.raises(ValueError, match=r"aif\.csv: expected one sample for each of 40 frames.*--aif_clock=scan"):
-        aif_source.on_frames(CSV, MeasuredAif(late.times[:-1], late.plasma[:-1]), scan_of(start=2.0), "frames")
-
-
 def test_whole_blood_becomes_plasma(tmp_path):
     path = tmp_path / "aif.csv"
     rows = zip(exams.TIMES * 60, exams.PLASMA * 0.6, strict=True)

@@ -8,46 +8,11 @@ import pytest
 from dcejax.conventional import plausibility
 from dcejax.data import aif_csv
 from dcejax.physics import units
-from dcejax.physics.aif import georgiou, parker, weinmann
+from dcejax.physics.aif import parker, weinmann
 from dcejax.physics.relaxometry import t1_nonlinear
 from dcejax.physics.signal import invert_spgr
 
-CSV = Path("aif.csv")
 SCAN = np.arange(60) * 5 / 60
-
-
-@pytest.mark.parametrize("model", [parker, georgiou, weinmann])
-@pytest.mark.parametrize("dose", [0.1, 0.5, 1.0, 2.0])  # relative to the usual one
-@pytest.mark.parametrize("seconds", [1.0, 60.0])
-def test_arterial_inputs_in_use_pass_in_mM_and_in_no_other_unit(model, dose, seconds):
-    times = np.arange(0, 10, seconds / 60)
-    plasma = dose * np.asarray(model(times, arrival=0.3))
-    plausibility.check_arterial_peak("x", plasma)
-    if plasma.max() > 0.1:  # less, in µM, could be a high dose in mM
-        with pytest.raises(ValueError, match=r"in µM \(divide by 1000\)"):
-            plausibility.check_arterial_peak("x", plasma * 1e3)
-    with pytest.raises(ValueError, match=r"in M \(multiply by 1000\)"):
-        plausibility.check_arterial_peak("x", plasma / 1e3)
-
-
-@pytest.mark.parametrize("plasma", [np.zeros(9), np.full(9, -1.0)])
-def test_an_arterial_input_that_is_zero(plasma):
-    with pytest.raises(ValueError, match="rises above zero, found a maximum of"):
-        plausibility.check_arterial_peak("x", plasma)
-
-
-@pytest.mark.parametrize("ratio", [0.1, 0.9, 1.0, 5.0])
-def test_durations_in_use_pass(ratio):
-    plausibility.check_arterial_duration(CSV, SCAN * ratio, SCAN)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "found"),
-    [(60.0, "seconds under the header time_min"), (1 / 60, "minutes under"), (1000.0, "milliseconds")],
-)
-def test_durations_in_another_unit(ratio, found):
-    with pytest.raises(ValueError, match=rf"aif\.csv: .*its times seem to be {found}"):
-        plausibility.check_arterial_duration(CSV, SCAN * ratio, SCAN)
 
 
 def test_tissue():

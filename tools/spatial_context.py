@@ -73,7 +73,10 @@ class _Network(posterior_network.Network):
         there = around(jnp.ones_like(state[..., :1]))[..., _ITSELF, :]
         images = jnp.concatenate([state * there, there], axis=-1)
         edge = VoxelSets().edge
-        after = self.unet(images.reshape(-1, edge, edge, images.shape[-1])).reshape(state.shape)
+        if state.shape[1] == 1:  # parameters are made with one voxel
+            images = jnp.tile(images, (1, edge**2, 1))
+        after = self.unet(images.reshape(-1, edge, edge, images.shape[-1]))
+        after = after.reshape(len(state), -1, state.shape[-1])[:, : state.shape[1]]
         return encoded, self.gaussian(after, past)
 
 

@@ -155,9 +155,6 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
             assumed = ", ".join(f"{name} {getattr(config.protocol, name):g}" for name in lacking)
             warning = f"{' and '.join(lacking)} not known: {assumed} assumed, and maps are wrong if that is; state them"
             series = replace(series, warnings=(*series.warnings, warning))
-    if beside.hematocrit is not None and beside.aif is not None and beside.aif.hematocrit is None:
-        unused = "hematocrit without effect: the arterial input is plasma concentration already"
-        series = replace(series, warnings=(*series.warnings, unused))
     voxel_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
     return replace(series, warnings=(*series.warnings, *envelope.check(series, voxel_mm, scan.case_id)))
 

@@ -227,7 +227,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         t10=signal.t10 or _known(maps[0], protocol.t10_s / units.SECONDS_PER_MINUTE),
         b1=signal.b1 or _known(maps[1], 1.0),
         brightest=signal.brightest,
-        hematocrit=_known(beside.hematocrit if beside.aif is None else None, protocol.hematocrit),
+        hematocrit=_known(beside.hematocrit, protocol.hematocrit),
     )
     return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance}, scan.affine)
 

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from dcejax import rng
 from dcejax.conventional import plausibility
-from dcejax.data import aif_on_scan, loading, nifti, ranges, results, timing
+from dcejax.data import aif_csv, aif_on_scan, loading, nifti, ranges, results, timing
 from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.cases import Case, case_id_of
 from dcejax.data.facts import Facts
@@ -175,6 +175,7 @@ def predict(
     *,
     seed: int = 0,
     aif: tuple[ArrayLike, ArrayLike] | None = None,
+    aif_clock: str | None = None,
     b1_map: ArrayLike | None = None,
     hematocrit: float | None = None,
     num_samples: int | None = None,
@@ -188,6 +189,7 @@ def predict(
         seed: root of the random streams.
         aif: times in min and plasma concentration in mM, where the method takes an arterial input; as the command's
             `--aif`.
+        aif_clock: "scan" or "frames", as `--aif_clock`.
         b1_map: [X, Y, Z] true over nominal flip angle.
         hematocrit: of large vessels.
         num_samples: in place of the number in the weights' configuration.
@@ -207,9 +209,9 @@ def predict(
     used = method.of(config)
     measured, told = None, ()
     if aif is not None:
-        given = MeasuredAif(np.asarray(aif[0], np.float64), np.asarray(aif[1], np.float64))
-        measured, _, told = aif_on_scan.on_scan(Path("aif"), given, scan.start, scan.times)
-        aif_on_scan.check_peak("aif", measured.plasma)
+        given = MeasuredAif(*(np.asarray(values, np.float64) for values in aif))
+        aif_csv.check("aif", given)
+        measured, _, told = aif_on_scan.on_scan(Path("aif"), given, scan.start, scan.times, aif_clock)
     if hematocrit is not None:
         ranges.check_hematocrit(hematocrit, "hematocrit")
     b1 = None if b1_map is None else np.asarray(b1_map, np.float32)

@@ -77,6 +77,18 @@ def test_maps_of_an_array_are_those_of_the_command(released, tmp_path, run_infer
     assert {p.name for p in paths} == {p.name for p in (tmp_path / "out").glob("*_desc-*.nii.gz")}
 
 
+def test_an_arterial_input_beside_an_array(released, curves):
+    scan, (_, aif, _) = dcejax.make_scan(scans.signal(), TIMES, scans.head(), case_id="p1"), curves
+    with pytest.warns(UserWarning) as told:
+        dcejax.predict(scan, released, aif=(TIMES + 0.1, aif))
+    assert any("aif: its clock starts 6 s after the series'" in str(one.message) for one in told)
+    with pytest.raises(ValueError, match="aif_clock: expected 'scan' or 'frames', found 'own'"):
+        dcejax.predict(scan, released, aif=(TIMES, aif), aif_clock="own")
+    for bad in ((TIMES[::-1], aif), (TIMES[:-1], aif), (TIMES, aif * np.nan)):
+        with pytest.raises(ValueError, match="aif: expected two samples or more at increasing times"):
+            dcejax.predict(scan, released, aif=bad)
+
+
 def test_one_training_step_and_batches_on_the_device(monkeypatch):
     from training_examples import make_batch
 

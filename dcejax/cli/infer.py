@@ -61,7 +61,9 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
     if values.demo:
         refused = ["input"] if inputs else []
         refused += [name for name, value in vars(facts).items() if value is not None]
-        refused += [name for name in ("dry_run", "shard", "layout") if values[name].value != values[name].default]
+        refused += [
+            name for name in ("dry_run", "shard", "layout", "aif_clock") if values[name].value != values[name].default
+        ]
         if refused:
             raise ValueError(
                 f"--demo: expected no --{refused[0]}, because the patient is simulated; leave one of them out"
@@ -77,6 +79,8 @@ def run(values: flags.FlagValues, words: list[str], choose: Callable[[list], lis
 
     read = dicom_input.resolve(values, inputs, how)
     found = [] if values.demo else choose(cases.enumerate_cases(read.inputs, facts))
+    if values.aif_clock is not None and all(case.facts.aif is None for case in found):
+        raise ValueError("--aif_clock: expected an arterial input (--aif), found none; leave one of them out")
     cases.refuse_missing(found)  # before what takes seconds to import
     from dcejax.cli.console import Console
     from dcejax.runner import infer_cases

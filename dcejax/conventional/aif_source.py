@@ -49,6 +49,8 @@ def on_frames(path: Path, curve: aif_csv.MeasuredAif, scan: Scan, clock: str | N
     """
     curve, provenance, warnings = aif_on_scan.on_scan(path, curve, scan.start, scan.times, clock)
     plasma = np.interp(scan.start + scan.times, curve.times, curve.plasma, left=0.0)
+    if provenance["sampling"] == "by its clock":
+        provenance["sampling"] = "linear interpolation"
     return ResolvedAif(plasma, None, provenance, warnings)
 
 
@@ -174,7 +176,6 @@ def arterial_input(
     if source.kind == "file":
         curve = aif_csv.read(source.path, hematocrit)
         result = on_frames(source.path, curve, scan, settings.aif_clock)
-        aif_on_scan.check_peak(str(source.path), result.plasma)
         if curve.hematocrit is not None:
             return result._replace(provenance=result.provenance | {"hematocrit": hematocrit})
     elif source.kind == "roi":

@@ -50,14 +50,25 @@ def read(path: Path, hematocrit: float | None = None) -> MeasuredAif:
         raise ValueError(f"{path}: expected two numbers per line, found {error}; correct the file") from error
     values = np.array(samples, np.float64).reshape(-1, 2)
     times, plasma = values[:, 0] * _MINUTES_PER_COLUMN[header[0]], values[:, 1]
-    if len(values) < 2 or not np.isfinite(values).all() or (np.diff(times) <= 0).any() or plasma.max() <= 0:
-        raise ValueError(
-            f"{path}: expected two samples or more at increasing times, finite, with a peak above zero, found "
-            f"{len(values)} samples that are not; correct the file"
-        )
     if header[1] == _BLOOD:
-        return MeasuredAif(times, plasma / (1.0 - hematocrit), hematocrit)
-    return MeasuredAif(times, plasma)
+        return check(str(path), MeasuredAif(times, plasma / (1.0 - hematocrit), hematocrit))
+    return check(str(path), MeasuredAif(times, plasma))
+
+
+def check(name: str, curve: MeasuredAif) -> MeasuredAif:
+    """Give back a curve that can be an arterial input.
+
+    Raises:
+        ValueError: less than two samples, times that do not increase, values that are not finite, or none above zero.
+    """
+    times, plasma = curve.times, curve.plasma
+    whole = times.shape == plasma.shape == (times.size,) and times.size >= 2 and np.isfinite([times, plasma]).all()
+    if not whole or (np.diff(times) <= 0).any() or plasma.max() <= 0:
+        raise ValueError(
+            f"{name}: expected two samples or more at increasing times, finite, with a peak above zero, found "
+            f"{times.size} samples that are not; correct them"
+        )
+    return curve
 
 
 def write(path: Path, times: np.ndarray, plasma: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from dcejax.data.aif_csv import MeasuredAif
 from dcejax.data.sidecars import AGREEMENT
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
+_CLOCKS = (None, "scan", "frames")
 # An arterial input may be sampled longer than the scan, but not 30 times as long.
 _LONGEST_RATIO = 30.0
 # First passes in plasma reach 40 mM (double dose, fast injection), and curves of a tenth of the usual dose without one
@@ -66,12 +67,16 @@ def on_scan(path: Path, curve: MeasuredAif, start: float, times: np.ndarray, clo
 
     By the clock "frames" its samples are the frames, whatever its times; by "scan" its times are the scan's. If nothing
     is stated, a curve with as many samples as the scan has frames, equally spaced within 1 %, is taken sample for
-    sample, with a warning where that ignores a shift of more than half a frame. The provenance says what was done.
+    sample, with a warning where that ignores a shift of more than half a frame. Any other is taken by its clock, with a
+    warning where it is spaced as the frames are, for then a sample may be a frame all the same. The provenance says
+    what was done.
 
     Raises:
-        ValueError: the file's times are in another unit, it ends more than half a frame before the scan, or its samples
-            are to be frames and are not.
+        ValueError: another clock than these, the file's times or concentration are in another unit, it ends more than
+            half a frame before the scan or begins after it, or its samples are to be frames and are not.
     """
+    if clock not in _CLOCKS:
+        raise ValueError(f"aif_clock: expected 'scan' or 'frames', found {clock!r}")
     check_duration(path, curve.times, times)
     own, at = curve.times - curve.times[0], start + times
     half_frame = float(np.median(np.diff(at))) / 2
@@ -91,6 +96,7 @@ def on_scan(path: Path, curve: MeasuredAif, start: float, times: np.ndarray, clo
             "if not"
         )
         warnings = (warning,) if abs(shift) > half_frame and clock is None else ()
+        check_peak(str(path), curve.plasma)
         return OnScan(curve._replace(times=at), provenance | {"sampling": "sample for sample"}, warnings)
     if curve.times[-1] < at[-1] - half_frame:
         first, last, end = (t * SECONDS_PER_MINUTE for t in (curve.times[0], curve.times[-1], at[-1]))
@@ -98,4 +104,12 @@ def on_scan(path: Path, curve: MeasuredAif, start: float, times: np.ndarray, clo
             f"{path}: expected an arterial input to the last frame at {end:.4g} s, found one from {first:.4g} to "
             f"{last:.4g} s: AIF shorter than the scan; give a longer one, or one sample per frame"
         )
-    return OnScan(curve, provenance | {"sampling": "linear interpolation"}, ())
+    check_peak(f"{path}, of the frames", np.interp(at, curve.times, curve.plasma, left=0.0))
+    step, frame = float(np.median(np.diff(own))), 2 * half_frame
+    warning = (
+        f"{path.name}: {own.size} samples, spaced as the series' {times.size} frames, are taken by their own clock, "
+        f"which starts {abs(shift_s):g} s {'after' if shift > 0 else 'before'} the series': --aif_clock=scan if that "
+        "is right; else give one sample a frame"
+    )
+    warnings = (warning,) if clock is None and abs(step - frame) <= AGREEMENT * frame else ()
+    return OnScan(curve, provenance | {"sampling": "by its clock"}, warnings)

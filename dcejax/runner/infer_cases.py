@@ -74,8 +74,8 @@ def _series(run: _Run, case: Case) -> tuple[Scan, Series, Beside]:
     facts, aif = case.facts, None
     if facts.aif is not None:
         curve = aif_csv.read(facts.aif, facts.hematocrit)
-        aif_on_scan.check_peak(str(facts.aif), curve.plasma)
         aif, told, warnings = aif_on_scan.on_scan(facts.aif, curve, scan.start, scan.times, run.settings.aif_clock)
+        told |= {} if curve.hematocrit is None else {"hematocrit": curve.hematocrit}
         scan = replace(scan, warnings=(*scan.warnings, *warnings), provenance=scan.provenance | {"aif": told})
     beside = Beside(facts.relaxivity, b1_map, aif, facts.hematocrit)
     with loading.explained(scan):

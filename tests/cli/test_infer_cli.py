@@ -317,6 +317,9 @@ def test_the_clock_of_an_arterial_input(run_infer, mask, tmp_path, capsys):
         assert results.sidecar(out, "c")["aif"]["clock_offset_s"] == pytest.approx(late, abs=0.01)
     assert found[0] == found[1] == found[2] != found[3]
     assert [len(w) for w in warned] == [0, 1, 0, 0]
+    code, told = run_infer(output_dir=tmp_path / "none", aif_clock="scan", **common)
+    assert code == 2
+    assert "--aif_clock: expected an arterial input (--aif), found none" in told
 
 
 def subprocess_run(*words, cwd=ROOT):

@@ -78,3 +78,20 @@ def test_a_curve_that_ends_before_the_scan_is_refused():
     short = MeasuredAif(np.linspace(0.0, exams.TIMES[-1] - 0.1, 90), np.ones(90))
     with pytest.raises(ValueError, match=r"aif\.csv: expected an arterial input to the last frame .* AIF shorter than"):
         aif_on_scan.on_scan(CSV, short, 0.0, exams.TIMES)
+
+
+def test_a_curve_that_begins_after_the_scan_is_refused():
+    clock = np.arange(0, 300) / 60 + 600.0  # a time of day
+    late = MeasuredAif(clock, np.asarray(parker(clock - clock[0], arrival=0.5)))
+    with pytest.raises(ValueError, match=r"aif\.csv, of the frames: expected an arterial input that rises above zero"):
+        aif_on_scan.on_scan(CSV, late, 0.0, exams.TIMES)
+
+
+def test_samples_spaced_as_frames_but_of_another_number_are_told():
+    step = exams.TIMES[1]
+    more = MeasuredAif(np.append(exams.TIMES, exams.TIMES[-1] + step), np.append(exams.PLASMA, 0.0))
+    found = aif_on_scan.on_scan(CSV, more, 0.0, exams.TIMES)
+    assert "41 samples, spaced as the series' 40 frames, are taken by their own clock, which starts 0 s" in str(found)
+    assert not aif_on_scan.on_scan(CSV, more, 0.0, exams.TIMES, "scan").warnings
+    with pytest.raises(ValueError, match="aif_clock: expected 'scan' or 'frames', found 'series'"):
+        aif_on_scan.on_scan(CSV, more, 0.0, exams.TIMES, "series")

@@ -4,8 +4,8 @@
     python train.py --config=configs/default.py --config.init_from=START.npz ...
 
 What is new, the coarse steps and the haematocrit, counts for nothing yet: its rows of the layers that see it are zero,
-and its gains of the plasma curve make it the mean of the four curves of vessels. Of an examination that ends with the
-fine steps the networks say what they said.
+and its gains of the plasma curve make it the mean of the four curves of vessels and a quarter of a known one. Of an
+examination that ends with the fine steps the networks say what they said.
 """
 
 import sys

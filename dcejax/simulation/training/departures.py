@@ -38,7 +38,8 @@ def sample_departure(key: jax.Array) -> Departure:
 def factor(departure: Departure, size: jax.Array, points: jax.Array, since: jax.Array) -> jax.Array:
     """Of the concentration [V, T] at points [V, 3] in mm in the head, at times [T] in min after the arrival.
 
-    Its logarithm has zero mean and the SD `size`, over patients.
+    Its logarithm has zero mean and, over patients and the logarithm of time, the root mean square `size`: 1.4 times
+    that in the first pass, for all courses begin at their crest, and 0.7 times a minute later.
     """
     course = jnp.arange(1, _COURSES + 1)
     relative = jnp.log1p(jnp.maximum(since, 0.0) / _FAST) / jnp.log1p(_LONG / _FAST)

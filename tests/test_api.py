@@ -79,7 +79,7 @@ def test_maps_of_an_array_are_those_of_the_command(released, tmp_path, run_infer
 
 def test_an_arterial_input_beside_an_array(released, curves):
     scan, (_, aif, _) = dcejax.make_scan(scans.signal(), TIMES, scans.head(), case_id="p1"), curves
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="p1: ") as told:
         dcejax.predict(scan, released, aif=(TIMES + 0.1, aif))
     assert any("aif: its clock starts 6 s after the series'" in str(one.message) for one in told)
     with pytest.raises(ValueError, match="aif_clock: expected 'scan' or 'frames', found 'own'"):

@@ -24,9 +24,9 @@ class Band(NamedTuple):
 
 
 BANDS = {
-    "nothing": Band(0.147, 1.5),
-    "hematocrit": Band(0.093, 3.0),
-    "arterial input": Band(0.07, 1.0),
+    "nothing": Band(0.157, 1.5),
+    "hematocrit": Band(0.096, 3.0),
+    "arterial input": Band(0.063, 1.5),
 }
 
 

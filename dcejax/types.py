@@ -157,7 +157,7 @@ class Context(NamedTuple):
     b1: Known  # per voxel, true over nominal flip angle
     brightest: Brightest | None = None
     sample: Sample | None = None
-    hematocrit: float | None = None  # of one examination; None where it is unknown or has no part in the plasma curve
+    hematocrit: Known | None = None  # [...] of the blood in large vessels; None where no method is told
     points: ArrayLike | None = None  # per voxel, [..., 3] mm to the right, to the front and up, from any one origin
 
 

@@ -74,8 +74,8 @@ def test_every_command_is_installed_and_tells_its_version(installed, tmp_path):
 def test_the_installed_package_finds_its_own_files(installed, tmp_path):
     code = (
         "import dcejax; print(dcejax.__file__); "
-        "print(sorted(dcejax.load_weights(name).name for name in ('default-v4', 'paper-v0')))"
+        "print(sorted(dcejax.load_weights(name).name for name in ('default-v5', 'paper-v0')))"
     )
     place, names = _output(installed / "python", "-c", code, folder=tmp_path).splitlines()
     assert Path(place).is_relative_to(installed.parent)
-    assert "default-v4" in names
+    assert "default-v5" in names

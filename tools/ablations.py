@@ -12,7 +12,7 @@ network, so that rows are compared with the first row. Each row is a process of 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from dcejax.methods import aligned_grid, dcejax2026, examination_posterior
 from dcejax.methods.calibration import no_calibration
 from dcejax.methods.examination_posterior import Trained
 from dcejax.models import posterior_network
-from dcejax.physics import grid_posterior
+from dcejax.physics import bolus_grid, grid_posterior
 from dcejax.physics.aif import parker
 from dcejax.rng import stream
 from dcejax.simulation.training import voxel_sets
@@ -52,7 +52,7 @@ def _wrap(name: str, change: Callable[[Any], Any], *modules: Any) -> None:
 
 def without_vessels() -> None:
     """A population's plasma curve instead of those of the brightest voxels."""
-    population = np.asarray(parker(aligned_grid.GRID - aligned_grid.GRID[0], arrival=15 / 60), np.float32)
+    population = np.asarray(parker(bolus_grid.GRID - bolus_grid.GRID[0], arrival=15 / 60), np.float32)
 
     def blind(seen):
         flat = {name: jnp.full_like(getattr(seen, name), 0.3) for name in ("bright", "signal", "baseline", "points")}
@@ -143,20 +143,25 @@ def train(config: dcejax2026.Config) -> Trained:
         state, metrics = update(state, batch, stream(config.seed, stage.name, "step", step))
         if step % 200 == 0:
             print(step, float(metrics["loss"]), file=sys.stderr, flush=True)
-    network = dcejax2026.Network(config.network, aligned_grid.STEP, config.network.rank)
+    network = dcejax2026.Network(config.network, config.network.rank)
     return Trained(network, placement.replicate(state.params), no_calibration(), config.network.rank)
+
+
+def configured(pool: str | None, flags: Sequence[str]) -> dcejax2026.Config:
+    """The default configuration for one short run; without a pool patients are simulated as it goes."""
+    config = config_file.read(str(ROOT / "configs" / "default.py"), list(flags))
+    settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1, "warmup_steps": WARM_UP}
+    if pool:
+        settings["batches"] = f"pool:{pool}"
+    distilling = replace(config.distilling, pool_batches=0)  # not trained
+    return replace(config, training=replace(config.training, **settings), distilling=distilling)
 
 
 def row(name: str, pool: str, data: str) -> dict[str, Any]:
     """Train without a part and judge."""
     change, flags = ROWS[name]
     change()
-    config = config_file.read(str(ROOT / "configs" / "default.py"), list(flags))
-    settings = {"pool_batches": 0, "steps_per_epoch": STEPS, "max_epochs": 1}
-    if name != POINTS:
-        settings["batches"] = f"pool:{pool}"
-    training = replace(config.training, warmup_steps=WARM_UP, **settings)
-    config = replace(config, training=training, distilling=replace(config.distilling, pool_batches=0))  # not trained
+    config = configured(None if name == POINTS else pool, flags)
     trained, found = train(config), cases.enumerate_cases([data], Facts())
     return model_accuracy.summary([model_accuracy.judge(case, trained, config, ()) for case in found])
 

@@ -8,11 +8,11 @@
     python tools/published_calibration.py VALIDATION DATA audit/paper-latent-v1.npz PARTS/calibrated \\
         > docs/audit_calibration.json
     dcejax-evaluate --cohort=DATA --retest=RETEST --weights=paper-v1 --weights=audit/paper-truth-v1.npz \\
-        --weights=audit/paper-latent-v1.npz --weights=default-v4 --maps=temporal-stage=PARTS/temporal \\
+        --weights=audit/paper-latent-v1.npz --weights=default-v5 --maps=temporal-stage=PARTS/temporal \\
         --maps=posterior=PARTS/posterior --maps=latent-calibrated=PARTS/calibrated --output_dir=EVALUATION
     cp EVALUATION/results.json docs/audit_results.json
     cp PARTS/latent.json docs/audit_latent.json; cp PARTS2/latent.json docs/audit_latent_weighed.json
-    for name in case1_paper-v1 case2_paper-v1 case1_paper-latent-v1 case1_default-v4 bland_altman roc; do
+    for name in case1_paper-v1 case2_paper-v1 case1_paper-latent-v1 case1_default-v5 bland_altman roc; do
         cp EVALUATION/figures/$name.png docs/audit_$name.png
     done
     python tools/audit.py docs > docs/audit.md
@@ -34,7 +34,7 @@ from dcejax.types import PARAMETERS
 
 PAPER, TRUTH, TEMPORAL, POSTERIOR = "paper-v1", "paper-truth-v1", "temporal-stage", "posterior"
 LATENT, CALIBRATED = "paper-latent-v1", "latent-calibrated"
-DEFAULT = "default-v4"
+DEFAULT = "default-v5"
 ZERO, MEDIAN = "All zero", "Class median"
 
 Row = dict[str, Any]

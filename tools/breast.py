@@ -18,10 +18,10 @@ from dcejax.data import aif_csv, cases, loading, weights
 from dcejax.data.facts import Facts
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, envelope, method
-from dcejax.methods.aligned_grid import GRID
 from dcejax.methods.examination_posterior import estimated_plasma
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.plasma_band import BANDS, around
+from dcejax.physics.bolus_grid import GRID
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
 
@@ -44,8 +44,8 @@ def main() -> None:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    seconds = (arrival + GRID) * SECONDS_PER_MINUTE
-    (line,) = axes.plot(seconds, plasma, label="found by default-v4")
+    seconds = (arrival + GRID[: len(plasma)]) * SECONDS_PER_MINUTE
+    (line,) = axes.plot(seconds, plasma, label="found by default-v5")
     axes.fill_between(seconds, low, high, color=line.get_color(), alpha=0.18, lw=0, label="its 90 % band")
     axes.plot(published.times * SECONDS_PER_MINUTE, published.plasma, "o--", ms=4, label="published with the scan")
     axes.set_xlabel("time after the first frame (s)")

@@ -59,12 +59,14 @@ def chosen_conditions(key: jax.Array, protocol: Protocol, tumour_height: jax.Arr
         motion_mm=jnp.float32(0.0),
         movements=jnp.zeros_like(found.movements),
         g_factor=jnp.float32(1.0),
-        known=jnp.zeros(3, bool),
+        known=jnp.zeros_like(found.known),
         lesion_only=jnp.array(False),
+        departure=jnp.float32(0.0),
+        concentration=jnp.array(False),
     )
 
 
-def batches(protocol: Protocol, size: str, snr: float, known: tuple[bool, bool, bool]) -> Iterator[Batch]:
+def batches(protocol: Protocol, size: str, snr: float, known: tuple[bool, bool, bool, bool]) -> Iterator[Batch]:
     """The patients, of whom the same are drawn every time."""
     white = TISSUES[WHITE]
     reference = white.m0.median * spgr(0.0, white.t10_s.median / SECONDS_PER_MINUTE, protocol.acquisition)
@@ -144,7 +146,7 @@ def main() -> None:
     loaded = weights.load(sys.argv[1] if len(sys.argv) > 1 else None)
     trained = dcejax2026.load(loaded.params, method.config_of(loaded), default_policy())
     voxel_sets.sample_conditions = partial(chosen_conditions, drawn=voxel_sets.sample_conditions)
-    protocol, nothing = Protocol(), (False, False, False)
+    protocol, nothing = Protocol(), (False, False, False, False)
     result: dict[str, Any] = {"what": "simulated patients of the training generator", "weights": loaded.name}
     result["sha256"] = loaded.record["sha256"]
     rows = judge(trained, batches(protocol, "points", 27.0, nothing))
@@ -153,7 +155,7 @@ def main() -> None:
     for name, snr, known in (
         ("SNR 27", 27.0, nothing),
         ("SNR 100", 100.0, nothing),
-        ("SNR 27, T1 and B1 maps", 27.0, (True, True, False)),
+        ("SNR 27, T1 and B1 maps", 27.0, (True, True, False, False)),
     ):
         rows = judge(trained, batches(protocol, "voxels", snr, known))
         of_all = {part: np.concatenate([row[part] for row in rows]) for part in ("noise", "patient")}

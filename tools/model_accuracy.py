@@ -41,6 +41,7 @@ from dcejax.methods import dcejax2026, envelope, method
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.models.low_rank_gaussian import to_logs, to_maps
+from dcejax.physics.bolus_grid import GRID
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import PARAMETERS
 
@@ -54,6 +55,7 @@ KNOWN = {
 }
 LEAST_VOXELS = 20
 DRAWN = 2000  # voxels of a patient, for what is pooled
+TIMES_DRAWN = 100  # for the ICC
 BINS = 20
 
 
@@ -120,7 +122,8 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
     drawn = _drawn_errors(found)
     inside = np.abs(logs - found.mean) < dcejax2026.QUANTILE_SDS * found.sd
     normal = (label == 0) & (truth[:, 0] < NORMAL_KTRANS) & (truth[:, 1] < NORMAL_VP)
-    true_plasma = np.interp(found.arrival + dcejax2026.GRID, aif.times, aif.plasma, left=0.0)
+    covered = GRID[: len(found.plasma)]
+    true_plasma = np.interp(found.arrival + covered, aif.times, aif.plasma, left=0.0)
     tissue, names = image("desc-tissue_dseg")[scan.mask].astype(int), _tissue_names(stem)
     row = {
         "case": case.case_id,
@@ -139,7 +142,9 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
         "coverage_normal": inside[normal].mean(axis=0).tolist(),
         "normal_median_ktrans": float(np.median(median[normal, 0])),
         "normal_share_leaking": float((median[normal, 0] > LEAKING).mean()),
-        "plasma_area_log_error": float(np.log(found.plasma.sum() / true_plasma.sum())),
+        "plasma_area_log_error": float(
+            np.log(np.trapezoid(found.plasma, covered) / np.trapezoid(true_plasma, covered))
+        ),
     }
     if tumour.sum() < LEAST_VOXELS:
         return row
@@ -158,6 +163,10 @@ def judge(case: cases.Case, trained: dcejax2026.Trained, config: dcejax2026.Conf
             "mean_of_tumour": [
                 [float(true), intervals[name]["expected_mean"]]
                 for name, true in zip(PARAMETERS, of_region["mean"], strict=True)
+            ],
+            "sdlog_of_mean": [
+                float(np.log(high / max(low, 1e-9)) / 2 / dcejax2026.QUANTILE_SDS)
+                for low, high in ((intervals[name]["mean_q05"], intervals[name]["mean_q95"]) for name in PARAMETERS)
             ],
         }
         | {
@@ -214,7 +223,20 @@ def summary(rows: list[dict]) -> dict:
     }
     pairs = np.log([row["mean_of_tumour"] for row in rows if "mean_of_tumour" in row])  # [P, C, 2]
     told["icc_with_truth"] = [round(float(icc_agreement(pairs[:, c])), 4) for c in range(len(PARAMETERS))]
+    sds = np.array([row["sdlog_of_mean"] for row in rows if "sdlog_of_mean" in row])
+    told["icc_with_drawn_truth"] = icc_of_drawn_means(pairs[..., 1], sds)
     return told
+
+
+def icc_of_drawn_means(means: np.ndarray, sds: np.ndarray) -> list[float]:
+    """ICC of logarithms of expected means [P, C] with means that are drawn about them with these SDs: what an estimate
+    can have whose intervals are right.
+    """
+    drawn = means + sds * np.random.default_rng(0).normal(size=(TIMES_DRAWN, *means.shape))
+    each = [
+        [icc_agreement(np.stack([truth[:, c], means[:, c]], axis=-1)) for c in range(means.shape[1])] for truth in drawn
+    ]
+    return np.mean(each, axis=0).round(4).tolist()
 
 
 def shortened(value: Any) -> Any:

@@ -10,13 +10,15 @@ from typing import Any
 
 import jax
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.patches import FancyBboxPatch
 
 from dcejax.data import weights
 from dcejax.execution.policy import default_policy
 from dcejax.methods import dcejax2026, method
-from dcejax.methods.aligned_grid import STEP, nothing
+from dcejax.methods.aligned_grid import nothing
 from dcejax.models.neighbourhood import NEIGHBOURS
+from dcejax.physics.bolus_grid import WIDTHS
 from dcejax.physics.grid_posterior import DELAYS, KEP, MOMENTS
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
@@ -78,7 +80,8 @@ def boxes(trained: dcejax2026.Trained) -> Iterator[tuple[str, float, int, str, t
     yield "encoder", EXAMINATION, 3, "network", (f"vascular encoder: {encoder:,} parameters", attended)
     common = f"context {size('context')}, smooth fields {size('fields', 2)}"
     yield "plasma", EXAMINATION, 4, "result", (f"plasma curve {size('plasma')} mM", common)
-    steps = f"concentration {size('concentration')} in steps of {STEP * SECONDS_PER_MINUTE:g} s"
+    of_steps = " and ".join(f"{width * SECONDS_PER_MINUTE:g}" for width in np.unique(WIDTHS))
+    steps = f"concentration {size('concentration')} in steps of {of_steps} s"
     yield "voxel", VOXEL, 0, "input", (steps, "noise, baseline, place, T1 and B1 maps")
     grid = f"{len(KEP)} rates kep × {len(DELAYS)} delays: moments [{MOMENTS}]"
     yield "grid", VOXEL, 1, "physics", ("extended Tofts in closed form", grid)

@@ -13,6 +13,7 @@ logarithms with the truth. Simulated results.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ from dcejax.methods import dcejax2026, method
 from dcejax.methods.examination_posterior import estimated_plasma
 from dcejax.methods.fixed_grid import Beside
 from dcejax.methods.plasma_band import BANDS, Band, around
+from dcejax.physics.bolus_grid import GRID
 
 FIRST_PASS = slice(2, 13)  # steps of the grid: from before its arrival to its end
 SHIFTS_S = np.arange(0.0, 5.1, 0.5)
 NOTHING_MM = 0.02  # by which a value may leave the band
 
 
-def examine(folder: Path, trained: dcejax2026.Trained, config: dcejax2026.Config) -> dict[str, Any]:
-    """Found and true curves [P, G] of all patients, by what is known."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in BANDS}
-    true = []
+def examine(folder: Path, trained: dcejax2026.Trained, config: dcejax2026.Config) -> dict[str, list[np.ndarray]]:
+    """Found and true curves of all patients, as far as each scan goes, by what is known."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("true", *BANDS)}
     for case in cases.enumerate_cases([str(folder)], Facts()):
         stem, scan = stem_of(case), loading.load_scan(case)
         hematocrit = true_plasma.sampled_of(stem).hematocrit
@@ -52,28 +53,38 @@ def examine(folder: Path, trained: dcejax2026.Trained, config: dcejax2026.Config
         for name, beside in known.items():
             plasma, arrival = estimated_plasma(trained, dcejax2026.series_of(scan, beside, config))
             found[name].append(plasma)
-        true.append(true_plasma.on_grid(stem, arrival))
+        found["true"].append(true_plasma.on_grid(stem, arrival)[: len(plasma)])
         print(case.case_id, file=sys.stderr, flush=True)
-    return {"true": np.array(true)} | {name: np.array(curves) for name, curves in found.items()}
+    return found
 
 
-def held(found: np.ndarray, true: np.ndarray, band: Band) -> dict[str, float]:
+def held(found: list[np.ndarray], true: list[np.ndarray], band: Band) -> dict[str, float]:
     """Share of values in the band, of the first pass and later, mean over patients."""
-    low, high = around(found, band)
-    inside = (true >= low - NOTHING_MM) & (true <= high + NOTHING_MM)
-    return {
-        "first pass": float(inside[:, FIRST_PASS].mean()),
-        "later": float(inside[:, FIRST_PASS.stop :].mean()),
-    }
+    shares = []
+    for curve, of in zip(found, true, strict=True):
+        low, high = around(curve, band)
+        inside = (of >= low - NOTHING_MM) & (of <= high + NOTHING_MM)
+        shares.append([inside[FIRST_PASS].mean(), inside[FIRST_PASS.stop :].mean()])
+    return dict(zip(("first pass", "later"), np.mean(shares, axis=0).tolist(), strict=True))
 
 
-def calibrate(found: np.ndarray, true: np.ndarray) -> Band:
+def area(curve: np.ndarray) -> float:
+    """Under a curve on the first steps of the grid, mM min."""
+    return float(np.trapezoid(curve, GRID[: len(curve)]))
+
+
+def logarithms(of: Callable[[np.ndarray], float], *curves: list[np.ndarray]) -> np.ndarray:
+    """Logarithms [P, K] of a figure of K curves of each patient."""
+    return np.log([[of(curve) for curve in each] for each in zip(*curves, strict=True)])
+
+
+def calibrate(found: list[np.ndarray], true: list[np.ndarray]) -> Band:
     """The band that holds nine of ten validation patients.
 
     Raises:
         ValueError: no shift is large enough.
     """
-    errors = np.sort(np.abs(np.log(found.sum(axis=1) / true.sum(axis=1))))
+    errors = np.sort(np.abs(np.diff(logarithms(area, true, found))[:, 0]))
     scale = float(errors[int(np.ceil((len(errors) + 1) * INSIDE)) - 1])
     for shift in SHIFTS_S.tolist():
         band = Band(round(scale, 3), shift)
@@ -82,11 +93,11 @@ def calibrate(found: np.ndarray, true: np.ndarray) -> Band:
     raise ValueError(f"expected a shift of at most {SHIFTS_S[-1]} s to hold {INSIDE:.0%}, found none")
 
 
-def agreement(found: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+def agreement(found: list[np.ndarray], true: list[np.ndarray]) -> dict[str, Any]:
     """Errors of peak and area and the ICC of their logarithms with the truth."""
     told = {}
-    for name, of in (("peak", np.max), ("area", np.sum)):
-        pairs = np.log(np.stack([of(true, axis=1), of(found, axis=1)], axis=-1))
+    for name, of in (("peak", np.max), ("area", area)):
+        pairs = logarithms(of, true, found)
         told[name] = {
             "error": interval(np.abs(pairs[:, 1] - pairs[:, 0])),
             "icc": interval(pairs, lambda some, axis: np.asarray(icc_agreement(some))),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.methods.aligned_grid import GRID, STEP
+from dcejax.physics.bolus_grid import within_steps
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.simulation.aif_prior import FAMILIES, SampledAif, disperse, plasma_concentration
 
@@ -38,5 +38,4 @@ def on_grid(stem: str, arrival: float) -> np.ndarray:
     """Plasma [G] in mM that arrives in tissue, before any delay, averaged within steps from an arrival in min on."""
     times = jnp.arange(-0.5, 20.0, _FINE)
     curve = np.asarray(_arriving(sampled_of(stem), times), np.float64)
-    within = arrival + GRID[:, None] + (np.arange(_WITHIN) + 0.5) / _WITHIN * STEP
-    return np.interp(within, np.asarray(times), curve).mean(axis=1)
+    return np.interp(arrival + within_steps(_WITHIN), np.asarray(times), curve).mean(axis=1)

@@ -36,7 +36,7 @@ flags.DEFINE_string("size", None, "full, half or slab: of images that are render
 flags.DEFINE_integer("limit", None, "The first patients only, of each cohort.", **_OWN)
 flags.DEFINE_integer("cohort_seed", 0, "Root of all random streams of cohorts rendered on the fly.", **_OWN)
 flags.DEFINE_multi_string(
-    "weights", [], "Weights (.npz with its .json), default-v4 or paper-v1; repeat for more.", **_OWN
+    "weights", [], "Weights (.npz with its .json), default-v5 or paper-v1; repeat for more.", **_OWN
 )
 flags.DEFINE_multi_string("maps", [], "LABEL=FOLDER of maps; repeat for more.", **_OWN)
 flags.DEFINE_integer("num_samples", 4, "Latent samples of each network, an even number.", **_OWN)

@@ -22,7 +22,7 @@ _DEMO_DIR = "output/demo"
 case_flags.define(FLAGS)
 _OWN = {"flag_values": FLAGS}
 flags.DEFINE_boolean("demo", False, f"Simulate a patient, compare with the truth, in {_DEMO_DIR}.", **_OWN)
-flags.DEFINE_string("weights", None, "Weights (.npz with its .json), default-v4 or paper-v1 (default-v4).", **_OWN)
+flags.DEFINE_string("weights", None, "Weights (.npz with its .json), default-v5 or paper-v1 (default-v5).", **_OWN)
 flags.DEFINE_string("t1_map", None, "Native T1 in s, where it is known.", **_OWN)
 flags.DEFINE_string("b1_map", None, "True to nominal flip angle, where it is known.", **_OWN)
 flags.DEFINE_float("tr_ms", None, "Repetition time of the excitations in ms; from the sidecar if absent.", **_OWN)

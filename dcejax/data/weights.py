@@ -13,7 +13,7 @@ import numpy as np
 from dcejax.data import atomic
 from dcejax.types import Weights
 
-DEFAULT = "default-v4"
+DEFAULT = "default-v5"
 """The weights in the package that inference uses unless told otherwise: those of the recommended method."""
 
 PUBLISHED_METHOD = "paper-v1"

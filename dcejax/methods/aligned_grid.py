@@ -9,29 +9,25 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dcejax.batch import Batch, context_of_examples
 from dcejax.models.posterior_network import LEAST_BASELINE, Voxels
 from dcejax.models.vascular_encoder import Examination
+from dcejax.physics.bolus_grid import FINE, GRID, STEPS, steps_from_frames, within_steps
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.signal import bounded_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
-from dcejax.types import Acquisition, Context
+from dcejax.types import Acquisition, Context, Known
 
-STEP = 5.0 / SECONDS_PER_MINUTE  # min, of the time grid
-STEPS = 52
-_BEFORE = 3  # steps of the grid before the bolus
-GRID = (np.arange(STEPS) - _BEFORE) * STEP  # min, relative to the arrival of the bolus
-_COVERED = 0.7  # share of a step by frames, below which it is a hole
 ARRIVED = 0.15
 """Share of the highest rise by which the bolus counts as arrived."""
 
 _UNIT = 7.0  # median baselines, so that blood at its peak is about 1
 _TYPICAL_T10 = 1.8 / SECONDS_PER_MINUTE
+_TYPICAL_HEMATOCRIT = 0.42
 _T10_RANGE, _B1_RANGE = (0.1 / SECONDS_PER_MINUTE, 10.0 / SECONDS_PER_MINUTE), (0.2, 3.0)
 _MM = 60.0
-_FACTS = 9
+_FACTS = 11
 
 
 class Common(NamedTuple):
@@ -42,37 +38,12 @@ class Common(NamedTuple):
     to_baseline: jax.Array  # [T] frames to their mean before the bolus
     arrival: jax.Array  # min
     unit: jax.Array  # of the signal
-    noise: jax.Array  # SD of a step, in the unit
+    noise: jax.Array  # SD of a fine step, in the unit
     centre: jax.Array  # [3] mm
     acquisition: Acquisition
+    hematocrit: jax.Array  # known or typical
     known_plasma: jax.Array  # [G] mM, zero if unknown
     facts: jax.Array  # [N]
-
-
-def steps_from_frames(times: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Weights [G, T] of frames in steps of the grid from a start in min, and which steps [G] the frames cover.
-
-    Frames shorter than a step are averaged within it; longer ones are interpolated, and so are holes. A frame begins at
-    its time; frames that repeat the last one's time do not exist.
-    """
-    begin = start + jnp.arange(STEPS) * STEP
-    gaps = jnp.diff(times)
-    before, after = jnp.concatenate([gaps[:1], gaps]), jnp.concatenate([gaps, gaps[-1:]])
-    lasting = jnp.where(after > 0, jnp.minimum(before, after), before)
-    end = times + lasting
-    overlap = jnp.minimum(begin[:, None] + STEP, end) - jnp.maximum(begin[:, None], times)
-    overlap = jnp.where(lasting > 0, overlap, 0.0).clip(0.0)
-    covered = overlap.sum(1, keepdims=True)
-    averaged = overlap / jnp.maximum(covered, 1e-6)
-    right = jnp.searchsorted(times, begin, side="right").clip(1, times.size - 1)
-    gap = jnp.maximum(times[right] - times[right - 1], 1e-6)
-    share = ((begin - times[right - 1]) / gap).clip(0.0, 1.0)[:, None]
-    frames = jnp.arange(times.size)
-    between = (1 - share) * (frames == right[:, None] - 1) + share * (frames == right[:, None])
-    valid = (begin >= times[0] - 1e-4) & (begin <= times[-1] + 1e-4)
-    typical = (times[-1] - times[0]) / jnp.maximum((gaps > 0).sum(), 1)
-    weights = jnp.where((typical > STEP * 1.02) | (covered < _COVERED * STEP), between, averaged)
-    return jnp.where(valid[:, None], weights, 0.0), valid.astype(jnp.float32)
 
 
 def _arrival_frame(bright: jax.Array) -> jax.Array:
@@ -95,7 +66,7 @@ def prepare_common(context: Context) -> Common:
     """Time grid, unit and noise of one examination, from its brightest and its random voxels."""
     times = jnp.asarray(context.times, jnp.float32)
     arrival = _arrival_frame(context.brightest.curves)
-    to_grid, valid = steps_from_frames(times, times[arrival] - _BEFORE * STEP)
+    to_grid, valid = steps_from_frames(times, times[arrival] + GRID[0])
     before = (jnp.arange(times.size) < arrival).astype(jnp.float32)
     to_baseline = before / before.sum()
     baselines = context.sample.curves @ to_baseline
@@ -103,8 +74,12 @@ def prepare_common(context: Context) -> Common:
     unit = _UNIT * jnp.nanmedian(jnp.where(usable, baselines, jnp.nan))
     unit = jnp.where(jnp.isfinite(unit), unit, 1.0)
     noise = _noise_sd(context.sample.curves, times) / unit
-    averaging = jnp.sqrt((to_grid**2).sum() / jnp.maximum(valid.sum(), 1))
+    fine = valid * FINE
+    averaging = jnp.sqrt((to_grid**2).sum(1) @ fine / jnp.maximum(fine.sum(), 1))
     acquisition = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), context.acquisition)
+    hematocrit = Known(_TYPICAL_HEMATOCRIT, False) if context.hematocrit is None else context.hematocrit
+    told = jnp.asarray(hematocrit.known, jnp.float32).reshape(())
+    hematocrit = jnp.where(told > 0, jnp.asarray(hematocrit.values, jnp.float32), _TYPICAL_HEMATOCRIT).reshape(())
     known = [jnp.asarray(k.known, jnp.float32).reshape(()) for k in (context.t10, context.b1, context.aif)]
     facts = [
         (acquisition.tr * SECONDS_PER_MINUTE * 1e3 - 4.0),
@@ -113,6 +88,8 @@ def prepare_common(context: Context) -> Common:
         (times[1] * SECONDS_PER_MINUTE - 5.0) / 2.0,
         (times[-1] - times[arrival]) / 2.0 - 2.0,
         jnp.log(noise + 1e-5) + 5.0,
+        told,
+        (hematocrit - _TYPICAL_HEMATOCRIT) * 15,
         *known,
     ]
     return Common(
@@ -124,6 +101,7 @@ def prepare_common(context: Context) -> Common:
         noise * averaging,
         context.sample.points.mean(axis=0),
         acquisition,
+        hematocrit,
         jnp.maximum(to_grid @ context.aif.values, 0.0) * known[2],
         jnp.stack(facts),
     )
@@ -153,7 +131,15 @@ def prepare_examination(context: Context, common: Common) -> Examination:
     extra = [jnp.log(bounded[:, 0]) + 2.2, before * 8 - 1, tissue.max(-1) * 3 - 1]
     sample = jnp.concatenate([coarse, _places(context.sample.points, common), jnp.stack(extra, axis=-1)], axis=-1)
     return Examination(
-        bright, signal, baseline, points, sample, before > LEAST_BASELINE, common.known_plasma, common.facts
+        bright,
+        signal,
+        baseline,
+        points,
+        sample,
+        before > LEAST_BASELINE,
+        common.hematocrit,
+        common.known_plasma,
+        common.facts,
     )
 
 
@@ -204,6 +190,7 @@ def nothing() -> tuple[Examination, Voxels, Acquisition, jax.Array]:
         points=jnp.zeros((1, 1, 3)),
         sample=jnp.zeros((1, 1, STEPS // 4 + 6)),
         usable=jnp.ones((1, 1), bool),
+        hematocrit=jnp.zeros(1),
         known=jnp.zeros((1, STEPS)),
         facts=jnp.zeros((1, _FACTS)),
     )
@@ -224,7 +211,6 @@ def prepare_batch(batch: Batch) -> tuple[Examination, Voxels, Common, jax.Array]
     aif = batch.truth.aif
 
     def true_plasma(plasma: jax.Array, times: jax.Array, arrival: jax.Array) -> jax.Array:
-        within = (jnp.arange(5) + 0.5) / 5 * STEP
-        return jnp.interp(arrival + GRID[:, None] + within, times, plasma, left=0.0).mean(axis=1)
+        return jnp.interp(arrival + within_steps(5), times, plasma, left=0.0).mean(axis=1)
 
     return seen, voxels, common, jax.vmap(true_plasma)(aif.plasma, aif.times, common.arrival)

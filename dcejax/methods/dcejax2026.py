@@ -5,8 +5,9 @@ The brightest early voxels and random ones tell the plasma curve and what is com
 delays (`physics.grid_posterior`), and a small network turns the moments into a Gaussian over the logarithms of Ktrans,
 vp and ve whose errors are partly shared by all voxels (`models.low_rank_gaussian`).
 
-Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps and an arterial input, where they
-are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of the random voxels.
+Any frame times, TR, flip angle and relaxivity are inputs, and so are T1 and B1 maps, an arterial input and the
+haematocrit, where they are known. Nothing depends on the scanner's unit: signal is divided by the median baseline of
+the random voxels.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +23,12 @@ from dcejax.config import require, require_positive
 from dcejax.execution import placement
 from dcejax.execution.policy import Policy
 from dcejax.methods import envelope, fixed_grid, plasma_band
-from dcejax.methods.aligned_grid import (
-    GRID,
-    STEP,
-    nothing,
-    prepare_batch,
-)
+from dcejax.methods.aligned_grid import nothing, prepare_batch
 from dcejax.methods.calibration import Calibration, no_calibration
 from dcejax.methods.ensemble import teach
 from dcejax.methods.examination_posterior import Trained, posterior
 from dcejax.methods.finite import require_finite
 from dcejax.methods.fixed_grid import Beside
-from dcejax.methods.known_hematocrit import SEEN
 from dcejax.methods.method import MethodConfig, Params, Prediction
 from dcejax.methods.modelled_series import explained
 from dcejax.methods.neighbours import of_patches
@@ -44,6 +39,7 @@ from dcejax.methods.usual_axes import in_usual_order
 from dcejax.models.low_rank_gaussian import FLOORS, LowRankGaussian, to_maps
 from dcejax.models.posterior_network import BLOOD_T10, Network, Sizes
 from dcejax.models.vascular_encoder import Encoded
+from dcejax.physics.bolus_grid import GRID
 from dcejax.physics.signal import spgr
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.physics.vascular_voxels import vascular_score
@@ -149,8 +145,8 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
     told = {name: value for name, value in series.provenance["input"].items() if not name.startswith("scale")}
     told["scale"] = "median baseline of random voxels of the mask"
     told["relaxivity_per_mM_s"] = round(float(context.acquisition.relaxivity) / SECONDS_PER_MINUTE, 6)
-    if context.hematocrit is not None:
-        told["hematocrit"] = context.hematocrit
+    if context.hematocrit.known:
+        told["hematocrit"] = float(context.hematocrit.values)
     series = replace(series, context=context, provenance={**series.provenance, "input": told})
     if scan.quantity == "signal":
         stated = scan.provenance.get("acquisition", {})
@@ -159,12 +155,6 @@ def series_of(scan: Scan, beside: Beside, config: Config) -> Series:
             assumed = ", ".join(f"{name} {getattr(config.protocol, name):g}" for name in lacking)
             warning = f"{' and '.join(lacking)} not known: {assumed} assumed, and maps are wrong if that is; state them"
             series = replace(series, warnings=(*series.warnings, warning))
-    if beside.hematocrit is not None and beside.aif is not None and beside.aif.hematocrit is None:
-        unused = "hematocrit without effect: the arterial input is plasma concentration already"
-        series = replace(series, warnings=(*series.warnings, unused))
-    if context.hematocrit is not None and not SEEN[0] <= context.hematocrit <= SEEN[1]:
-        odd = f"hematocrit is {context.hematocrit:g}, but patients that were trained on have {SEEN[0]:g} to {SEEN[1]:g}"
-        series = replace(series, warnings=(*series.warnings, f"{odd}: maps are scaled all the same; check it"))
     voxel_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
     return replace(series, warnings=(*series.warnings, *envelope.check(series, voxel_mm, scan.case_id)))
 
@@ -239,8 +229,7 @@ def predict(
         "out_of_distribution_score": round(score, 3),
         "plasma": {
             "arrival_s": round(found.arrival * SECONDS_PER_MINUTE, 3),
-            "step_s": round(STEP * SECONDS_PER_MINUTE, 3),
-            "first_step_after_arrival_s": round(float(GRID[0]) * SECONDS_PER_MINUTE, 3),
+            "after_arrival_s": [round(float(v) * SECONDS_PER_MINUTE, 3) for v in GRID[: len(found.plasma)]],
             "mM": [round(float(v), 4) for v in found.plasma],
             "mM_q05": [round(float(v), 4) for v in lowest],
             "mM_q95": [round(float(v), 4) for v in highest],
@@ -259,7 +248,7 @@ def plasma_curve(prediction: Prediction) -> tuple[np.ndarray, ...]:
     """The estimated arterial input: times [G] in min after the first frame, plasma [G] in mM and its 90 % band."""
     found = prediction.record["plasma"]
     curves = (np.asarray(found[name]) for name in ("mM", "mM_q05", "mM_q95"))
-    return (found["arrival_s"] / SECONDS_PER_MINUTE + np.asarray(GRID), *curves)
+    return ((found["arrival_s"] + np.asarray(found["after_arrival_s"])) / SECONDS_PER_MINUTE, *curves)
 
 
 def _names(config: Config) -> list[str]:
@@ -267,12 +256,12 @@ def _names(config: Config) -> list[str]:
 
 
 def _member(config: Config) -> Network:
-    return Network(config.network, STEP, config.network.rank)
+    return Network(config.network, config.network.rank)
 
 
 def _distilled(config: Config) -> Network:
     """Its last directions are those in which the members disagree."""
-    return Network(config.network, STEP, config.network.rank + config.members)
+    return Network(config.network, config.network.rank + config.members)
 
 
 def _initial(network: Network, key: jax.Array) -> Any:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dcejax.methods.aligned_grid import STEP, Common, prepare_common, prepare_examination, prepare_voxels
+from dcejax.methods.aligned_grid import Common, prepare_common, prepare_examination, prepare_voxels
 from dcejax.methods.calibration import Calibration, calibrated
-from dcejax.methods.known_hematocrit import higher_plasma, with_hematocrit
 from dcejax.methods.neighbours import groups_of_slices
 from dcejax.methods.patient_posterior import Posterior
 from dcejax.methods.usual_axes import in_usual_order
@@ -17,6 +16,7 @@ from dcejax.models.low_rank_gaussian import covariance, to_maps
 from dcejax.models.neighbourhood import NEIGHBOURS
 from dcejax.models.posterior_network import Network, Voxels
 from dcejax.models.vascular_encoder import Encoded, Examination
+from dcejax.physics.bolus_grid import GRID, PRECISION
 from dcejax.physics.grid_posterior import best_residual
 from dcejax.types import PARAMETERS, Context, Series
 
@@ -89,7 +89,7 @@ def _gaussian(
 @jax.jit
 def _residual(voxels: Voxels, means: jax.Array, plasma: jax.Array, common: Common) -> jax.Array:
     concentration, noise = voxels.concentration[0], voxels.noise[0]
-    return best_residual(concentration, noise, to_maps(means), plasma, common.valid, STEP)
+    return best_residual(concentration, noise, to_maps(means), plasma, common.valid * PRECISION, GRID)
 
 
 def _of_group(
@@ -127,7 +127,6 @@ def prepare(series: Series) -> tuple[Common, Examination]:
         t10=context.t10._replace(values=None),
         b1=context.b1._replace(values=None),
         points=None,
-        hematocrit=None,
     )
     return _prepare(of_examination)
 
@@ -149,12 +148,17 @@ def chunks_of(
         yield inside, _prepare_chunk(common, *chunk), *chunk[2:]
 
 
+def _reached(encoded: Encoded, common: Common) -> np.ndarray:
+    """The plasma curve up to the last step that the scan covers."""
+    return np.asarray(encoded.plasma[0])[: np.flatnonzero(common.valid)[-1] + 1]
+
+
 def estimated_plasma(trained: Trained, series: Series) -> tuple[np.ndarray, float]:
-    """The plasma curve alone: [G] mM on the model's grid, and the arrival of the bolus in min."""
+    """The plasma curve alone: mM on the steps of the model's grid that the scan reaches, and the arrival of the bolus
+    in min.
+    """
     common, seen = prepare(series)
-    plasma = np.asarray(_encode(trained.network, trained.params, seen, common).plasma[0])
-    known = series.context.hematocrit
-    return plasma if known is None else plasma * higher_plasma(known), float(common.arrival)
+    return _reached(_encode(trained.network, trained.params, seen, common), common), float(common.arrival)
 
 
 def posterior(trained: Trained, series: Series, progress: Callable[..., None] = lambda *_: None) -> Posterior:
@@ -163,7 +167,7 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
     network, params, calibration, rank = trained
     common, seen = prepare(series)
     encoded = _encode(network, params, seen, common)
-    plasma = np.asarray(encoded.plasma[0])
+    plasma = encoded.plasma[0]
     whole, done = None, 0
     mask, order = in_usual_order(series.mask, series.affine)
     for turned_group, beside in groups_of_slices(mask, GROUP):
@@ -183,7 +187,5 @@ def posterior(trained: Trained, series: Series, progress: Callable[..., None] = 
         done += len(group)
     mean, covariances, shared, residual = whole
     of_patient, of_model = shared[..., :rank], shared[..., rank:]
-    arrival = float(common.arrival)
-    found = Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)
-    known = series.context.hematocrit
-    return found if known is None else with_hematocrit(found, known)
+    plasma, arrival = _reached(encoded, common), float(common.arrival)
+    return Posterior(mean, covariances, of_patient, of_model, residual, plasma, arrival, calibration.widening)

@@ -188,7 +188,7 @@ def _within_frames(aif: MeasuredAif, times: np.ndarray) -> np.ndarray:
     return np.interp(within, aif.times, aif.plasma, left=0.0).mean(axis=1)
 
 
-def _known(value: np.ndarray | None, absent: np.ndarray | float) -> Known:
+def _known(value: np.ndarray | float | None, absent: np.ndarray | float) -> Known:
     return Known(absent, False) if value is None else Known(value, True)
 
 
@@ -227,7 +227,7 @@ def to_signal(scan: Scan, protocol: Protocol, beside: Beside = NOTHING_BESIDE) -
         t10=signal.t10 or _known(maps[0], protocol.t10_s / units.SECONDS_PER_MINUTE),
         b1=signal.b1 or _known(maps[1], 1.0),
         brightest=signal.brightest,
-        hematocrit=beside.hematocrit if beside.aif is None else None,
+        hematocrit=_known(beside.hematocrit, protocol.hematocrit),
     )
     return Series(signal.curves, scan.mask, context, signal.warnings, {"input": signal.provenance}, scan.affine)
 

@@ -22,7 +22,7 @@ class Posterior(NamedTuple):
     shared: np.ndarray  # [V, C, R] directions of errors that all voxels share
     model: np.ndarray  # [V, C, M] how far M trained networks lie from their mean, scaled
     residual: np.ndarray  # [V] of the concentration, in SDs of its noise
-    plasma: np.ndarray  # [G] mM, on GRID after the arrival
+    plasma: np.ndarray  # mM, on the first steps of `bolus_grid.GRID` after the arrival, as far as the scan goes
     arrival: float  # min
     widening: np.ndarray  # [2, C] of intervals of a region's mean and median: powers of the ratio of end to middle
 

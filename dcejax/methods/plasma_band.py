@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcejax.methods.aligned_grid import STEP
+from dcejax.physics.bolus_grid import GRID, STEP
 from dcejax.physics.units import SECONDS_PER_MINUTE
 from dcejax.types import Context
 
@@ -24,9 +24,9 @@ class Band(NamedTuple):
 
 
 BANDS = {
-    "nothing": Band(0.147, 1.5),
-    "hematocrit": Band(0.093, 3.0),
-    "arterial input": Band(0.07, 1.0),
+    "nothing": Band(0.157, 1.5),
+    "hematocrit": Band(0.096, 3.0),
+    "arterial input": Band(0.063, 1.5),
 }
 
 
@@ -34,22 +34,22 @@ def known_of(context: Context) -> str:
     """What is known of an examination that the plasma curve hangs on, of the names of `BANDS`."""
     if context.aif.known:
         return "arterial input"
-    return "nothing" if context.hematocrit is None else "hematocrit"
+    return "hematocrit" if context.hematocrit is not None and context.hematocrit.known else "nothing"
 
 
 def around(plasma: np.ndarray, band: Band) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end, [..., G] each, of a band around curves [..., G] on the model's grid, in mM."""
-    steps = np.arange(plasma.shape[-1], dtype=float)
-    most = band.shift_s / SECONDS_PER_MINUTE / STEP
+    """Lower and upper end, [..., G] each, of a band around curves [..., G] on the model's grid, in mM.
 
-    def moved(by: float) -> np.ndarray:
-        places = steps - by
-        left = np.floor(places).astype(int)
-        share = places - left
-        padded = np.concatenate([0 * plasma[..., :1], plasma, plasma[..., -1:]], axis=-1)  # nothing before, then level
-        at = [padded[..., np.clip(index + 1, 0, len(steps) + 1)] for index in (left, left + 1)]
-        return (1 - share) * at[0] + share * at[1]
-
-    each = [moved(by) for by in np.linspace(-most, most, _SHIFTS)]
+    Before its first step a curve is zero, after its last as high as there.
+    """
+    times = GRID[: plasma.shape[-1]]
+    knots = np.array([times[0] - STEP, *times, np.inf])
+    values = np.concatenate([0 * plasma[..., :1], plasma, plasma[..., -1:]], axis=-1)
+    most, each = band.shift_s / SECONDS_PER_MINUTE, []
+    for by in np.linspace(-most, most, _SHIFTS):
+        at = np.maximum(times - by, knots[0])
+        left = np.searchsorted(knots, at, side="right") - 1
+        share = (at - knots[left]) / (knots[left + 1] - knots[left])
+        each.append((1 - share) * values[..., left] + share * values[..., left + 1])
     factor = np.exp(band.log_scale)
     return np.min(each, axis=0) / factor, np.max(each, axis=0) * factor

@@ -18,6 +18,7 @@ from dcejax.models.dense import Dense
 from dcejax.models.low_rank_gaussian import LowRankGaussian, from_numbers
 from dcejax.models.neighbourhood import Exchange
 from dcejax.models.vascular_encoder import Encoded, Examination, VascularEncoder
+from dcejax.physics.bolus_grid import GRID, PRECISION
 from dcejax.physics.grid_posterior import posterior_moments, tabulate
 from dcejax.physics.signal import bounded_concentration
 from dcejax.physics.units import SECONDS_PER_MINUTE
@@ -29,7 +30,6 @@ LEAST_BASELINE = 0.02
 BLOOD_T10 = 1.65 / SECONDS_PER_MINUTE
 """Native T1 of blood, min."""
 
-_HEMATOCRIT = 0.42
 _MOST_PLASMA = 25.0  # mM
 
 
@@ -37,7 +37,7 @@ class Voxels(NamedTuple):
     """What is prepared of voxels, before any network."""
 
     concentration: jax.Array  # [V, G] mM
-    noise: jax.Array  # [V] mM
+    noise: jax.Array  # [V] of a fine step, mM
     baseline: jax.Array  # [V] in the unit
     highest: jax.Array  # [V] signal in the unit
     points: jax.Array  # [V, 3]
@@ -68,7 +68,6 @@ class Network(nn.Module):
     """Encoder and voxel network."""
 
     sizes: Sizes
-    step: float  # min, of the time grid
     directions: int  # of the errors that voxels share
 
     def setup(self):
@@ -85,10 +84,10 @@ class Network(nn.Module):
 
     def encode(self, seen: Examination, acquisition: Acquisition) -> Encoded:
         """Plasma curves and context of E examinations."""
-        wide = jax.tree.map(lambda a: a[:, None, None], acquisition)
+        wide, hematocrit = jax.tree.map(lambda a: a[:, None, None], (acquisition, seen.hematocrit))
 
         def blood(signal: jax.Array, baseline: jax.Array) -> jax.Array:
-            found = bounded_concentration(signal, baseline[..., None], BLOOD_T10, wide) / (1 - _HEMATOCRIT)
+            found = bounded_concentration(signal, baseline[..., None], BLOOD_T10, wide) / (1 - hematocrit)
             return found.clip(-1.0, _MOST_PLASMA)
 
         return self.encoder(seen, blood)
@@ -126,8 +125,8 @@ class Network(nn.Module):
 
     def moments(self, plasma: jax.Array, voxels: Voxels, valid: jax.Array) -> jax.Array:
         """Physics features [E, V, `MOMENTS`] of voxels, given plasma curves [E, G]."""
-        table = jax.vmap(lambda curve: tabulate(curve, self.step))(plasma)
-        of_each = (voxels.concentration, voxels.noise, table, valid)
+        table = jax.vmap(lambda curve: tabulate(curve, GRID))(plasma)
+        of_each = (voxels.concentration, voxels.noise, table, valid * PRECISION)
         # CPUs take three times as long for all examinations at once, accelerators for one after the other.
         return jax.lax.platform_dependent(
             *of_each,

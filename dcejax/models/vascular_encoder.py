@@ -25,6 +25,7 @@ class Examination(NamedTuple):
     points: jax.Array  # [E, P, 3]
     sample: jax.Array  # [E, S, F'] features of random voxels
     usable: jax.Array  # [E, S] bool
+    hematocrit: jax.Array  # [E] known or typical
     known: jax.Array  # [E, G] plasma concentration as far as it is known beside the images, mM, else zero
     facts: jax.Array  # [E, N] about the acquisition
 

@@ -5,10 +5,12 @@ Magn Reson Med 2016, appendix). With a rectangle rule instead, vp is biased by 1
 clinical scans.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 # Below this product of rate and step the closed forms lose digits to cancellation and the power series takes over. At
@@ -128,12 +130,13 @@ def exponential_convolution(rate: ArrayLike, times: ArrayLike, curve: ArrayLike)
     return jnp.concatenate([start[None], integrals])
 
 
-def even_convolution(rates: ArrayLike, step: float, curve: ArrayLike) -> jax.Array:
-    """`exponential_convolution` of one curve with many rates, on even steps; for thousands in a third of the time.
+def convolution_with_rates(rates: ArrayLike, times: np.ndarray, curve: ArrayLike) -> jax.Array:
+    """`exponential_convolution` of one curve with many rates, at times known to the compiler, whose steps are even but
+    for a few changes; with thousands of rates in a third of the time.
 
     Args:
         rates: [V], 0 or more, 1/min.
-        step: min, between samples.
+        times: [T] strictly increasing, min.
         curve: [T], any unit.
 
     Returns:
@@ -141,17 +144,24 @@ def even_convolution(rates: ArrayLike, step: float, curve: ArrayLike) -> jax.Arr
     """
     kind = jnp.result_type(rates, curve, float)
     rates, curve = jnp.asarray(rates, kind), jnp.asarray(curve, kind)
-    first, last = (step * weight for weight in _step_weights(rates * step))
-    decay = jnp.exp(-rates * step)
+    steps = np.diff(times)
+    changes = np.flatnonzero(~np.isclose(np.diff(steps), 0.0, atol=1e-4 * steps.min())) + 1
+    integral = jnp.zeros_like(rates)
+    parts = [integral[None]]
+    for begin, end in pairwise([0, *changes.tolist(), steps.size]):
+        step = float(steps[begin])
+        first, last = (step * weight for weight in _step_weights(rates * step))
+        decay = jnp.exp(-rates * step)
 
-    def advance(integral, ends):
-        left, right = ends
-        integral = decay * integral + (first * left + last * right)
-        return integral, integral
+        def advance(integral, ends, decay=decay, first=first, last=last):
+            left, right = ends
+            integral = decay * integral + (first * left + last * right)
+            return integral, integral
 
-    start = jnp.zeros_like(decay)
-    _, integrals = jax.lax.scan(advance, start, (curve[:-1], curve[1:]), unroll=8)
-    return jnp.concatenate([start[None], integrals])
+        of_ends = curve[begin:end], curve[begin + 1 : end + 1]
+        integral, found = jax.lax.scan(advance, integral, of_ends, unroll=8)
+        parts.append(found)
+    return jnp.concatenate(parts)
 
 
 def dispersed(times: ArrayLike, curve: ArrayLike, time_constant: ArrayLike) -> jax.Array:

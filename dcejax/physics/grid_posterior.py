@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcejax.physics.convolution import even_convolution
+from dcejax.physics.convolution import convolution_with_rates
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.units import SECONDS_PER_MINUTE
 
@@ -20,7 +20,7 @@ KEP = np.geomspace(0.02, 6.0, 16)
 """Rates of the grid, 1/min."""
 
 DELAYS = np.linspace(-1.25, 5.0, 6) / SECONDS_PER_MINUTE
-"""Delays of the grid, min; at most a step of the time grid."""
+"""Delays of the grid, min; at most a step between times."""
 
 MOMENTS = 16
 """Features of a voxel."""
@@ -40,19 +40,23 @@ class Table(NamedTuple):
     leaked: jax.Array  # [D, J, T] mM min, also convolved with exp(-kep t)
 
 
-def _delayed(curves: jax.Array, steps: float, axis: int = -1) -> jax.Array:
-    """Curves later by a share of a time step, -1 to 1, by linear interpolation along an axis."""
-    first, last = (jax.lax.slice_in_dim(curves, *ends, axis=axis) for ends in ((0, 1), (-1, None)))
-    if steps >= 0:
-        other = jnp.concatenate([first, jax.lax.slice_in_dim(curves, 0, -1, axis=axis)], axis=axis)
+def _delayed(curves: jax.Array, delay: float, times: np.ndarray, axis: int = -1) -> jax.Array:
+    """Curves later by a delay, at most a step to either side, by linear interpolation along an axis."""
+    steps = np.diff(times).astype(np.float32)
+    if delay >= 0:
+        share = np.concatenate([[0], delay / steps])
+        first, rest = ((0, 1), (0, -1))
     else:
-        other = jnp.concatenate([jax.lax.slice_in_dim(curves, 1, None, axis=axis), last], axis=axis)
-    return (1 - abs(steps)) * curves + abs(steps) * other
+        share = np.concatenate([-delay / steps, [0]])
+        first, rest = ((1, None), (-1, None))
+    other = jnp.concatenate([jax.lax.slice_in_dim(curves, *ends, axis=axis) for ends in (first, rest)], axis=axis)
+    share = share.astype(np.float32).reshape([-1 if i == axis % curves.ndim else 1 for i in range(curves.ndim)])
+    return (1 - share) * curves + share * other
 
 
 @exact_products
 def best_curve(
-    curves: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
+    curves: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, times: np.ndarray
 ) -> tuple[jax.Array, jax.Array]:
     """Extended Tofts at the best delay of the grid, [V, T] mM, and root mean squares [V] of the curves minus it, mM.
 
@@ -62,38 +66,37 @@ def best_curve(
         curves: [V, T] concentration in mM.
         maps: [V, 3] Ktrans in 1/min, vp, ve.
         plasma: [T] mM.
-        weight: [T] 1 where there is a frame, else 0.
-        step: min, between frames.
+        weight: [T] how many times less noise a time has than others; 0 where there is no frame.
+        times: [T] min, known to the compiler.
     """
     ktrans, vp, ve = maps.T
     kep = (ktrans / jnp.maximum(ve, _LEAST_VE)).clip(0.0, KEP[-1])
-    curve = vp * plasma[:, None] + ktrans * even_convolution(kep, step, plasma)  # [T, V]
+    curve = vp * plasma[:, None] + ktrans * convolution_with_rates(kep, times, plasma)  # [T, V]
     counted = weight[:, None]
     measured, least, best = curves.T * counted, jnp.inf, curve
-    for delay in DELAYS / step:
-        delayed = _delayed(curve, float(delay), axis=0)
+    for delay in DELAYS:
+        delayed = _delayed(curve, float(delay), times, axis=0)
         modelled = delayed * counted
         gain = (measured * modelled).sum(axis=0) / jnp.maximum((modelled**2).sum(axis=0), _LEAST_SQUARE)
         gain = jnp.maximum(gain, 0.0)
         squares = ((measured - gain * modelled) ** 2).sum(axis=0)
         best, least = jnp.where(squares < least, gain * delayed, best), jnp.minimum(squares, least)
-    return best.T, jnp.sqrt(least / weight.sum())
+    return best.T, jnp.sqrt(least / (weight > 0).sum())
 
 
 def best_residual(
-    curves: jax.Array, noise_sd: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, step: float
+    curves: jax.Array, noise_sd: jax.Array, maps: jax.Array, plasma: jax.Array, weight: jax.Array, times: np.ndarray
 ) -> jax.Array:
-    """Root mean square of curves [V, T] minus `best_curve`, in SDs [V] of the noise of a frame, [V]."""
-    return best_curve(curves, maps, plasma, weight, step)[1] / noise_sd
+    """Root mean square of curves [V, T] minus `best_curve`, in SDs [V] of the noise where the weight is 1, [V]."""
+    return best_curve(curves, maps, plasma, weight, times)[1] / noise_sd
 
 
-def tabulate(plasma: jax.Array, step: float) -> Table:
-    """The columns for a plasma curve [T] in mM at times a step in min apart."""
-    leaked = even_convolution(jnp.asarray(KEP, plasma.dtype), step, plasma).T
-    steps = DELAYS / step
+def tabulate(plasma: jax.Array, times: np.ndarray) -> Table:
+    """The columns for a plasma curve [T] in mM at times [T] in min, known to the compiler."""
+    leaked = convolution_with_rates(jnp.asarray(KEP, plasma.dtype), times, plasma).T
     return Table(
-        jnp.stack([_delayed(plasma, float(step)) for step in steps]),
-        jnp.stack([_delayed(leaked, float(step)) for step in steps]),
+        jnp.stack([_delayed(plasma, float(delay), times) for delay in DELAYS]),
+        jnp.stack([_delayed(leaked, float(delay), times) for delay in DELAYS]),
     )
 
 
@@ -102,13 +105,14 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
     """Moments of the posterior over the grid, [V, `MOMENTS`].
 
     Twice, for a likelihood of the noise alone and one that counts misfit as noise: means of log Ktrans, log vp and
-    log ve, logarithms of their SDs, mean delay in steps of the grid. Then the best point's misfit, and the noise.
+    log ve, logarithms of their SDs, mean delay as an index into `DELAYS`. Then the misfit
+    of the best point, and the noise.
 
     Args:
         curves: [V, T] concentration in mM.
-        noise_sd: [V] of a frame, mM.
+        noise_sd: [V] of a time whose weight is 1, mM.
         table: of the plasma curve.
-        weight: [T] 1 where there is a frame, else 0.
+        weight: [T] how many times less noise a time has; 0 where there is no frame.
     """
     # Voxels are the last axis, and points of the grid, D delays of J rates, the first. Sums over points are products
     # with a row of ones: XLA would compute what is summed anew for each sum, in four times as long.
@@ -117,7 +121,7 @@ def posterior_moments(curves: jax.Array, noise_sd: jax.Array, table: Table, weig
         (table.leaked * weight).reshape(-1, weight.size),
         (curves * weight).T,
     )
-    sum_of, frames = jnp.ones(len(leaked)), weight.sum()
+    sum_of, frames = jnp.ones(len(leaked)), (weight > 0).sum()
     # Normal equations of every point: [P, V] or what broadcasts to it.
     pp = jnp.repeat((plasma**2).sum(-1) + 1e-4, KEP.size)[:, None]
     pl = (jnp.repeat(plasma, KEP.size, axis=0) * leaked).sum(-1)[:, None]

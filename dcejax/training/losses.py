@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch, aif_of_examples, context_of_examples
-from dcejax.methods.aligned_grid import STEP
 from dcejax.methods.stage import Weight
 from dcejax.models import low_rank_gaussian
+from dcejax.physics.bolus_grid import GRID, PRECISION
 from dcejax.physics.forward import signal_residual
 from dcejax.physics.grid_posterior import best_residual
 from dcejax.types import PARAMETERS, Gaussian
@@ -152,7 +152,7 @@ def curve_residual(outputs: Outputs, batch: Batch) -> jax.Array:
     """
 
     def of_example(voxels: Any, maps: jax.Array, plasma: jax.Array, valid: jax.Array) -> jax.Array:
-        return best_residual(voxels.concentration, voxels.noise, maps, plasma, valid, STEP)
+        return best_residual(voxels.concentration, voxels.noise, maps, plasma, valid * PRECISION, GRID)
 
     found = jax.vmap(of_example)(*(outputs[name] for name in ("voxels", "maps", "plasma", "valid")))
     return _over_mask(jnp.log1p(found**2), batch.mask)

@@ -183,7 +183,7 @@ def test_a_changed_segmentation_and_other_grids(tmp_path, monkeypatch):
         (["--maps=a=ROOT/a", "--maps=b=ROOT/c"], "no case in two of them: sub-1 in a, sub-2 in b"),
         (["--maps=a=ROOT/a", "--maps=b=ROOT/odd"], "expected maps called desc-median, desc-mean or desc-fit"),
         (["--maps=a=ROOT/a", "--maps=b=ROOT/b", "--limit=1"], "--limit: expected --cohort beside it"),
-        (["--maps=a=ROOT/a", "--maps=b=ROOT/b", "--weights=default-v4"], "--weights: expected --cohort beside it"),
+        (["--maps=a=ROOT/a", "--maps=b=ROOT/b", "--weights=default-v5"], "--weights: expected --cohort beside it"),
         (["--maps=a=ROOT/a", "--maps=b=ROOT/b", "--seed=-1"], "--seed: expected 0 to"),
         ([], "--cohort: expected a folder or a name, or --maps without truth, found neither"),
     ],

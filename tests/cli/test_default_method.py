@@ -18,8 +18,6 @@ import pytest
 from dcejax import api
 from dcejax.cli import infer, train
 from dcejax.data import weights as released
-from dcejax.methods.known_hematocrit import RESPONSE
-from dcejax.models.low_rank_gaussian import FLOORS
 from dcejax.training import batch_pool
 from dcejax.types import PARAMETERS
 
@@ -152,12 +150,12 @@ def test_a_known_haematocrit_is_the_same_from_flag_manifest_and_api(tmp_path):
     scan = api.open_scan(tmp_path / "p1.nii.gz", mask=tmp_path / "mask.nii.gz")
     with warnings.catch_warnings(action="ignore"):
         direct = api.predict(scan, hematocrit=0.30)
-    # Vessels show blood: its plasma is 0.58 / 0.70 of what is assumed, and parameters are higher by a power of that.
-    for of, power, floor in zip(PARAMETERS, RESPONSE, FLOORS, strict=True):
+    for of in PARAMETERS:
         np.testing.assert_array_equal(flag[of], manifest[of])
         np.testing.assert_array_equal(flag[of], direct[f"median_{of}"])
-        expected = (usual[of] + floor) * (0.70 / 0.58) ** power - floor
-        np.testing.assert_allclose(flag[of], np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+    # Vessels show blood, of which less is plasma than is assumed: so much vp more explains the same curves.
+    vp = np.median(flag["vp"][usual["vp"] > 0.02] / usual["vp"][usual["vp"] > 0.02])
+    assert 1.05 < vp < 1.3
 
 
 @pytest.mark.slow
@@ -178,7 +176,7 @@ def test_files_of_any_frame_times_become_maps(trained, tmp_path):
     low, high = (nib.load(tmp_path / "out" / f"p1_desc-{what}_Ktrans.nii.gz").get_fdata() for what in ("q05", "q95"))
     assert (low <= high).all()
     sidecar = json.loads((tmp_path / "out" / "p1_desc-dcejax.json").read_text())
-    assert len(sidecar["plasma"]["mM"]) == 52
+    assert len(sidecar["plasma"]["mM"]) == len(sidecar["plasma"]["after_arrival_s"]) == 45  # as far as the scan goes
     assert sidecar["out_of_distribution_score"] >= 1
     modelled = nib.load(tmp_path / "out" / "p1_desc-median_modelled.nii.gz")
     assert modelled.header.get_zooms()[3] == 3.0

@@ -300,7 +300,7 @@ def test_the_clock_of_an_arterial_input(run_infer, mask, tmp_path, capsys):
     values = (scans.head()[..., None] * np.clip((np.arange(70) - 5) / 70, 0, 0.6)).astype(np.float32)
     image = scans.save(tmp_path / "c.nii.gz", values, dt_s=5.3)
     plasma = np.where(times > 27, 5 * np.exp(-(times - 27) / 100), 0)
-    common = {"input": image, "mask": mask, "input_quantity": "concentration", "weights": "default-v4"}
+    common = {"input": image, "mask": mask, "input_quantity": "concentration", "weights": "default-v5"}
     found, warned = [], []
     for number, (late, extra) in enumerate(
         ((0.0, {}), (5.3, {}), (5.3, {"aif_clock": "frames"}), (5.3, {"aif_clock": "scan"}))

@@ -87,7 +87,10 @@ def test_what_cannot_be_answered_is_refused(changed, message):
     [
         ({"frames": 21}, "follow the arrival of the bolus"),
         ({"interval_s": 10.0, "frames": 30}, "frame interval"),
-        ({"frames": 80}, "the length of the series (s) is 395, but the weights were trained on 100 to 310"),
+        (
+            {"interval_s": 8.0, "frames": 90},
+            "length of the series (s) is 712, but the weights were trained on 100 to 540",
+        ),
         ({"vessels": 0, "contrast": 0.15}, "no voxel of the mask brightens as large vessels do"),
         ({"arrival_s": 4.0}, "within the first two frames"),
     ],

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from examinations import ACQUISITION, make_scan
 
-from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.dcejax2026 import Config, series_of
 from dcejax.methods.fixed_grid import NOTHING_BESIDE, Beside
 from dcejax.methods.modelled_series import explained
+from dcejax.physics.bolus_grid import GRID, STEP, within_steps
 from dcejax.physics.signal import spgr
 
 TRUTH = np.array([1e-4, 0.1, 0.2], np.float32)  # nearly plasma alone, as `make_scan` has it
@@ -19,7 +19,7 @@ NOISE = 1.0  # SD of the signal of `make_scan`
 
 def plasma():
     """That of `make_scan`, mean of every step of the grid."""
-    late = np.maximum(GRID[:, None] + (np.arange(50) + 0.5) / 50 * STEP, 0)
+    late = np.maximum(within_steps(50), 0)
     return (6 * late / 0.1 * np.exp(1 - late / 0.1) + 1.2 * (late > 0)).mean(axis=1)
 
 
@@ -60,8 +60,16 @@ def test_maps_of_t1_and_b1_are_used():
     np.testing.assert_allclose(told(known, beside=beside)[12:], told(scan)[12:], rtol=0.02)
 
 
+def test_a_plasma_curve_that_ends_with_the_scan_says_all_of_it():
+    scan = make_scan(frames=50)
+    series = series_of(scan, NOTHING_BESIDE, Config())
+    maps = np.tile(TRUTH, (len(series.curves), 1))
+    whole, cut = (explained(series, maps, curve, "signal") for curve in (plasma(), plasma()[:46]))
+    np.testing.assert_array_equal(whole, cut)
+
+
 def test_frames_after_the_plasma_curve_have_no_model():
-    scan = make_scan(5.0, 90)
+    scan = make_scan(8.0, 100)
     missing = np.isnan(told(scan))
     np.testing.assert_array_equal(missing.any(axis=0), missing.all(axis=0))
     assert (np.diff(missing[0].astype(int)) >= 0).all()

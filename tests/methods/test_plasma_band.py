@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dcejax.data import weights
-from dcejax.methods.aligned_grid import GRID, STEP
 from dcejax.methods.plasma_band import BANDS, Band, around, known_of
+from dcejax.physics.bolus_grid import FINE, GRID, STEP
 from dcejax.types import Acquisition, Context, Known
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-CURVE = np.maximum(GRID, 0) * np.exp(-GRID / 0.1)
+CURVE = np.maximum(GRID, 0) * np.exp(-GRID / 0.1) + 0.2 * (GRID > 0) * np.exp(-GRID / 5)
 
 
 def test_the_bands_are_those_that_were_calibrated():
@@ -38,13 +38,14 @@ def test_a_shift_is_that_of_the_curve_and_curves_have_any_axes():
     np.testing.assert_allclose(high[1], 2 * high[0])
     peak = CURVE.argmax()
     np.testing.assert_allclose(high[0, peak - 1 : peak + 2], CURVE.max())
-    assert (low[0, 1:-1] <= np.minimum(CURVE[:-2], CURVE[2:]) + 1e-12).all()
+    assert (low[0, 1:-1] <= np.minimum(CURVE[:-2], CURVE[2:]) + 1e-12)[FINE[2:]].all()
 
 
 def test_what_is_known_chooses_the_band():
     unknown = Known(0.0, False)
     context = Context(GRID, Acquisition(1, 1, 1), unknown, unknown, unknown, unknown)
-    told = context._replace(hematocrit=0.4)
+    told = context._replace(hematocrit=Known(0.4, True))
     assert known_of(context) == "nothing"
+    assert known_of(context._replace(hematocrit=Known(0.42, False))) == "nothing"
     assert known_of(told) == "hematocrit"
     assert known_of(told._replace(aif=Known(GRID, True))) == "arterial input"

@@ -9,7 +9,7 @@ from quadrature import central_difference, convolve, convolve_with
 from dcejax.physics.convolution import (
     biexponential_convolution,
     biexponential_convolution_at,
-    even_convolution,
+    convolution_with_rates,
     exponential_convolution,
     exponential_convolution_at,
 )
@@ -192,9 +192,11 @@ def test_wrong_shapes_of_two_rates_are_named():
         biexponential_convolution(1.0, np.ones(2), TIMES, CURVE)
 
 
-def test_many_rates_on_even_steps_are_the_single_ones():
+@pytest.mark.parametrize("steps", [[0.07] * 36, [0.07] * 20 + [0.15] + [0.28] * 15, [0.3, 0.07, 0.3] * 12])
+def test_many_rates_are_the_single_ones(steps):
     rates, curve = np.concatenate([[0.0], np.geomspace(1e-3, 20.0, 30)]), np.cos(np.arange(37) / 5.0)
-    found = even_convolution(rates, 0.07, curve)
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    found = convolution_with_rates(rates, times, curve)
     assert found.shape == (37, 31)
     for rate, column in zip(rates, np.asarray(found).T, strict=True):
-        np.testing.assert_allclose(column, exponential_convolution(rate, np.arange(37) * 0.07, curve), atol=2e-6)
+        np.testing.assert_allclose(column, exponential_convolution(rate, times, curve), atol=2e-6)

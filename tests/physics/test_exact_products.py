@@ -59,7 +59,7 @@ def signal(curves):
 
 
 def moments(curves):
-    table = grid_posterior.tabulate(jnp.asarray(PLASMA), 0.1)
+    table = grid_posterior.tabulate(jnp.asarray(PLASMA), TIMES)
     return grid_posterior.posterior_moments(curves, jnp.ones(VOXELS), table, jnp.ones(FRAMES))
 
 

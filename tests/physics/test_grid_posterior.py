@@ -1,11 +1,14 @@
 """Moments over the grid against direct sums, and what they say of curves whose truth is known."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
 from dcejax.physics.aif import parker
+from dcejax.physics.bolus_grid import GRID, PRECISION
 from dcejax.physics.grid_posterior import DELAYS, KEP, MOMENTS, best_residual, posterior_moments, tabulate
 from dcejax.physics.kinetics import ExtendedTofts, extended_tofts
 
@@ -16,7 +19,7 @@ PLASMA = np.asarray(parker(TIMES, arrival=3 * STEP), np.float32)
 
 @pytest.fixture(scope="module")
 def table():
-    return jax.device_get(jax.jit(lambda plasma: tabulate(plasma, STEP))(PLASMA))
+    return jax.device_get(jax.jit(lambda plasma: tabulate(plasma, TIMES))(PLASMA))
 
 
 moments = jax.jit(posterior_moments)
@@ -105,7 +108,7 @@ def test_residual_of_the_truth_is_the_noise_and_of_others_more():
 
     def residual(factor):
         maps = np.tile(truth * factor, (2, 1)).astype(np.float32)
-        return np.asarray(best_residual(curves, np.full(400, noise, np.float32), maps, PLASMA, weight, STEP))
+        return np.asarray(best_residual(curves, np.full(400, noise, np.float32), maps, PLASMA, weight, TIMES))
 
     assert np.sqrt((residual([1, 1, 1]) ** 2).mean()) == pytest.approx(1.0, abs=0.05)
     assert (residual([1.4, 1, 1]) > residual([1, 1, 1])).mean() > 0.95
@@ -119,8 +122,8 @@ def test_residual_of_many_voxels_against_float64():
     maps = np.stack([rng.uniform(0, 0.3, 4096), rng.uniform(0, 0.1, 4096), rng.uniform(0.05, 0.5, 4096)], axis=1)
     curves = curves_of(maps) * rng.uniform(0.7, 1.3, (4096, 1)) + 0.02 * rng.normal(size=(4096, 52))
     weight = (np.arange(52) < 49).astype(float)
-    found = jax.jit(best_residual, static_argnums=5)(
-        *(np.asarray(a, np.float32) for a in (curves, np.full(4096, 0.02), maps, PLASMA, weight)), STEP
+    found = jax.jit(partial(best_residual, times=TIMES))(
+        *(np.asarray(a, np.float32) for a in (curves, np.full(4096, 0.02), maps, PLASMA, weight))
     )
     kep, times = (maps[:, 0] / maps[:, 2]).clip(0, KEP[-1]), TIMES
     leaked = np.zeros((4096, 52))
@@ -140,3 +143,27 @@ def test_residual_of_many_voxels_against_float64():
         gain = (curves * model).sum(1) / (model**2).sum(1)
         best = np.minimum(best, ((curves * weight - gain[:, None] * model) ** 2).sum(1))
     np.testing.assert_allclose(found, np.sqrt(best / 49) / 0.02, rtol=1e-4)
+
+
+def test_coarse_steps_are_those_of_the_model_and_count_as_the_fine_ones_they_hold():
+    """Fine steps to the end, and later ones averaged by four with half the noise."""
+    rng = np.random.default_rng(0)
+    fine = np.arange(52 + 80) * STEP
+    plasma = np.asarray(parker(fine, arrival=3 * STEP), np.float32)
+    params = np.array([[0.05, 0.03, 0.4], [0.02, 0.02, 0.3], [0.1, 0.05, 0.2]])
+    clean = np.asarray(jax.vmap(extended_tofts, (0, None, None))(ExtendedTofts(*params.T), fine, plasma))
+    curves = clean + 0.02 * rng.normal(size=(3, len(fine)))
+
+    def coarse(values):
+        return np.concatenate([values[..., :52], values[..., 52:].reshape(*values.shape[:-1], 20, 4).mean(-1)], axis=-1)
+
+    noise, found = np.full(3, 0.02, np.float32), []
+    for times, weight, change in ((fine, np.ones(132), np.asarray), (coarse(fine), PRECISION, coarse)):
+        table = jax.jit(partial(tabulate, times=times))(change(plasma))
+        own = np.asarray(moments(change(curves).astype(np.float32), noise, table, weight))
+        residual = best_residual(change(clean).astype(np.float32), noise, params, change(plasma), weight, times)
+        assert np.asarray(residual).max() < 0.1
+        found.append(own)
+    np.testing.assert_allclose(coarse(fine) - 3 * STEP, GRID, atol=1e-6)
+    np.testing.assert_allclose(found[0][:, :3], found[1][:, :3], atol=0.02)
+    np.testing.assert_allclose(found[0][:, 3:6], found[1][:, 3:6], atol=0.1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import true_plasma
 
-from dcejax.methods.aligned_grid import GRID, STEP
+from dcejax.physics.bolus_grid import within_steps
 from dcejax.simulation.reference_object.fine_time import arterial_curves, fine_time
 from dcejax.simulation.reference_object.session import record
 
@@ -20,7 +20,7 @@ def test_the_curve_is_what_arrives_in_the_simulated_tissue(tmp_path):
         assert value == pytest.approx(float(getattr(shown.arterial, name)), rel=1e-5), name
     fine = fine_time(shown)
     arrival = 0.5
-    within = arrival + GRID[:, None] + (np.arange(20) + 0.5) / 20 * STEP
+    within = arrival + within_steps(20)
     expected = np.interp(within, np.asarray(fine.times), arterial_curves(shown, fine)[1]).mean(axis=1)
     inside = within[:, -1] < fine.times[-1]
     found = true_plasma.on_grid(str(stem), arrival)

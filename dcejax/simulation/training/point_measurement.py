@@ -127,6 +127,7 @@ def noise_free(
     arterial: SampledAif,
     kernels: Kernels,
     acquisition: Acquisition,
+    factor: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Signal of every point and frame.
 
@@ -137,13 +138,14 @@ def noise_free(
         arterial: the injection.
         kernels: the arterial input as the frames see it.
         acquisition: TR, flip angle and relaxivity.
+        factor: [V, T] of the tissue's concentration.
 
     Returns:
         [V, T] relative to the signal of fully relaxed CSF.
     """
     b1 = transmit_field(scanner, points)[:, None]
     clean = spgr(
-        concentration(tissue, arterial, kernels) / tissue_share(tissue)[:, None],
+        factor * concentration(tissue, arterial, kernels) / tissue_share(tissue)[:, None],
         tissue.t10[:, None],
         acquisition,
         s0=tissue.m0[:, None],

@@ -4,13 +4,12 @@ An example is a patient: small patches of neighbouring voxels about the tumour a
 brain, and the brightest voxels of all, in which a method may look for the arterial input. Unlike `patches`, a voxel is
 the mean *signal* of points within it, of any size that scanners use, with what a cut k-space and movement do to it.
 What lies between scanners (frames, TR, flip angle, dose, slab, noise) is drawn too, and what a user may know beside the
-images (T1 and B1 maps, the arterial input) is there for some.
+images (T1 and B1 maps, the arterial input, the haematocrit) is there for some.
 
 Programs are small and compiled one by one, which takes a fourth of the time of one program for all.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,22 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcejax.batch import Batch, TrueInput, Truth
-from dcejax.config import require_positive
 from dcejax.physics.exact_products import exact_products
 from dcejax.physics.vascular_voxels import vascular_score
 from dcejax.protocol import Protocol
 from dcejax.rng import fold
 from dcejax.simulation.aif_prior import SampledAif, sample_arterial_input
 from dcejax.simulation.anatomy.head_anatomy import (
-    brain_depth,
-    brain_mask,
     sample_anatomy,
-    sinus_mask,
     tissue_shares,
-    tumour_depth,
-    vessel_shares,
 )
-from dcejax.simulation.anatomy.skull import BRAIN_SEMI_AXES_MM
 from dcejax.simulation.cohort_definitions import TRAINING_MIX
 from dcejax.simulation.priors import PRIORS
 from dcejax.simulation.scanner.imaging import noise_sd
@@ -43,13 +35,15 @@ from dcejax.simulation.scanner.session_fields import (
     receive_field,
     sample_scanner,
     to_head,
-    to_scanner,
     transmit_field,
 )
-from dcejax.simulation.tissue_kinetics import Properties, properties, sample_kinetics, true_maps
+from dcejax.simulation.tissue_kinetics import Properties, properties, relaxation, sample_kinetics, true_maps
+from dcejax.simulation.training import brought
 from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES, Conditions, sample_conditions
+from dcejax.simulation.training.departures import Departure, factor, sample_departure
 from dcejax.simulation.training.movement import moved, sample_poses
 from dcejax.simulation.training.patient import Examination, Patient
+from dcejax.simulation.training.places import Places, VoxelSets, find_places
 from dcejax.simulation.training.point_measurement import (
     Kernels,
     complex_noise,
@@ -68,40 +62,12 @@ from dcejax.simulation.training.voxel_images import (
     patch_points,
     points_along,
 )
-from dcejax.types import Acquisition, Brightest, Context, Known, Sample
+from dcejax.types import Brightest, Context, Known, Sample
 
 _CLASSES = tuple(0.3 * share + 0.7 / len(TRAINING_MIX) for share in TRAINING_MIX)
 """Relative frequency of each tumour class: with the cohorts' own, rare classes would be read as the common one."""
 
-_SEARCHED = 16_384  # points in which large vessels are looked for
-_TUMOUR_PLACES = 1024
-_MENINGES_MM = 2.0  # under the skull, spared by tumours
-
-
-@dataclass(frozen=True)
-class VoxelSets:
-    """How many voxels of a patient are drawn."""
-
-    tumour: int = 2  # patches that hold a voxel of it
-    brain: int = 1  # patches elsewhere
-    edge: int = 8  # of a patch, which lies in a slice, in voxels
-    sample: int = 96  # random voxels of the brain, from which nothing is predicted
-    vessels: int = 96  # the fullest of large vessels; with the others the brightest are chosen from them
-
-    def __post_init__(self):
-        require_positive(self, "tumour", "brain", "edge", "sample", "vessels")
-
-    @property
-    def predicted(self) -> int:
-        """Voxels of all patches, those of the tumour first."""
-        return (self.tumour + self.brain) * self.edge**2
-
-
-class _Places(NamedTuple):
-    patches: jax.Array  # [P, E, E, 3] mm in the scanner
-    alone: jax.Array  # [V, 3] random voxels of the brain, then vessels
-    solid: jax.Array  # [P E E] bool, in the tumour
-    among: jax.Array  # voxels of the mask among those searched
+_BROUGHT = ("T1", "B1", "AIF", "hematocrit")  # beside the images
 
 
 class Drawn(NamedTuple):
@@ -110,6 +76,7 @@ class Drawn(NamedTuple):
     examination: Examination
     conditions: Conditions
     kernels: Kernels
+    departure: Departure
 
 
 _anatomy = jax.jit(sample_anatomy)
@@ -146,42 +113,8 @@ def draw(key: jax.Array, protocol: Protocol) -> Drawn:
     conditions, scanner, arterial = _sample_session(key, anatomy.tumour.centre[2], protocol)
     interval = conditions.frame_interval
     kernels = _kernels(arterial, interval, frames=MOST_FRAMES, duration_s=LONGEST_S)
-    return Drawn(Examination(patient, arterial, scanner, interval), conditions, kernels)
-
-
-@partial(jax.jit, static_argnames="sizes")
-def _find(key: jax.Array, examination: Examination, conditions: Conditions, sizes: VoxelSets) -> _Places:
-    """Centres of the voxels: patches about random points of the tumour and of the brain, other random points of the
-    brain, and the fullest of large vessels."""
-    anatomy, placement = examination.patient.anatomy, examination.scanner.placement
-    low, high = conditions.slab
-    reach = 1.4 * anatomy.tumour.radius
-    offsets = jax.random.uniform(fold(key, "tumour"), (_TUMOUR_PLACES, 3), minval=-reach, maxval=reach)
-    inside = anatomy.tumour.centre + offsets
-    at = to_scanner(placement, inside)
-    solid = (tumour_depth(anatomy, inside) > 0) & (brain_depth(anatomy, inside) > _MENINGES_MM)
-    solid &= (at[:, 2] > low) & (at[:, 2] < high)
-    _, chosen = jax.lax.top_k(solid + jax.random.uniform(fold(key, "which"), solid.shape), sizes.tumour)
-
-    wide = jnp.array([*BRAIN_SEMI_AXES_MM[:2], 0.0]) * 1.1
-    u = jax.random.uniform(fold(key, "brain"), (_SEARCHED, 3), minval=-1.0)
-    points = (u * wide).at[:, 2].set(low + (high - low) * (u[:, 2] + 1) / 2)
-    head = to_head(placement, points)
-    depth = brain_depth(anatomy, head)
-    artery, vein = vessel_shares(anatomy, head, depth)
-    mask = brain_mask(depth) | sinus_mask(vein, depth)
-    _, fullest = jax.lax.top_k((artery + vein) * mask, sizes.vessels)
-    order = mask + jax.random.uniform(fold(key, "anywhere"), mask.shape)
-    _, anywhere = jax.lax.top_k(order, sizes.brain + sizes.sample)
-    # A patch's point is any of its voxels.
-    within = jax.random.randint(fold(key, "within"), (sizes.tumour + sizes.brain, 2, 1), 0, sizes.edge)
-    x, y = (conditions.voxel_mm[0] * (jnp.arange(sizes.edge) - within[:, axis]) for axis in (0, 1))
-    offsets = jnp.stack([*jnp.broadcast_arrays(x[:, :, None], y[:, None, :], 0.0)], axis=-1)
-    about = jnp.concatenate([at[chosen], points[anywhere[: sizes.brain]]])
-    patches = about[:, None, None] + offsets
-    alone = jnp.concatenate([points[anywhere[sizes.brain :]], points[fullest]])
-    within = tumour_depth(anatomy, to_head(placement, patches.reshape(-1, 3))) > 0
-    return _Places(patches, alone, within, mask.sum())
+    departure = sample_departure(fold(key, "departure"))
+    return Drawn(Examination(patient, arterial, scanner, interval), conditions, kernels, departure)
 
 
 def _again(chosen: jax.Array, mask: jax.Array) -> jax.Array:
@@ -201,10 +134,12 @@ def _paint(examination: Examination, points: jax.Array) -> tuple[Properties, jax
 
 
 @jax.jit
-def _signal(
-    tissue: Properties, points: jax.Array, examination: Examination, kernels: Kernels, acquisition: Acquisition
-) -> jax.Array:
-    return noise_free(tissue, points, examination.scanner, examination.arterial, kernels, acquisition)
+def _signal(tissue: Properties, points: jax.Array, drawn: Drawn) -> jax.Array:
+    examination, conditions, kernels, departure = drawn
+    arterial, scanner = examination.arterial, examination.scanner
+    since = (jnp.arange(MOST_FRAMES) + 0.5) * conditions.frame_interval - arterial.arrival
+    departs = factor(departure, conditions.departure, to_head(scanner.placement, points), since)
+    return noise_free(tissue, points, scanner, arterial, kernels, conditions.acquisition, departs)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -212,12 +147,12 @@ def _measure(
     key: jax.Array,
     clean: jax.Array,
     painted: tuple[Properties, jax.Array, jax.Array, jax.Array],
-    places: _Places,
+    places: Places,
     drawn: Drawn,
     sizes: VoxelSets,
 ) -> Batch:
     """One patient from the signal [P, T] of all points; without the axes of examples and examinations."""
-    examination, conditions, kernels = drawn
+    examination, conditions, kernels, _ = drawn
     tissue, maps, shares, inside = painted
     count, side = len(places.alone) * LONE_POINTS, points_along(sizes.edge)
 
@@ -243,7 +178,8 @@ def _measure(
     image *= 1 + conditions.gain_drift * (jnp.arange(image.shape[-1]) / (conditions.frames - 1) - 0.5)
     image = jnp.hypot(image + sd * real, sd * imaginary)
     frame = jnp.minimum(jnp.arange(image.shape[-1]), conditions.frames - 1)  # those that lack repeat the last
-    image, times = image[:, frame], frame * conditions.frame_interval
+    all_times = jnp.arange(frame.size) * conditions.frame_interval
+    image, times = image[:, frame], all_times[frame]
 
     def true(values: jax.Array) -> jax.Array:
         return in_voxels(of_patches(values)).reshape(predicted, *values.shape[1:])
@@ -267,28 +203,40 @@ def _measure(
     )
     truth = truth._replace(aif=TrueInput(kernels.arriving, kernels.fine_times))
 
-    # What a user brings has errors of its own.
-    errors = jax.random.normal(key_known, (2 * predicted + 2,))
-    t10_map = truth.t10 * jnp.exp(0.05 * errors[:predicted] + 0.03 * errors[-1])
-    b1_map = b1 * jnp.exp(0.03 * errors[predicted : 2 * predicted])
-    aif = kernels.artery[frame] * jnp.exp(0.05 * errors[-2])
-    curves = jnp.where(mask[:, None], image, 0.0)
+    brings = dict(zip(_BROUGHT, jax.random.split(key_known, len(_BROUGHT)), strict=True))
+    t10_map, b1_map = brought.t10_map(brings["T1"], truth.t10), brought.b1_map(brings["B1"], b1)
+    aif = brought.arterial_input(brings["AIF"], kernels.artery, all_times)[frame]
+    hematocrit = brought.hematocrit(brings["hematocrit"], examination.arterial.hematocrit)
+
+    protons, rate = (jnp.concatenate([true(a), in_lone_voxels(alone(a))]) for a in relaxation(tissue))
+    found = brought.concentration(
+        image,
+        all_times <= jnp.maximum(examination.arterial.arrival - conditions.frame_interval, 0.0),
+        brought.t10_map(brings["T1"], jnp.maximum(protons / jnp.maximum(rate, 1e-6), 1e-3)),
+        brought.b1_map(brings["B1"], transmit_field(examination.scanner, centres)),
+        conditions.acquisition,
+    )
+    converted = conditions.concentration
+    curves = jnp.where(converted, brought.as_signal(found, conditions.acquisition), image)
+    curves = jnp.where(mask[:, None], curves, 0.0)
     # Where a mask has too few voxels they come again, as often as it takes.
     bright = _again(jax.lax.top_k(jnp.where(mask, vascular_score(curves, times), -jnp.inf), sizes.vessels)[1], mask)
     anywhere = predicted + jnp.arange(sizes.sample)
     of_lesion = _again(jax.lax.top_k(lesion + jax.random.uniform(key_sample, lesion.shape), sizes.sample)[1], mask)
     some = jnp.where(lesion_only, of_lesion, anywhere)
+    blood = jnp.where(converted, brought.as_blood(found[bright], conditions.acquisition), curves[bright])
     known = conditions.known
     context = Context(
         times=times,
         acquisition=conditions.acquisition,
         noise_sd=Known(examination.scanner.noise, jnp.array(False)),
         aif=Known(aif, known[2]),
-        t10=Known(t10_map, known[0]),
-        b1=Known(b1_map, known[1]),
-        brightest=Brightest(curves[bright], places.among, centres[bright]),
+        t10=Known(jnp.where(converted, brought.CONVERTED_T10, t10_map), known[0]),
+        b1=Known(jnp.where(converted, 1.0, b1_map), known[1]),
+        brightest=Brightest(blood, places.among, centres[bright]),
         sample=Sample(curves[some], centres[some]),
         points=centres[:predicted],
+        hematocrit=Known(hematocrit, known[3]),
     )
     return Batch(curves[:predicted], mask[:predicted], context, truth, jnp.zeros((), int))
 
@@ -299,12 +247,12 @@ def examine(key: jax.Array, drawn: Drawn, sizes: VoxelSets) -> Batch:
 
     The key is that of their places and their noise.
     """
-    examination, conditions, kernels = drawn
-    places = _find(fold(key, "places"), examination, conditions, sizes)
+    examination, conditions = drawn.examination, drawn.conditions
+    places = find_places(fold(key, "places"), examination, conditions, sizes)
     parts = patch_points(places.patches, conditions), lone_points(places.alone, conditions)
     points = jnp.concatenate([part.reshape(-1, 3) for part in parts])
     painted = _paint(examination, points)
-    clean = _signal(painted[0], points, examination, kernels, conditions.acquisition)
+    clean = _signal(painted[0], points, drawn)
     return _measure(fold(key, "measured"), clean, painted, places, drawn, sizes)
 
 

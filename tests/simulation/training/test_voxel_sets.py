@@ -12,7 +12,7 @@ from dcejax.protocol import Protocol
 from dcejax.rng import stream
 from dcejax.simulation.anatomy import composition
 from dcejax.simulation.training import voxel_sets
-from dcejax.simulation.training.conditions import MOST_FRAMES
+from dcejax.simulation.training.conditions import LONGEST_S, MOST_FRAMES
 from dcejax.simulation.training.voxel_sets import VoxelSets
 from dcejax.training.losses import whitened_residual
 
@@ -96,14 +96,22 @@ def test_protocols_differ_and_frames_that_lack_repeat_the_last(drawn):
     for curves, times in zip(drawn.curves, seconds, strict=True):
         frames = 1 + np.count_nonzero(np.diff(times) > 0)
         assert 30 <= frames <= MOST_FRAMES
-        assert times[-1] <= 310
+        assert times[-1] <= LONGEST_S
         assert (curves[:, frames:] == curves[:, frames - 1 : frames]).all()
     assert set(np.round(seconds[usual, -1])) == {295}
+    assert seconds.max() > 330
+
+
+def converted(drawn):
+    """Who brings concentration [B]: one T1 for all voxels."""
+    return np.ptp(drawn.context.t10.values, axis=1) == 0
 
 
 def test_the_brightest_are_the_brightest_of_all(drawn):
+    assert 0 < converted(drawn).sum() < PATIENTS / 3
+    usual = jax.tree.map(lambda leaf: leaf[~converted(drawn)], drawn)
     for curves, context_of, times in zip(
-        drawn.curves, drawn.context.brightest.curves, drawn.context.times, strict=True
+        usual.curves, usual.context.brightest.curves, usual.context.times, strict=True
     ):
         score = vascular_score(context_of, times)
         own = len(np.unique(context_of, axis=0))
@@ -116,12 +124,33 @@ def test_the_brightest_are_the_brightest_of_all(drawn):
 
 def test_some_users_know_more_than_others(drawn):
     context = drawn.context
-    for known in (context.t10, context.b1, context.aif):
+    for known in (context.t10, context.b1, context.aif, context.hematocrit):
         assert 0 < known.known.mean() < 1
-    inside = drawn.mask
+    assert ((context.hematocrit.values > 0.25) & (context.hematocrit.values < 0.6)).all()
+    assert context.hematocrit.values.std() > 0.02
+    inside = drawn.mask & ~converted(drawn)[:, None]
     error = np.log(context.t10.values / drawn.truth.t10)[inside]
     assert 0.03 < error.std() < 0.09
     assert 0.01 < np.log(context.b1.values / drawn.truth.b1)[inside].std() < 0.05
+
+
+def test_tissue_departs_from_extended_tofts_and_large_vessels_do_not():
+    key = stream(0, "sets", 3)
+    drawn, found = voxel_sets.draw(key, Protocol()), []
+    for size in (0.0, 0.2):
+        conditions = drawn.conditions._replace(
+            departure=jnp.float32(size), concentration=jnp.array(False), lesion_only=jnp.array(False)
+        )
+        found.append(jax.device_get(voxel_sets.examine(key, drawn._replace(conditions=conditions), SIZES)))
+    one, other = found
+    leaks = one.truth.maps[:, 0] > 0.03
+    before = one.curves[:, :3].mean(axis=1, keepdims=True)
+    relative = (other.curves - one.curves)[leaks, 25:].std() / (one.curves - before)[leaks, 25:].std()
+    assert 0.05 < relative < 0.6
+    highest = np.argsort(-one.context.brightest.curves.max(axis=1))[:10]  # blood, nearly
+    np.testing.assert_allclose(
+        other.context.brightest.curves[highest], one.context.brightest.curves[highest], rtol=0.02, atol=0.01
+    )
 
 
 @pytest.mark.slow
@@ -129,11 +158,19 @@ def test_points_are_explained_by_the_truth_and_averages_are_not():
     """With points instead of voxels the forward model leaves noise alone; across tissues it leaves more."""
 
     def residual(voxel_mm):
-        still = {"motion_mm": 0.0, "gain_drift": 0.0, "window": 0.0, "resolution": 1.3, "g_factor": 1.0}
+        still = {
+            "motion_mm": 0.0,
+            "gain_drift": 0.0,
+            "window": 0.0,
+            "resolution": 1.3,
+            "g_factor": 1.0,
+            "departure": 0.0,
+        }
         found = []
         for i in range(12):
             drawn = voxel_sets.draw(stream(1, "drawn", i), Protocol())
             changed = {name: jnp.float32(value) for name, value in still.items()} | {"voxel_mm": jnp.full(3, voxel_mm)}
+            changed["concentration"] = jnp.array(False)
             drawn = drawn._replace(conditions=drawn.conditions._replace(**changed))
             one = voxel_sets.examine(stream(1, "voxels", i), drawn, SIZES)
             batch = jax.tree.map(lambda leaf: leaf[None], one)

@@ -38,6 +38,7 @@ def noisy():
     return curves + np.random.default_rng(0).normal(0, 0.01, curves.shape).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_error_of_kep_is_that_of_a_fit_of_many_noises():
     """400 noises of one voxel: the scatter of kep is its standard error."""
     curve = exams.simulate().concentration[5, 4, 0]

@@ -124,6 +124,7 @@ def test_the_mode_of_64_bits_changes_nothing(networks):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_mode_of_64_bits_initialises_and_draws_the_same():
     unet = ProbUNet((4,), 2, 2)  # one scale: every initialiser, few programs to compile
     image = np.zeros((1, 8, 8, 3), np.float32)

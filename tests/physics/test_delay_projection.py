@@ -55,6 +55,7 @@ def simulate(times, fine, count, seed, sigma=0.01):
     return clean + sigma * rng.normal(size=clean.shape), truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [pytest.param(EVEN, marks=pytest.mark.slow), UNEVEN], ids=["even", "uneven"])
 def test_estimates_scatter_about_the_truth_as_their_errors_say(times):
     aif, *fine = grid(times)
@@ -89,6 +90,7 @@ def test_none_of_ten_starts_finds_a_better_optimum_in_995_of_1000_voxels():
     assert (found.residual <= best * (1 + 1e-4)).mean() >= 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_no_start_of_scipy_finds_a_better_optimum():
     curves, _ = simulate(EVEN, FINE, 2, 2)

@@ -234,6 +234,7 @@ def test_models_with_a_free_delay(model):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_no_start_of_scipy_finds_a_better_optimum_of_a_searched_model():
     model = "two_compartment_exchange"
     rng = np.random.default_rng(8)

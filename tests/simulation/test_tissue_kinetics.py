@@ -11,6 +11,7 @@ from dcejax.simulation.anatomy import composition
 from dcejax.simulation.training import patient
 
 
+@pytest.mark.slow
 def test_kinetics_follow_the_priors_and_their_correlations():
     def white_matter(key):
         drawn = patient.sample_patient(key, jnp.array(0)).kinetics
@@ -29,6 +30,7 @@ def test_kinetics_follow_the_priors_and_their_correlations():
     assert abs(correlation[0, 2] - priors.PRIORS.correlation_ktrans_ve) < 0.06
 
 
+@pytest.mark.slow
 def test_a_tumour_has_the_kinetics_of_its_class_or_of_one_that_does_not_enhance():
     def tumour(key, tumour_class):
         drawn = patient.sample_patient(key, tumour_class)

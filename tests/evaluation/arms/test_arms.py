@@ -84,6 +84,7 @@ def test_the_oracle_finds_the_truth_and_others_less(loaded):
         assert maps.seconds["total"] > 0.5
 
 
+@pytest.mark.slow
 def test_the_standard_errors_of_the_oracle_are_of_the_size_of_its_errors(loaded):
     maps = FITS["fit-oracle"].maps(loaded)
     inside = loaded.simulated.scan.segmentation == 1

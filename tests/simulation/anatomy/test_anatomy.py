@@ -182,6 +182,7 @@ def test_sides_and_patients_differ(slices):
     assert (first != second)[brain].mean() > 0.2
 
 
+@pytest.mark.slow
 def test_tumour_volumes_follow_the_prior(population):
     volume = 4 / 3 * np.pi * np.asarray(population.tumour.radius)[np.asarray(population.tumour.enhancing)] ** 3 / 1e3
     np.testing.assert_allclose(np.percentile(volume, [25, 50, 75]), [4.8, 16.8, 37.7], rtol=0.1)

@@ -5,7 +5,7 @@
         > docs/ablations_of_vessels.json
 
 POOL is the pool of a training run (`runs/default/pool/examinations`), DATA as for `tools/model_accuracy.py`. Every row
-is one network, without ensemble or calibration, of `STEPS` steps with one seed: a twelfth of the steps of a released
+is one network, without ensemble or calibration, of `STEPS` steps with one seed: a twentieth of the steps of a released
 network, so that rows are compared with the first row. Each row is a process of its own. Simulated results.
 """
 

@@ -64,11 +64,16 @@ def network_maps(folder: Path, case: str, weights: str, *, informed: bool) -> di
     return maps
 
 
-def fitted_maps(curves: np.ndarray, mask: np.ndarray, folder: Path, case: str, **settings) -> dict[str, np.ndarray]:
-    """What dcejax-fit makes of a visit with the patient's arterial input, with its delay in s where it has one."""
+def fitted(curves: np.ndarray, folder: Path, case: str, **settings) -> analysis.Analysis:
+    """What dcejax-fit makes of curves [V, T] of a visit with the patient's arterial input."""
     arterial = aif_csv.read(folder / f"{case}_aif.csv")
     plasma, status = np.maximum(arterial.plasma, 0.0), np.zeros(len(curves), np.uint8)
-    found = analysis.analyse(curves, status, arterial.times, plasma, FitSettings(**settings), None).maps
+    return analysis.analyse(curves, status, arterial.times, plasma, FitSettings(**settings), None)
+
+
+def fitted_maps(curves: np.ndarray, mask: np.ndarray, folder: Path, case: str, **settings) -> dict[str, np.ndarray]:
+    """Maps of such a fit, with its delay in s where it has one."""
+    found = fitted(curves, folder, case, **settings).maps
     maps = {}
     for name in (*QUANTITIES, "delay"):
         if name in found:
@@ -87,10 +92,7 @@ def departure(folder: Path, visit: int) -> str:
     curves = _load(folder / f"{case}_concentration.nii.gz")[mask]
     late = curves[:, LATE:].mean(axis=1)
     curves, late = (a[late > np.percentile(late, 75)] for a in (curves, late))
-    arterial = aif_csv.read(folder / f"{case}_aif.csv")
-    plasma, status = np.maximum(arterial.plasma, 0.0), np.zeros(len(curves), np.uint8)
-    settings = FitSettings(model="extended_tofts")
-    left = curves - analysis.analyse(curves, status, arterial.times, plasma, settings, None).modelled
+    left = curves - fitted(curves, folder, case, model="extended_tofts").modelled
     second = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
     noise = np.sqrt((second[:, second.shape[1] // 2 :] ** 2).mean(axis=1) / 6)
     root = np.sqrt((left**2).mean(axis=1))
